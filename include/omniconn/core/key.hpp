@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names: stages, edges, keys as the caller knows them and wire keys as the transport sees them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include <omniconn/config.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// The longest key in bytes. Keys are data: any bytes, NUL and '/' included; the empty key is a key.
+inline constexpr std::size_t max_key_size = 4096;
+
+/// Two stages joined by a flow of objects. Refers to the caller's texts for the length of a call.
+struct edge {
+  std::string_view from;
+  std::string_view to;
+
+  friend constexpr bool operator==(edge const&, edge const&) noexcept = default;
+};
+
+/// What a Keying makes of edge and key; the only name that a Transport sees.
+using wire_key = std::string_view;
+
+/// Where a Keying writes a wire key that it had to compose. Short keys stay inside; long ones allocate once.
+/// Not copyable: wire keys point into it. \lifetime a wire key is valid until the next call of `start` or the end of the scratch.
+class key_scratch {
+ public:
+  key_scratch() noexcept {}  // the buffer stays uninitialised on purpose: 256 bytes would be cleared on every put
+  key_scratch(key_scratch const&) = delete;
+  key_scratch& operator=(key_scratch const&) = delete;
+
+  /// Begins a key of exactly `size` bytes, to be filled by `append`.
+  void start(std::size_t size) {
+    used_ = 0;
+    if (size > inline_.size()) {
+      long_.resize(size);
+      data_ = long_.data();
+    } else {
+      data_ = inline_.data();
+    }
+  }
+  /// \requires the sum of all appended sizes stays within what `start` was told.
+  void append(std::string_view text) noexcept {
+    if (!text.empty()) std::memcpy(data_ + used_, text.data(), text.size());
+    used_ += text.size();
+  }
+  [[nodiscard]] wire_key view() const noexcept { return {data_, used_}; }
+
+ private:
+  std::array<char, 256> inline_;
+  std::string long_;
+  char* data_ = nullptr;
+  std::size_t used_ = 0;
+};
+
+OMNICONN_END_NAMESPACE

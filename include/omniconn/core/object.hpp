@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known of an object besides its bytes, and how a put and a get are asked for.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/deadline.hpp>
+#include <omniconn/core/locator.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// What the bytes of a payload are: bytes as they came (or one tensor's elements), or the output of a Serializer.
+enum class payload_kind : std::uint16_t { raw = 0, object = 1 };
+
+/// How the checksum in `object_info` was made; `none`: there is none to check.
+enum class checksum_kind : std::uint16_t { none = 0, xxh3_64 = 1 };
+
+/// Travels beside the payload: out of band where the transport carries it, in an envelope elsewhere.
+struct object_info {
+  std::uint64_t size = 0;                         ///< payload bytes
+  std::uint64_t checksum = 0;                     ///< of the payload
+  std::uint64_t trace = 0;                        ///< the caller's trace id, 0 = none
+  payload_kind kind = payload_kind::raw;
+  checksum_kind checksum_by = checksum_kind::none;
+};
+
+/// What a put of a key that exists already does.
+enum class on_existing : std::uint8_t {
+  fail,     ///< `already_exists`
+  replace,  ///< readers that hold the old object keep it; nobody gets it any more
+};
+
+/// Who may read an object: `count` readers, first come first served, each reader name once; or exactly the named ones.
+struct reader_set {
+  std::uint32_t count = 1;
+  std::span<std::string_view const> names{};  ///< where not empty, `count` is their number
+
+  [[nodiscard]] constexpr std::uint32_t size() const noexcept { return names.empty() ? count : static_cast<std::uint32_t>(names.size()); }
+};
+
+/// What a Transport is told with a put.
+struct publish_options {
+  reader_set readers{};
+  std::chrono::nanoseconds lease{std::chrono::seconds(60)};  ///< how long an unread object outlives its producer; 0: not at all
+  on_existing existing = on_existing::fail;
+};
+
+/// What a Transport is told with a get.
+struct find_options {
+  locator const* where = nullptr;  ///< the receipt's locator; null: search by key
+  std::string_view reader{};       ///< who asks; empty: the transport's default name
+};
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// A value or an error: the same type in every language mode, because it crosses ABI borders.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/error.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+// Reading the wrong side of a result is a bug of the caller. It must not become a read of foreign bytes, and core
+// does not throw, so the program ends where the bug is.
+[[noreturn]] inline void bad_result_access() noexcept { std::abort(); }
+
+// The union lives in a base, because clang 14 cannot choose between a trivial and a user-provided destructor by constraint.
+template <class T, class E, bool Trivial = std::is_trivially_destructible_v<T> && std::is_trivially_destructible_v<E>>
+struct result_storage {
+  constexpr explicit result_storage(bool has) noexcept : has_(has) {}
+  union {
+    T value_;
+    E error_;
+  };
+  bool has_;
+};
+
+template <class T, class E>
+struct result_storage<T, E, false> {
+  constexpr explicit result_storage(bool has) noexcept : has_(has) {}
+  result_storage(result_storage const&) = delete;
+  result_storage& operator=(result_storage const&) = delete;
+  constexpr ~result_storage() {
+    if (has_) {
+      value_.~T();
+    } else {
+      error_.~E();
+    }
+  }
+  union {
+    T value_;
+    E error_;
+  };
+  bool has_;
+};
+}  // namespace detail
+
+/// Either a `T` or an `E`. `[[nodiscard]]`: an ignored failure is the bug this library exists to end.
+///
+/// `E` is `error` on every path that moves data and `diagnosis` on cold ones; a `result<T, error>` converts to
+/// `result<T, diagnosis>`. Reading the absent side ends the program. Not thread-safe, as any value.
+template <class T, class E = error>
+class [[nodiscard]] result : private detail::result_storage<T, E> {
+  static_assert(!std::is_reference_v<T> && !std::is_same_v<T, E>);
+  using storage = detail::result_storage<T, E>;
+  using storage::error_;
+  using storage::has_;
+  using storage::value_;
+
+ public:
+  using value_type = T;
+  using error_type = E;
+
+  template <class U = T>
+    requires(std::is_constructible_v<T, U &&> && !std::is_same_v<std::remove_cvref_t<U>, result> &&
+             !std::is_base_of_v<omniconn::error, std::remove_cvref_t<U>>)
+  constexpr result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>)  // NOLINT(google-explicit-constructor)
+      : storage(true) {
+    std::construct_at(&value_, std::forward<U>(value));
+  }
+  template <class F>
+    requires(std::is_base_of_v<omniconn::error, std::remove_cvref_t<F>> && std::is_constructible_v<E, F &&>)
+  constexpr result(F&& failure)  // NOLINT(google-explicit-constructor)
+      : storage(false) {
+    std::construct_at(&error_, std::forward<F>(failure));
+  }
+  constexpr result(error_kind kind, char const* text, int native = 0) : result(omniconn::error(kind, text, native)) {}
+
+  /// From a result whose error widens (`error` → `diagnosis`).
+  template <class F>
+    requires(!std::is_same_v<F, E> && std::is_constructible_v<E, F>)
+  result(result<T, F>&& other) : storage(other.has_value()) {  // NOLINT(google-explicit-constructor)
+    if (has_) {
+      std::construct_at(&value_, std::move(other.value()));
+    } else {
+      std::construct_at(&error_, std::move(other.error()));
+    }
+  }
+
+  constexpr result(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) : storage(other.has_) { adopt(std::move(other)); }
+  constexpr result(result const& other)
+    requires(std::is_copy_constructible_v<T>)
+      : storage(other.has_) {
+    if (has_) {
+      std::construct_at(&value_, other.value_);
+    } else {
+      std::construct_at(&error_, other.error_);
+    }
+  }
+  constexpr result& operator=(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) {
+    if (this != &other) {
+      destroy();
+      has_ = other.has_;
+      adopt(std::move(other));
+    }
+    return *this;
+  }
+  constexpr result& operator=(result const& other)
+    requires(std::is_copy_constructible_v<T>)
+  {
+    if (this != &other) *this = result(other);
+    return *this;
+  }
+  [[nodiscard]] constexpr bool has_value() const noexcept { return has_; }
+  constexpr explicit operator bool() const noexcept { return has_; }
+
+  [[nodiscard]] constexpr T& value() & noexcept { return check(has_), value_; }
+  [[nodiscard]] constexpr T const& value() const& noexcept { return check(has_), value_; }
+  [[nodiscard]] constexpr T&& value() && noexcept { return check(has_), std::move(value_); }
+  constexpr T& operator*() & noexcept { return value(); }
+  constexpr T const& operator*() const& noexcept { return value(); }
+  constexpr T&& operator*() && noexcept { return std::move(*this).value(); }
+  constexpr T* operator->() noexcept { return &value(); }
+  constexpr T const* operator->() const noexcept { return &value(); }
+
+  [[nodiscard]] constexpr E& error() noexcept { return check(!has_), error_; }
+  [[nodiscard]] constexpr E const& error() const noexcept { return check(!has_), error_; }
+
+  template <class U>
+  [[nodiscard]] constexpr T value_or(U&& fallback) const& {
+    return has_ ? value_ : static_cast<T>(std::forward<U>(fallback));
+  }
+  template <class U>
+  [[nodiscard]] constexpr T value_or(U&& fallback) && {
+    return has_ ? std::move(value_) : static_cast<T>(std::forward<U>(fallback));
+  }
+
+  /// True for a failure of this kind.
+  friend constexpr bool operator==(result const& r, error_kind kind) noexcept { return !r.has_ && r.error_.kind() == kind; }
+
+ private:
+  static constexpr void check(bool ok) noexcept {
+    if (!ok) [[unlikely]]
+      detail::bad_result_access();
+  }
+  constexpr void adopt(result&& other) {
+    if (has_) {
+      std::construct_at(&value_, std::move(other.value_));
+    } else {
+      std::construct_at(&error_, std::move(other.error_));
+    }
+  }
+  constexpr void destroy() noexcept {
+    if (has_) {
+      value_.~T();
+    } else {
+      error_.~E();
+    }
+  }
+};
+
+/// The result of a call that returns nothing but success.
+template <class E>
+class [[nodiscard]] result<void, E> {
+ public:
+  using value_type = void;
+  using error_type = E;
+
+  constexpr result() noexcept : error_(error_kind::io), has_(true) {}
+  template <class F>
+    requires(std::is_base_of_v<omniconn::error, std::remove_cvref_t<F>> && std::is_constructible_v<E, F &&>)
+  constexpr result(F&& failure) : error_(std::forward<F>(failure)), has_(false) {}  // NOLINT(google-explicit-constructor)
+  constexpr result(error_kind kind, char const* text, int native = 0) : error_(omniconn::error(kind, text, native)), has_(false) {}
+  template <class F>
+    requires(!std::is_same_v<F, E> && std::is_constructible_v<E, F>)
+  result(result<void, F>&& other) : error_(other ? E(omniconn::error(error_kind::io)) : E(std::move(other.error()))), has_(other.has_value()) {}  // NOLINT(google-explicit-constructor)
+
+  [[nodiscard]] constexpr bool has_value() const noexcept { return has_; }
+  constexpr explicit operator bool() const noexcept { return has_; }
+  constexpr void value() const noexcept {
+    if (!has_) detail::bad_result_access();
+  }
+  [[nodiscard]] constexpr E& error() noexcept {
+    if (has_) detail::bad_result_access();
+    return error_;
+  }
+  [[nodiscard]] constexpr E const& error() const noexcept {
+    if (has_) detail::bad_result_access();
+    return error_;
+  }
+  friend constexpr bool operator==(result const& r, error_kind kind) noexcept { return !r.has_ && r.error_.kind() == kind; }
+
+ private:
+  E error_;
+  bool has_;
+};
+
+OMNICONN_END_NAMESPACE
