@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owners of descriptors and mappings, and what errno means to us.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/result.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The kind that an errno of the file calls stands for.
+inline error_kind kind_of_errno(int code) noexcept {
+  switch (code) {
+    case ENOSPC:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EDQUOT: return error_kind::no_space;
+    case EACCES:
+    case EPERM:
+    case ELOOP: return error_kind::unauthorized;
+    case ENOENT: return error_kind::not_found;
+    case EEXIST: return error_kind::already_exists;
+    default: return error_kind::io;
+  }
+}
+
+inline error errno_error(char const* text) noexcept {
+  int const code = errno;
+  return {kind_of_errno(code), text, code};
+}
+
+/// Owns a file descriptor.
+class unique_fd {
+ public:
+  unique_fd() noexcept = default;
+  explicit unique_fd(int fd) noexcept : fd_(fd) {}
+  unique_fd(unique_fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  unique_fd& operator=(unique_fd&& other) noexcept {
+    if (this != &other) {
+      reset();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  ~unique_fd() { reset(); }
+
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  explicit operator bool() const noexcept { return fd_ >= 0; }
+  void reset() noexcept {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+/// Owns a shared mapping of a whole file.
+class file_mapping {
+ public:
+  file_mapping() noexcept = default;
+  file_mapping(file_mapping&& other) noexcept : base_(std::exchange(other.base_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  file_mapping& operator=(file_mapping&& other) noexcept {
+    if (this != &other) {
+      reset();
+      base_ = std::exchange(other.base_, nullptr);
+      size_ = std::exchange(other.size_, 0);
+    }
+    return *this;
+  }
+  ~file_mapping() { reset(); }
+
+  /// Maps `[0, size)`. Pages beyond what is allocated in the file may be mapped but must not be touched.
+  [[nodiscard]] static result<file_mapping> map(int fd, std::size_t size, int protection) noexcept {
+    void* const base = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) return errno_error("mapping shared memory failed");
+    file_mapping out;
+    out.base_ = static_cast<std::byte*>(base);
+    out.size_ = size;
+    return out;
+  }
+
+  [[nodiscard]] std::byte* base() const noexcept { return base_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+  void reset() noexcept {
+    if (base_ != nullptr) ::munmap(base_, size_);
+    base_ = nullptr;
+    size_ = 0;
+  }
+
+  std::byte* base_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Unpredictable 64 bits: names of OS objects and hash seeds.
+inline std::uint64_t random_u64() noexcept {
+  std::uint64_t out = 0;
+  // 8 bytes are never delivered in part; before the pool is ready (early boot) the clock still separates two processes.
+  if (::getrandom(&out, sizeof out, 0) != static_cast<ssize_t>(sizeof out)) {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    out = (static_cast<std::uint64_t>(now.tv_nsec) << 32U) ^ static_cast<std::uint64_t>(now.tv_sec) ^ static_cast<std::uint64_t>(::getpid());
+  }
+  return out;
+}
+
+/// Nanoseconds since boot, suspend included: leases go on while a machine sleeps, and no NTP step moves them.
+inline std::uint64_t boot_time_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE

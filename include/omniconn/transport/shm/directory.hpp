@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// The directory file of a namespace: made whole or not at all, opened with suspicion, locked byte by byte.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/checksum.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/shm/layout.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// File names of a namespace. The namespace is data: only its hash gets into a path.
+struct names {
+  std::string folder;  ///< "/dev/shm"
+  std::string stem;    ///< "omniconn-<uid>-<hash>"
+
+  names() = default;
+  names(std::string_view directory, std::string_view space) : folder(directory) {
+    char text[64];
+    std::snprintf(text, sizeof text, "omniconn-%u-%016llx", static_cast<unsigned>(::geteuid()),
+                  static_cast<unsigned long long>(checksum(bytes_of(space))));
+    stem = text;
+  }
+  [[nodiscard]] std::string directory_path() const { return folder + "/" + stem + ".dir"; }
+  [[nodiscard]] std::string arena_path(std::uint64_t id) const {
+    char text[32];
+    std::snprintf(text, sizeof text, ".%016llx", static_cast<unsigned long long>(id));
+    return folder + "/" + stem + text;
+  }
+};
+
+/// Refuses files of other owners, other kinds and with other people's permissions: a squatter's file is never trusted.
+inline result<struct stat> stat_own_file(int fd) noexcept {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return errno_error("reading the attributes of a shared-memory file failed");
+  if (!S_ISREG(st.st_mode)) return {error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file"};
+  if (st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the shared-memory file belongs to another user"};
+  if ((st.st_mode & 0077U) != 0) return {error_kind::unauthorized, "the shared-memory file is open to other users; it must have mode 0600"};
+  return st;
+}
+
+/// A file with memory behind every byte of `[0, allocate)` and without a name until `link_file`: a crash in between leaves nothing.
+inline result<unique_fd> unnamed_file(std::string const& folder, std::size_t size, std::size_t allocate) noexcept {
+  unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) return errno_error("creating a shared-memory file failed");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return errno_error("sizing a shared-memory file failed");
+  // Allocated now: a page that tmpfs cannot provide later would be a SIGBUS in the middle of a put.
+  if (allocate != 0)
+    if (int const rc = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(allocate)); rc != 0)
+      return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it or make it larger", rc};
+  return fd;
+}
+
+inline result<void> link_file(int fd, std::string const& path) noexcept {
+  char self[64];
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  if (::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) return errno_error("naming a shared-memory file failed");
+  return {};
+}
+
+/// Locks of bytes of the directory file: byte 0 is the gate (coming and going), byte 1 + i the life of participant i.
+class byte_lock {
+ public:
+  [[nodiscard]] static bool try_lock(int fd, std::uint32_t byte) noexcept { return set(fd, byte, F_WRLCK); }
+  static void unlock(int fd, std::uint32_t byte) noexcept { set(fd, byte, F_UNLCK); }
+  /// Somebody else's description holds the lock.
+  [[nodiscard]] static bool held_elsewhere(int fd, std::uint32_t byte) noexcept {
+    struct flock l = range(byte, F_WRLCK);
+    return ::fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+  }
+
+ private:
+  static struct flock range(std::uint32_t byte, int type) noexcept {
+    struct flock l {};
+    l.l_type = static_cast<short>(type);
+    l.l_whence = SEEK_SET;
+    l.l_start = static_cast<off_t>(byte);
+    l.l_len = 1;
+    return l;
+  }
+  static bool set(int fd, std::uint32_t byte, int type) noexcept {
+    struct flock l = range(byte, type);
+    return ::fcntl(fd, F_OFD_SETLK, &l) == 0;
+  }
+};
+
+/// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
+class directory {
+ public:
+  /// Opens the directory of the namespace or makes it. On success the gate is held: call `open_gate` when registered.
+  static result<directory, diagnosis> open(names const& where, std::uint32_t wanted_slots, bool create) {
+    std::string const path = where.directory_path();
+    // Each round either ends or saw another process finish a creation or an unlink, so a few rounds always suffice.
+    for (int round = 0; round != 1000; ++round) {
+      unique_fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+      if (!fd && errno == ENOENT) {
+        if (!create) return diagnosis(error_kind::not_found, path + ": nobody uses this namespace");
+        auto made = make(where, wanted_slots == 0 ? 4096 : wanted_slots);
+        if (!made && made.error().kind() != error_kind::already_exists) return made.error().in(path);
+        continue;  // open it like everybody else: one way in
+      }
+      if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
+      if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
+      if (!lock_gate(fd.get())) return diagnosis(error_kind::peer_stalled, path + ": another process is stopped while it opens or closes this namespace; continue or end it");
+      auto st = stat_own_file(fd.get());
+      if (!st) return diagnosis(st.error()).in(path);
+      if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
+      auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
+      if (!opened) return diagnosis(opened.error()).in(path);
+      if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
+      if (wanted_slots > opened->geometry_.slots)
+        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " + std::to_string(opened->geometry_.slots) + "; ask for no more, or take another namespace, or end its users");
+      return std::move(*opened);
+    }
+    return diagnosis(error_kind::peer_stalled, path + ": the namespace is created and removed again and again by other processes");
+  }
+
+  void open_gate() const noexcept { byte_lock::unlock(fd_.get(), 0); }
+  [[nodiscard]] bool close_gate() const noexcept { return lock_gate(fd_.get()); }
+
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] geometry const& layout() const noexcept { return geometry_; }
+  [[nodiscard]] header& head() const noexcept { return *at<header>(0); }
+  [[nodiscard]] participant& participant_at(std::uint32_t i) const noexcept { return at<participant>(geometry_.participants_at)[i]; }
+  [[nodiscard]] reader_name& name_at(std::uint32_t i) const noexcept { return at<reader_name>(geometry_.names_at)[i]; }
+  [[nodiscard]] chunk& chunk_at(std::uint32_t i) const noexcept { return at<chunk>(geometry_.chunks_at)[i]; }
+  [[nodiscard]] bucket& bucket_at(std::uint32_t i) const noexcept { return at<bucket>(geometry_.buckets_at)[i & (geometry_.buckets - 1)]; }
+  [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
+  [[nodiscard]] bucket& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
+
+  [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+
+ private:
+  template <class T>
+  [[nodiscard]] T* at(std::size_t offset) const noexcept {
+    return std::launder(reinterpret_cast<T*>(mapping_.base() + offset));
+  }
+
+  static bool lock_gate(int fd) noexcept {
+    // The gate is held for microseconds; only a stopped process holds it longer. 5 s, then say so.
+    for (int i = 0; i != 5000; ++i) {
+      if (byte_lock::try_lock(fd, 0)) return true;
+      timespec const ms{0, 1'000'000};
+      ::nanosleep(&ms, nullptr);
+    }
+    return false;
+  }
+
+  static result<void, diagnosis> make(names const& where, std::uint32_t slots) {
+    auto const g = geometry::of(slots);
+    auto fd = unnamed_file(where.folder, g.size, g.size);
+    if (!fd) return diagnosis(fd.error());
+    auto mapping = file_mapping::map(fd->get(), g.size, PROT_READ | PROT_WRITE);
+    if (!mapping) return diagnosis(mapping.error());
+    // A fresh tmpfs file is all zero, which is the initial state of every word but these.
+    auto* const head = ::new (static_cast<void*>(mapping->base())) header{};
+    head->magic = directory_magic;
+    head->version = format_version;
+    head->slots = slots;
+    head->id = random_u64();
+    head->hash_seed = random_u64();
+    head->file_size = g.size;
+    head->buckets = g.buckets;
+    if (auto linked = link_file(fd->get(), where.directory_path()); !linked) return diagnosis(linked.error());
+    return {};
+  }
+
+  static result<directory> map(unique_fd fd, std::size_t file_size) {
+    if (file_size < sizeof(header)) return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
+    auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
+    if (!mapping) return mapping.error();
+    auto const* head = reinterpret_cast<header const*>(mapping->base());
+    if (head->magic != directory_magic) return {error_kind::corrupt, "the file is no omniconn directory; remove it if nothing else uses it"};
+    if (head->version != format_version) return {error_kind::version_mismatch, "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
+    std::uint32_t const slots = head->slots;
+    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots) return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
+    auto const g = geometry::of(slots);
+    if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
+      return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users and remove the file"};
+    directory out;
+    out.seed_ = head->hash_seed;
+    out.id_ = head->id;
+    out.fd_ = std::move(fd);
+    out.mapping_ = std::move(*mapping);
+    out.geometry_ = g;
+    return out;
+  }
+
+  unique_fd fd_;
+  file_mapping mapping_;
+  geometry geometry_;
+  std::uint64_t seed_ = 0;
+  std::uint64_t id_ = 0;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies in the directory file of a namespace. The format has its own version, apart from the library's.
+//
+//   header | participants | reader names | chunks | buckets | slots
+//
+// Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
+// user, so everything read from it is checked before it is used.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/result.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
+inline constexpr std::uint32_t format_version = 1;
+inline constexpr std::uint32_t max_participants = 256;
+inline constexpr std::uint32_t max_names = 1024;
+inline constexpr std::size_t max_name_size = 56;
+inline constexpr std::uint32_t max_claims = 16;
+inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
+inline constexpr std::uint32_t max_slots = 1U << 21U;
+inline constexpr std::uint32_t inline_key = 32;
+inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
+
+/// First words of the directory; written once, before the file gets its name.
+struct alignas(64) header {
+  std::uint64_t magic;
+  std::uint32_t version;
+  std::uint32_t slots;
+  std::uint64_t id;         ///< random: locators of an earlier directory of the same name are stale
+  std::uint64_t hash_seed;  ///< random: nobody can choose keys that collide
+  std::uint64_t file_size;
+  std::uint32_t buckets;
+  std::uint32_t reserved;
+  std::atomic<std::uint32_t> dead;           ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
+  std::atomic<std::uint32_t> multi_seq;      ///< rung by every publication while somebody waits for several keys at once
+  std::atomic<std::uint32_t> multi_waiters;
+};
+static_assert(sizeof(header) == 64);
+
+enum class participant_state : std::uint32_t {
+  free = 0,
+  live = 1,    ///< whoever holds the lock on the record's byte; nobody: it died
+  orphan = 2,  ///< gone, but objects of it are still leased
+};
+
+/// One transport object of one process. Its identity is an open-file-description lock on byte 1 + index of the directory file:
+/// the kernel drops it with the process, however that ends. The pid is for people only; other pid namespaces see another one.
+struct alignas(64) participant {
+  std::atomic<participant_state> state;
+  std::atomic<std::uint32_t> returned_seq;  ///< counts blocks given back: the producer looks at its chunks only when it moved
+  std::uint64_t arena;                      ///< id in the arena's file name, 0 = none yet
+  std::uint64_t arena_size;
+  std::uint64_t since_ns;                   ///< CLOCK_BOOTTIME
+  std::uint32_t pid;
+  std::uint32_t epoch;                      ///< counts the uses of this record
+  std::array<char, 24> name;
+};
+static_assert(sizeof(participant) == 64);
+
+/// Reader names are interned once and then compared by number: exact, and a claim stays one word.
+struct alignas(64) reader_name {
+  std::atomic<std::uint32_t> size;  ///< name length + 1; 0 = free. Stored last.
+  std::uint32_t reserved;
+  std::array<char, max_name_size> text;
+};
+static_assert(sizeof(reader_name) == 64);
+
+struct chunk {
+  std::atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
+  std::atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
+};
+
+/// Keys whose hash falls here first look here. Entries are added and removed by one CAS each; the lock only keeps two puts of one
+/// key apart, so a get never takes it.
+struct alignas(64) bucket {
+  std::atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
+  std::atomic<std::uint32_t> waiters;
+  std::atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
+  std::atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
+  std::uint32_t reserved;
+  std::array<std::atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
+};
+static_assert(sizeof(bucket) == 64);
+inline constexpr std::uint32_t max_reach = 32;
+
+/// An entry of a bucket: part of the key's hash 22 | part of the generation 20 | slot + 1 22. The generation keeps a process that was
+/// stopped in the middle of a removal from removing the entry of the slot's next object.
+struct slot_ref {
+  static constexpr std::uint64_t make(std::uint64_t hash, std::uint64_t generation, std::uint32_t slot) noexcept {
+    return (hash >> 42U) << 42U | (generation & 0xfffffU) << 22U | (slot + 1U);
+  }
+  static constexpr bool may_match(std::uint64_t ref, std::uint64_t hash) noexcept { return (ref & 0x3fffffU) != 0 && ref >> 42U == hash >> 42U; }
+  static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
+};
+
+enum class slot_state : std::uint8_t { free, writing, ready, draining, retired };
+
+/// generation << 8 | state.
+struct control {
+  static constexpr std::uint64_t make(std::uint64_t generation, slot_state s) noexcept { return generation << 8U | static_cast<std::uint64_t>(s); }
+  static constexpr slot_state state(std::uint64_t c) noexcept { return static_cast<slot_state>(c & 0xffU); }
+  static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c >> 8U; }
+};
+
+/// A reader's place at an object: generation 24 | participant 16 | reader 16 | flags 8.
+struct claim {
+  enum class state : std::uint8_t { empty, hold, done };
+  static constexpr std::uint16_t anyone = 0xffff;
+  static constexpr std::uint64_t generation_mask = 0xffffff;
+
+  static constexpr std::uint64_t make(std::uint64_t generation, std::uint16_t participant, std::uint16_t reader, bool named, state s) noexcept {
+    return (generation & generation_mask) << 40U | static_cast<std::uint64_t>(participant) << 24U | static_cast<std::uint64_t>(reader) << 8U |
+           (named ? 4U : 0U) | static_cast<std::uint64_t>(s);
+  }
+  static constexpr state state_of(std::uint64_t c) noexcept { return static_cast<state>(c & 3U); }
+  static constexpr bool named(std::uint64_t c) noexcept { return (c & 4U) != 0; }
+  static constexpr std::uint16_t reader(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 8U); }
+  static constexpr std::uint16_t participant(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 24U); }
+  static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == (generation & generation_mask); }
+  /// The same place, free again: a named one stays its reader's, another is for anyone.
+  static constexpr std::uint64_t emptied(std::uint64_t c) noexcept {
+    return make(c >> 40U, 0, named(c) ? reader(c) : anyone, named(c), state::empty);
+  }
+};
+
+/// One object. Fields below `ctl` are written by the owning producer while the state is `writing` and do not change until it is `free`
+/// again, except where atomic.
+struct alignas(64) slot {
+  std::atomic<std::uint64_t> ctl;
+  std::atomic<std::uint64_t> hash;     ///< of the wire key
+  std::atomic<std::uint64_t> expires;  ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
+  std::uint64_t offset;                ///< of the payload in the arena
+  std::uint64_t size;
+  std::uint64_t checksum;
+  std::uint64_t trace;
+  std::uint64_t arena;
+
+  std::uint64_t lease;
+  std::uint64_t key_offset;            ///< of a long key in the arena
+  std::uint32_t owner;                 ///< participant
+  std::uint16_t key_size;
+  std::uint16_t kind;
+  std::uint16_t checksum_kind;
+  std::uint16_t readers;
+  std::uint32_t reserved;
+  std::array<char, inline_key> key;
+
+  std::array<std::atomic<std::uint64_t>, max_claims> claims;
+};
+static_assert(sizeof(slot) == 256);
+
+/// Where the parts lie, derived from the number of slots alone.
+struct geometry {
+  std::uint32_t slots = 0, chunks = 0, buckets = 0;
+  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, size = 0;
+
+  /// \requires `slots` is a power of two in [chunk_slots, max_slots]
+  static constexpr geometry of(std::uint32_t slots) noexcept {
+    geometry g;
+    g.slots = slots;
+    g.chunks = slots / chunk_slots;
+    g.buckets = slots / 2;
+    g.participants_at = sizeof(header);
+    g.names_at = g.participants_at + max_participants * sizeof(participant);
+    g.chunks_at = g.names_at + max_names * sizeof(reader_name);
+    g.buckets_at = (g.chunks_at + g.chunks * sizeof(chunk) + 63) / 64 * 64;
+    g.slots_at = g.buckets_at + std::size_t{g.buckets} * sizeof(bucket);
+    g.size = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    return g;
+  }
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words that processes share, and in which order they are changed: publication, claims, release, retirement.
+//
+// Life of a slot: free → writing → ready → (draining →) retired → free with the next generation. Only its producer takes it from free
+// to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
+// sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <sched.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/futex.hpp>
+#include <omniconn/transport/shm/directory.hpp>
+#include <omniconn/transport/shm/layout.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Tells everybody who waits for a key of this bucket, or for several keys, to look again.
+inline void ring(directory const& dir, bucket& home) noexcept {
+  // The waiter counts itself in, reads seq, looks, sleeps; we change the slot, then seq, then read the count. All sequentially
+  // consistent, so that either it sees the change or we see the waiter.
+  home.seq.fetch_add(1);
+  if (home.waiters.load() != 0) futex_wake_all(home.seq);
+  if (auto& head = dir.head(); head.multi_waiters.load() != 0) {
+    head.multi_seq.fetch_add(1);
+    futex_wake_all(head.multi_seq);
+  }
+}
+
+/// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
+template <class Visit>
+bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) noexcept {
+  bucket const& home = dir.home_of(hash);
+  std::uint32_t reach = home.reach.load();
+  if (reach > max_reach) reach = max_reach;  // hostile until checked
+  auto const first = static_cast<std::uint32_t>(hash);
+  for (std::uint32_t d = 0; d <= reach; ++d)
+    for (auto const& entry : dir.bucket_at(first + d).refs) {
+      std::uint64_t const ref = entry.load();
+      if (!slot_ref::may_match(ref, hash)) continue;
+      std::uint32_t const index = slot_ref::slot(ref);
+      if (index < dir.layout().slots && visit(index)) return true;
+    }
+  return false;
+}
+
+/// false: no place for another key near its bucket.
+inline bool insert_ref(directory const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
+  bucket& home = dir.home_of(hash);
+  auto const first = static_cast<std::uint32_t>(hash);
+  std::uint64_t const ref = slot_ref::make(hash, generation, index);
+  for (std::uint32_t d = 0; d <= max_reach; ++d)
+    for (auto& entry : dir.bucket_at(first + d).refs) {
+      if (entry.load(std::memory_order_relaxed) != 0) continue;
+      // Before the entry: a reader that sees the entry's bell must look far enough.
+      std::uint32_t reach = home.reach.load();
+      while (reach < d && !home.reach.compare_exchange_weak(reach, d)) {
+      }
+      std::uint64_t expected = 0;
+      if (entry.compare_exchange_strong(expected, ref)) return true;
+    }
+  return false;
+}
+
+/// Idempotent; anybody may call it.
+inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
+  std::uint64_t const ref = slot_ref::make(hash, generation, index);
+  bucket const& home = dir.home_of(hash);
+  std::uint32_t reach = home.reach.load();
+  if (reach > max_reach) reach = max_reach;
+  auto const first = static_cast<std::uint32_t>(hash);
+  for (std::uint32_t d = 0; d <= reach; ++d)
+    for (auto& entry : dir.bucket_at(first + d).refs) {
+      std::uint64_t expected = ref;
+      if (entry.compare_exchange_strong(expected, 0)) return;
+    }
+}
+
+/// Number of claim words of a slot, whatever the shared word says.
+inline std::uint32_t readers_of(slot const& s) noexcept { return s.readers <= max_claims ? s.readers : max_claims; }
+
+/// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
+/// \returns true for the one caller that retired it.
+inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  slot& s = dir.slot_at(index);
+  for (;;) {
+    std::uint64_t c = s.ctl.load();
+    if (control::generation(c) != generation) return false;
+    auto const state = control::state(c);
+    if (state != slot_state::ready && state != slot_state::draining) return false;
+    // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
+    bool needed = false;
+    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
+      std::uint64_t const w = s.claims[i].load();
+      if (!claim::of_generation(w, generation)) continue;
+      auto const held = claim::state_of(w);
+      needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
+    }
+    if (needed) return false;
+    std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
+    if (!s.ctl.compare_exchange_strong(c, control::make(generation, slot_state::retired))) continue;
+    remove_ref(dir, hash, generation, index);
+    std::uint32_t const owner = s.owner;
+    dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
+    if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
+    return true;
+  }
+}
+
+/// Nobody finds the object any more; who holds it keeps it. \returns true for the one caller that took it away.
+inline bool drain(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  std::uint64_t c = control::make(generation, slot_state::ready);
+  if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
+  try_retire(dir, index, generation);
+  return true;
+}
+
+inline bool expired(slot const& s, std::uint64_t now) noexcept {
+  std::uint64_t const end = s.expires.load();
+  return end != 0 && now >= end;
+}
+
+/// What became of an attempt to claim.
+enum class claim_outcome : std::uint8_t {
+  taken,     ///< the caller holds it
+  gone,      ///< it ended meanwhile
+  waiting,   ///< all places are taken, but some may be given back
+  not_ours,  ///< every place belongs to another reader name
+  consumed,  ///< this reader name has had its share
+};
+
+/// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
+inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
+                                std::uint16_t reader, std::uint32_t& place) noexcept {
+  slot& s = dir.slot_at(index);
+  std::uint64_t const ready = control::make(generation, slot_state::ready);
+  for (;;) {
+    if (s.ctl.load() != ready) return claim_outcome::gone;
+    std::uint32_t const n = readers_of(s);
+    std::uint32_t chosen = max_claims;
+    std::uint64_t word = 0;
+    bool held = false;
+    // One pass: our own place decides at once; otherwise the first free place of anyone.
+    for (std::uint32_t i = 0; i != n; ++i) {
+      std::uint64_t const w = s.claims[i].load();
+      if (!claim::of_generation(w, generation)) return claim_outcome::gone;
+      if (claim::reader(w) == reader) {
+        if (claim::state_of(w) == claim::state::done) return claim_outcome::consumed;
+        if (claim::state_of(w) == claim::state::hold) return claim_outcome::waiting;
+        chosen = i;
+        word = w;
+        break;
+      }
+      if (claim::state_of(w) == claim::state::hold && !claim::named(w)) held = true;
+      if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty && chosen == max_claims) {
+        chosen = i;
+        word = w;
+      }
+    }
+    if (chosen == max_claims) return held ? claim_outcome::waiting : claim_outcome::not_ours;
+    std::uint64_t const mine = claim::make(generation, participant, reader, claim::named(word), claim::state::hold);
+    if (!s.claims[chosen].compare_exchange_strong(word, mine)) continue;
+
+    // Two takers of one reader name (two threads, two replicas) may each have found a free place: the later place yields.
+    bool twice = false;
+    for (std::uint32_t i = 0; i != chosen && !twice; ++i) {
+      std::uint64_t const w = s.claims[i].load();
+      twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
+    }
+    if (!twice && s.ctl.load() == ready) {
+      place = chosen;
+      return claim_outcome::taken;
+    }
+    // By CAS, not by a store: the word may belong to the next generation already.
+    std::uint64_t undo = mine;
+    s.claims[chosen].compare_exchange_strong(undo, claim::emptied(mine));
+    ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
+    try_retire(dir, index, generation);
+  }
+}
+
+/// Ends a claim. \returns true where this retired the slot.
+inline bool release_claim(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
+  auto& word = dir.slot_at(index).claims[place];
+  std::uint64_t w = word.load();
+  while (claim::of_generation(w, generation) && claim::state_of(w) == claim::state::hold) {
+    std::uint64_t const next = consumed ? (w & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done) : claim::emptied(w);
+    if (word.compare_exchange_weak(w, next)) break;
+  }
+  if (!consumed) ring(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
+  return try_retire(dir, index, generation);
+}
+
+/// Keeps two puts of one key apart. Readers never take it.
+class bucket_lock {
+ public:
+  /// \errors `peer_stalled`: a stopped process has held it for a second. The lock of a dead one is taken over: what it protects is changed by
+  /// single stores, so there is nothing to repair.
+  [[nodiscard]] static result<bucket_lock> acquire(directory const& dir, bucket& home, std::uint32_t participant) noexcept {
+    std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch} << 32U | (participant + 1U);
+    for (std::uint32_t i = 0;; ++i) {
+      std::uint64_t seen = 0;
+      if (home.lock.compare_exchange_strong(seen, mine)) return bucket_lock(home, mine);
+      if (i < 100) {
+        cpu_relax();
+      } else if (i < 1000) {
+        ::sched_yield();
+      } else {
+        auto const holder = static_cast<std::uint32_t>(seen) - 1U;
+        bool const alive = holder == participant || (holder < max_participants && byte_lock::held_elsewhere(dir.fd(), holder + 1));
+        if (!alive) {
+          home.lock.compare_exchange_strong(seen, 0);
+          continue;
+        }
+        if (i >= 2000) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
+        timespec const ms{0, 1'000'000};
+        ::nanosleep(&ms, nullptr);
+      }
+    }
+  }
+  bucket_lock(bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
+  bucket_lock& operator=(bucket_lock&&) = delete;
+  ~bucket_lock() { release(); }
+  void release() noexcept {
+    if (home_ == nullptr) return;
+    std::uint64_t mine = mine_;
+    home_->lock.compare_exchange_strong(mine, 0);
+    home_ = nullptr;
+  }
+
+ private:
+  bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
+  bucket* home_;
+  std::uint64_t mine_;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE

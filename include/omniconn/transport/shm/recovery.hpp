@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Putting in order what a participant left behind, whether it said goodbye or died. Everything here is idempotent and may be cut off
+// anywhere: the next one that gets the participant's lock goes on.
+#pragma once
+
+#include <cstdint>
+
+#include <unistd.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/shm/directory.hpp>
+#include <omniconn/transport/shm/layout.hpp>
+#include <omniconn/transport/shm/protocol.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// A dead reader holds nothing: its claims are free again.
+inline void drop_claims(directory const& dir, std::uint32_t participant) noexcept {
+  for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
+    slot& s = dir.slot_at(i);
+    std::uint64_t const c = s.ctl.load();
+    if (control::state(c) != slot_state::ready && control::state(c) != slot_state::draining) continue;
+    for (auto& word : s.claims) {
+      std::uint64_t w = word.load();
+      if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
+      if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
+      ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));
+      try_retire(dir, i, control::generation(c));
+    }
+  }
+}
+
+/// Frees what nobody needs of participant `i`'s slots and starts the leases of the rest. \returns the number of slots still in use.
+inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcept {
+  std::uint32_t in_use = 0;
+  std::uint64_t const now = boot_time_ns();
+  for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
+    chunk& c = dir.chunk_at(n);
+    if (c.owner.load() != i + 1) continue;
+    std::uint32_t busy = 0;
+    for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
+      slot& s = dir.slot_at(k);
+      std::uint64_t word = s.ctl.load();
+      std::uint64_t const generation = control::generation(word);
+      if (control::state(word) == slot_state::ready) {
+        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, s.lease == 0 ? now : now + s.lease < now ? ~std::uint64_t{0} : now + s.lease);
+        if (expired(s, now)) drain(dir, k, generation);
+      }
+      word = s.ctl.load();
+      if (control::state(word) == slot_state::writing || control::state(word) == slot_state::retired) {
+        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
+        s.ctl.store(control::make(generation + 1, slot_state::free));
+      } else if (control::state(word) != slot_state::free) {
+        ++busy;
+      }
+    }
+    if (busy == 0) {
+      c.returned.store(0);
+      c.owner.store(0);
+    }
+    in_use += busy;
+  }
+  return in_use;
+}
+
+/// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
+inline void settle(directory const& dir, names const& where, std::uint32_t i) noexcept {
+  participant& p = dir.participant_at(i);
+  if (p.state.load() == participant_state::free) return;
+  for (;;) {
+    std::uint32_t const seen = p.returned_seq.load();
+    bool const empty = settle_slots(dir, i) == 0;
+    if (empty) {
+      if (p.arena != 0) ::unlink(where.arena_path(p.arena).c_str());
+      p.arena = 0;
+      p.state.store(participant_state::free);
+      return;
+    }
+    p.state.store(participant_state::orphan);
+    // Whoever retired a slot meanwhile saw `live` and left the rest to us.
+    if (p.returned_seq.load() == seen) return;
+  }
+}
+
+/// Settles participant `i` if it is dead or an orphan and nobody else is at it.
+inline void sweep_one(directory const& dir, names const& where, std::uint32_t i) noexcept {
+  participant& p = dir.participant_at(i);
+  for (;;) {
+    auto const state = p.state.load();
+    if (state == participant_state::free || !byte_lock::try_lock(dir.fd(), i + 1)) return;
+    if (p.state.load() == participant_state::live) drop_claims(dir, i);
+    settle(dir, where, i);
+    std::uint32_t const seen = p.returned_seq.load();
+    byte_lock::unlock(dir.fd(), i + 1);
+    // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.
+    if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;
+  }
+}
+
+/// Settles every dead participant and every orphan but `except`.
+inline void sweep(directory const& dir, names const& where, std::uint32_t except) noexcept {
+  for (std::uint32_t i = 0; i != max_participants; ++i)
+    if (i != except && dir.participant_at(i).state.load() != participant_state::free) sweep_one(dir, where, i);
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// One participant of a namespace: its place in the directory, the reader names it knows and the arenas it has mapped.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/transport/shm/directory.hpp>
+#include <omniconn/transport/shm/layout.hpp>
+#include <omniconn/transport/shm/protocol.hpp>
+#include <omniconn/transport/shm/recovery.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Another participant's arena, mapped read-only.
+struct mapped_arena {
+  std::uint64_t id = 0;
+  file_mapping mapping;
+
+  /// The bytes at `offset`, or nothing where they would lie outside the file.
+  [[nodiscard]] bool contains(std::uint64_t offset, std::uint64_t size) const noexcept {
+    return offset <= mapping.size() && size <= mapping.size() - offset;
+  }
+  [[nodiscard]] const_bytes at(std::uint64_t offset, std::uint64_t size) const noexcept {
+    return {mapping.base() + offset, static_cast<std::size_t>(size)};
+  }
+};
+
+/// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive.
+/// \threadsafety all members.
+class session {
+ public:
+  session(directory dir, names where) noexcept : dir_(std::move(dir)), where_(std::move(where)) {}
+  session(session const&) = delete;
+  session& operator=(session const&) = delete;
+
+  /// Joins the namespace. \requires `dir`'s gate is held; it is open afterwards.
+  static result<std::shared_ptr<session>, diagnosis> join(directory dir, names const& where, std::string_view name) {
+    auto out = std::make_shared<session>(std::move(dir), where);
+    bool const joined = out->take_record(name);
+    out->dir_.open_gate();
+    if (!joined) return diagnosis(error_kind::no_space, where.directory_path() + ": 256 participants use this namespace already; take another one");
+    sweep(out->dir_, where, out->me_);
+    return out;
+  }
+
+  ~session() {
+    if (me_ == none) return;
+    settle(dir_, where_, me_);
+    byte_lock::unlock(dir_.fd(), me_ + 1);
+    std::uint32_t const me = std::exchange(me_, none);
+    // Retired between our last look and the unlock: nobody else could get the lock.
+    if (dir_.participant_at(me).state.load() == participant_state::orphan) sweep_one(dir_, where_, me);
+    leave();
+  }
+
+  [[nodiscard]] directory const& dir() const noexcept { return dir_; }
+  [[nodiscard]] names const& where() const noexcept { return where_; }
+  [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
+  [[nodiscard]] participant& record() const noexcept { return dir_.participant_at(me_); }
+
+  /// The number of a reader name, interned on first use.
+  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: 1,024 names are in use.
+  result<std::uint16_t> reader_id(std::string_view name) {
+    if (name.size() > max_name_size) return {error_kind::misconfigured, "a reader name may have 56 bytes at most"};
+    std::scoped_lock const lock(mutex_);
+    for (auto const& [known, id] : readers_)
+      if (known == name) return id;
+    auto id = find_name(name);
+    if (!id && id.error().kind() == error_kind::not_found) {
+      if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
+      id = add_name(name);
+      dir_.open_gate();
+    }
+    if (id) readers_.emplace_back(std::string(name), *id);
+    return id;
+  }
+
+  /// The arena of participant `owner`, mapped on first use.
+  result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) {
+    if (owner >= max_participants || id == 0) return {error_kind::corrupt, "the namespace's directory names an impossible arena"};
+    std::scoped_lock const lock(mutex_);
+    if (arenas_.size() <= owner) arenas_.resize(owner + 1);
+    auto& cached = arenas_[owner];
+    if (cached != nullptr && cached->id == id) return cached;
+    unique_fd fd(::open(where_.arena_path(id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd) return errno_error("opening a producer's arena failed");
+    auto st = stat_own_file(fd.get());
+    if (!st) return st.error();
+    auto mapping = file_mapping::map(fd.get(), static_cast<std::size_t>(st->st_size), PROT_READ);
+    if (!mapping) return mapping.error();
+    auto fresh = std::make_shared<mapped_arena>();
+    fresh->id = id;
+    fresh->mapping = std::move(*mapping);
+    cached = std::move(fresh);  // the arena of the record's earlier user stays mapped while holds refer to it
+    return cached;
+  }
+
+  /// Frees what retirement of an orphan's slot may have made free.
+  void retired_of(std::uint32_t owner) noexcept {
+    if (owner >= max_participants || dir_.participant_at(owner).state.load() != participant_state::orphan) return;
+    std::scoped_lock const lock(sweeping_);  // the kernel's lock does not tell threads of one description apart
+    sweep_one(dir_, where_, owner);
+  }
+
+  void sweep_all() noexcept {
+    std::scoped_lock const lock(sweeping_);
+    sweep(dir_, where_, me_);
+  }
+
+ private:
+  static constexpr std::uint32_t none = ~std::uint32_t{0};
+
+  bool take_record(std::string_view name) noexcept {
+    for (std::uint32_t i = 0; i != max_participants; ++i) {
+      if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
+      participant& p = dir_.participant_at(i);
+      if (p.state.load() == participant_state::live) drop_claims(dir_, i);
+      settle(dir_, where_, i);
+      if (p.state.load() != participant_state::free) {
+        byte_lock::unlock(dir_.fd(), i + 1);
+        continue;
+      }
+      p.arena = 0;
+      p.arena_size = 0;
+      p.since_ns = boot_time_ns();
+      p.pid = static_cast<std::uint32_t>(::getpid());
+      ++p.epoch;
+      p.name = {};
+      std::memcpy(p.name.data(), name.data(), std::min(name.size(), p.name.size() - 1));
+      p.state.store(participant_state::live);
+      me_ = i;
+      return true;
+    }
+    return false;
+  }
+
+  /// Removes the directory if this was the last participant.
+  void leave() noexcept {
+    if (!dir_.close_gate()) return;  // a later user tidies up
+    sweep(dir_, where_, none);
+    bool used = false;
+    for (std::uint32_t i = 0; i != max_participants && !used; ++i) used = dir_.participant_at(i).state.load() != participant_state::free;
+    if (!used) {
+      dir_.head().dead.store(1);
+      ::unlink(where_.directory_path().c_str());
+    }
+    dir_.open_gate();
+  }
+
+  result<std::uint16_t> find_name(std::string_view name) const noexcept {
+    for (std::uint32_t i = 0; i != max_names; ++i) {
+      auto const& entry = dir_.name_at(i);
+      std::uint32_t const size = entry.size.load();
+      if (size == 0) return {error_kind::not_found, ""};
+      if (size == name.size() + 1 && std::memcmp(entry.text.data(), name.data(), name.size()) == 0) return static_cast<std::uint16_t>(i);
+    }
+    return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
+  }
+
+  result<std::uint16_t> add_name(std::string_view name) noexcept {
+    auto found = find_name(name);
+    if (found || found.error().kind() != error_kind::not_found) return found;
+    for (std::uint32_t i = 0; i != max_names; ++i) {
+      auto& entry = dir_.name_at(i);
+      if (entry.size.load() != 0) continue;
+      std::memcpy(entry.text.data(), name.data(), name.size());
+      entry.size.store(static_cast<std::uint32_t>(name.size() + 1));
+      return static_cast<std::uint16_t>(i);
+    }
+    return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
+  }
+
+  directory dir_;
+  names where_;
+  std::uint32_t me_ = none;
+  std::mutex mutex_;
+  std::mutex sweeping_;
+  std::vector<std::pair<std::string, std::uint16_t>> readers_;
+  std::vector<std::shared_ptr<mapped_arena const>> arenas_;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
