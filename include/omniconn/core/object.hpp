@@ -56,6 +56,7 @@ struct publish_options {
 struct find_options {
   locator const* where = nullptr;  ///< the receipt's locator; null: search by key
   std::string_view reader{};       ///< who asks; empty: the transport's default name
+  bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
 };
 
 OMNICONN_END_NAMESPACE

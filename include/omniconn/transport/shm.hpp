@@ -377,7 +377,12 @@ class shm_transport {
     }
     op.key_ = key;
     op.at_ = stage::looking;
-    return look(op);
+    auto now = look(op);
+    if (now && *now == progress::pending && !o.wait) {
+      op.at_ = stage::idle;
+      return {error_kind::not_found, "no such object now"};
+    }
+    return now;
   }
 
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }

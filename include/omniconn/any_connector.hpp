@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+// A connector whose policies are chosen at run time.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/connector_concept.hpp>
+#include <omniconn/core/tensor.hpp>
+#include <omniconn/serializer/concept.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// A move-only object of any type, inside where it fits. Only its destructor and two calls are needed, so this stays smaller than a general any.
+template <std::size_t Size>
+class erased_claim {
+ public:
+  struct table {
+    void (*move)(void* to, void* from) noexcept;
+    void (*destroy)(void*) noexcept;
+    void (*release)(void*) noexcept;
+    void (*give_back)(void*) noexcept;
+    result<value> (*as_value)(void const*);
+    result<tensor_view> (*as_tensor)(void const*);
+    mutable_bytes (*writable)(void const*) noexcept;
+  };
+
+  erased_claim() noexcept = default;
+  erased_claim(erased_claim&& other) noexcept { take(other); }
+  erased_claim& operator=(erased_claim&& other) noexcept {
+    if (this != &other) {
+      reset();
+      take(other);
+    }
+    return *this;
+  }
+  ~erased_claim() { reset(); }
+
+  template <class T>
+  void emplace(T&& object, table const& calls) {
+    using stored = std::remove_cvref_t<T>;
+    static_assert(sizeof(stored) <= Size && alignof(stored) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<stored>,
+                  "omniconn: this connector's view is too large for any_connector; keep a hold within 128 bytes and nothrow-movable");
+    reset();
+    ::new (static_cast<void*>(storage_)) stored(std::forward<T>(object));
+    table_ = &calls;
+  }
+  [[nodiscard]] table const* calls() const noexcept { return table_; }
+  [[nodiscard]] void* get() noexcept { return storage_; }
+  [[nodiscard]] void const* get() const noexcept { return storage_; }
+  void reset() noexcept {
+    if (table_ != nullptr) table_->destroy(storage_);
+    table_ = nullptr;
+  }
+
+ private:
+  void take(erased_claim& other) noexcept {
+    if (other.table_ == nullptr) return;
+    other.table_->move(storage_, other.storage_);
+    table_ = std::exchange(other.table_, nullptr);
+  }
+  alignas(std::max_align_t) std::byte storage_[Size];
+  table const* table_ = nullptr;
+};
+
+}  // namespace detail
+
+/// Any connector behind one type: what the factory makes and what programs configured by YAML hold.
+///
+/// Erased per operation, not per policy: a put is one indirect call, and views and reservations lie inside their handles without allocation. Payloads that cross are
+/// bytes, `value` and `tensor_view`; typed structs go through their serializer at the caller (`view::as_with`). An empty one (default-constructed or moved
+/// from) answers `closed`. \threadsafety as the connector inside.
+class any_connector {
+ public:
+  /// The bytes of an object, and this reader's claim on them.
+  class view {
+   public:
+    view() noexcept = default;
+    view(view&& other) noexcept : claim_(std::move(other.claim_)), bytes_(std::exchange(other.bytes_, {})), info_(other.info_) {}
+    view& operator=(view&& other) noexcept {
+      claim_ = std::move(other.claim_);
+      bytes_ = std::exchange(other.bytes_, {});
+      info_ = other.info_;
+      return *this;
+    }
+
+    [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+    [[nodiscard]] object_info const& info() const noexcept { return info_; }
+    explicit operator bool() const noexcept { return claim_.calls() != nullptr; }
+    void release() noexcept {
+      if (claim_.calls() != nullptr) claim_.calls()->release(claim_.get());
+      claim_.reset();
+      bytes_ = {};
+    }
+    void give_back() noexcept {
+      if (claim_.calls() != nullptr) claim_.calls()->give_back(claim_.get());
+      claim_.reset();
+      bytes_ = {};
+    }
+
+    /// `const_bytes`, `value` or `tensor_view`, by reference: valid until the view ends.
+    /// \errors `unsupported`: this connector's serializer cannot make one.
+    template <class T>
+      requires(std::is_same_v<T, const_bytes> || std::is_same_v<T, value> || std::is_same_v<T, tensor_view>)
+    [[nodiscard]] result<T> as() const {
+      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty"};
+      if constexpr (std::is_same_v<T, const_bytes>) {
+        return bytes_;
+      } else if constexpr (std::is_same_v<T, value>) {
+        return claim_.calls()->as_value(claim_.get());
+      } else {
+        return claim_.calls()->as_tensor(claim_.get());
+      }
+    }
+    /// A `T` through a serializer that the caller brings.
+    template <class T, class Serializer>
+      requires deserializes<Serializer, T>
+    [[nodiscard]] result<T> as_with(Serializer const& serializer) const {
+      return serializer.template decode<T>(encoded{info_.kind, bytes_});
+    }
+
+   private:
+    friend class any_connector;
+    detail::erased_claim<192> claim_;
+    const_bytes bytes_;
+    object_info info_;
+  };
+
+  class reservation {
+   public:
+    reservation() noexcept = default;
+    [[nodiscard]] mutable_bytes bytes() const noexcept { return claim_.calls() == nullptr ? mutable_bytes{} : claim_.calls()->writable(claim_.get()); }
+
+   private:
+    friend class any_connector;
+    detail::erased_claim<64> claim_;
+  };
+
+  any_connector() noexcept = default;
+
+  /// Wraps a connector. One allocation.
+  template <connector_like C>
+    requires(!std::is_same_v<C, any_connector>)
+  any_connector(C connector) : impl_(std::make_unique<model<C>>(std::move(connector))) {}  // NOLINT(google-explicit-constructor)
+
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
+
+  result<receipt> put(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}) { return impl_ ? impl_->put(e, key, bytes, o) : none(); }
+  /// \errors also `unsupported`: the connector's serializer writes no such payload.
+  result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o = {}) { return impl_ ? impl_->put(e, key, v, o) : none(); }
+  result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o = {}) { return impl_ ? impl_->put(e, key, t, o) : none(); }
+  /// A payload that the caller's serializer writes; it is gathered once, into the block.
+  template <class Serializer, class Payload>
+    requires serializes<Serializer, Payload>
+  result<receipt> put_with(Serializer const& serializer, edge e, std::string_view key, Payload const& payload, put_options const& o = {}) {
+    gather_list parts;
+    auto kind = serializer.encode(payload, parts);
+    if (!kind) return kind.error();
+    auto room = reserve(parts.size());
+    if (!room) return room.error();
+    std::byte* at = room->bytes().data();
+    for (auto const& piece : parts.parts()) {
+      if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+      at += piece.size();
+    }
+    return commit(e, key, std::move(*room), o, *kind);
+  }
+
+  result<reservation> reserve(std::size_t size) {
+    if (!impl_) return none();
+    return impl_->reserve(size);
+  }
+  result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+    return impl_ ? impl_->commit(e, key, std::move(r), o, kind) : none();
+  }
+
+  result<view> get_view(edge e, std::string_view key, get_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->get_view(e, key, o);
+  }
+  /// The object as a `value` that owns everything.
+  template <class T>
+    requires std::is_same_v<T, value>
+  result<T> get(edge e, std::string_view key, get_options const& o = {}) {
+    auto got = get_view(e, key, o);
+    if (!got) return got.error();
+    auto decoded = got->template as<value>();
+    if (!decoded) {
+      got->give_back();
+      return decoded.error();
+    }
+    return decoded->to_owned();
+  }
+  template <class T>
+    requires std::is_same_v<T, value>
+  result<T> try_get(edge e, std::string_view key, get_options o = {}) {
+    o.until = deadline::immediate();
+    return get<T>(e, key, o);
+  }
+  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->get_into(e, key, into, o);
+  }
+
+  result<bool> exists(edge e, std::string_view key) {
+    if (!impl_) return none();
+    return impl_->exists(e, key);
+  }
+  result<std::size_t> cleanup(edge e, std::string_view key) {
+    if (!impl_) return none();
+    return impl_->cleanup(e, key);
+  }
+  result<std::size_t> cleanup(std::string_view request) {
+    if (!impl_) return none();
+    return impl_->cleanup(request);
+  }
+  [[nodiscard]] value metadata(receipt const& r) const { return impl_ ? impl_->metadata(r) : value{}; }
+  [[nodiscard]] result<receipt> from_metadata(value const& m) const {
+    if (!impl_) return none();
+    return impl_->from_metadata(m);
+  }
+  [[nodiscard]] capabilities const& facts() const noexcept {
+    static constexpr capabilities nothing{.name = "none"};
+    return impl_ ? impl_->facts() : nothing;
+  }
+  [[nodiscard]] health_report health() const {
+    if (impl_) return impl_->health();
+    health_report out;
+    out.status = health_status::closed;
+    out.why = "no connector inside";
+    return out;
+  }
+  void close() noexcept {
+    if (impl_) impl_->close();
+  }
+
+ private:
+  static error none() noexcept { return {error_kind::closed, "there is no connector inside this any_connector", 0, severity::transport}; }
+
+  struct interface {
+    interface() = default;
+    interface(interface const&) = delete;
+    interface& operator=(interface const&) = delete;
+    virtual ~interface() = default;
+    virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
+    virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
+    virtual result<receipt> put(edge, std::string_view, tensor_view const&, put_options const&) = 0;
+    virtual result<reservation> reserve(std::size_t) = 0;
+    virtual result<receipt> commit(edge, std::string_view, reservation, put_options const&, payload_kind) = 0;
+    virtual result<view> get_view(edge, std::string_view, get_options const&) = 0;
+    virtual result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) = 0;
+    virtual result<bool> exists(edge, std::string_view) = 0;
+    virtual result<std::size_t> cleanup(edge, std::string_view) = 0;
+    virtual result<std::size_t> cleanup(std::string_view) = 0;
+    virtual value metadata(receipt const&) const = 0;
+    virtual result<receipt> from_metadata(value const&) const = 0;
+    virtual capabilities const& facts() const noexcept = 0;
+    virtual health_report health() const = 0;
+    virtual void close() noexcept = 0;
+  };
+
+  template <class C>
+  struct model final : interface {
+    explicit model(C c) : inner(std::move(c)) {}
+
+    template <class P>
+    result<receipt> put_if_possible(edge e, std::string_view key, P const& payload, put_options const& o) {
+      if constexpr (requires { inner.put(e, key, payload, o); }) {
+        return inner.put(e, key, payload, o);
+      } else {
+        return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
+      }
+    }
+    result<receipt> put(edge e, std::string_view key, const_bytes b, put_options const& o) override { return inner.put(e, key, b, o); }
+    result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
+    result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o) override { return put_if_possible(e, key, t, o); }
+
+    result<reservation> reserve(std::size_t size) override {
+      auto inside = inner.reserve(size);
+      if (!inside) return inside.error();
+      reservation out;
+      out.claim_.emplace(std::move(*inside), room_table);
+      return out;
+    }
+    result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o, payload_kind kind) override {
+      if (r.claim_.calls() != &room_table) return {error_kind::misconfigured, "the reservation is of another connector, or empty"};
+      return inner.commit(e, key, std::move(*static_cast<typename C::reservation*>(r.claim_.get())), o, kind);
+    }
+    result<view> get_view(edge e, std::string_view key, get_options const& o) override {
+      auto inside = inner.get_view(e, key, o);
+      if (!inside) return inside.error();
+      view out;
+      out.bytes_ = inside->bytes();
+      out.info_ = inside->info();
+      out.claim_.emplace(std::move(*inside), view_table);
+      return out;
+    }
+    result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
+    result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }
+    result<std::size_t> cleanup(edge e, std::string_view key) override { return inner.cleanup(e, key); }
+    result<std::size_t> cleanup(std::string_view request) override { return inner.cleanup(request); }
+    value metadata(receipt const& r) const override { return inner.metadata(r); }
+    result<receipt> from_metadata(value const& m) const override { return inner.from_metadata(m); }
+    capabilities const& facts() const noexcept override { return inner.facts(); }
+    health_report health() const override { return inner.health(); }
+    void close() noexcept override { inner.close(); }
+
+    using inner_view = typename C::view;
+    using inner_room = typename C::reservation;
+
+    template <class T>
+    static result<T> view_as(void const* v) {
+      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) {
+        return static_cast<inner_view const*>(v)->template as<T>();
+      } else {
+        return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
+      }
+    }
+    template <class T>
+    static void relocate(void* to, void* from) noexcept {
+      ::new (to) T(std::move(*static_cast<T*>(from)));
+      static_cast<T*>(from)->~T();
+    }
+
+    static constexpr typename detail::erased_claim<192>::table view_table{
+        .move = &relocate<inner_view>,
+        .destroy = [](void* v) noexcept { static_cast<inner_view*>(v)->~inner_view(); },
+        .release = [](void* v) noexcept { static_cast<inner_view*>(v)->release(); },
+        .give_back = [](void* v) noexcept { static_cast<inner_view*>(v)->give_back(); },
+        .as_value = &view_as<value>,
+        .as_tensor = &view_as<tensor_view>,
+        .writable = nullptr,
+    };
+    static constexpr typename detail::erased_claim<64>::table room_table{
+        .move = &relocate<inner_room>,
+        .destroy = [](void* r) noexcept { static_cast<inner_room*>(r)->~inner_room(); },
+        .release = nullptr,
+        .give_back = nullptr,
+        .as_value = nullptr,
+        .as_tensor = nullptr,
+        .writable = [](void const* r) noexcept -> mutable_bytes { return static_cast<inner_room const*>(r)->bytes(); },
+    };
+
+    C inner;
+  };
+
+  std::unique_ptr<interface> impl_;
+};
+
+static_assert(connector_like<any_connector>);
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every connector can do, composed or erased: options, receipts and the concept.
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/deadline.hpp>
+#include <omniconn/core/key.hpp>
+#include <omniconn/core/locator.hpp>
+#include <omniconn/core/metrics.hpp>
+#include <omniconn/core/object.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/core/value.hpp>
+#include <omniconn/transport/concept.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// How one put differs from the connector's defaults. What it refers to must live for the call.
+struct put_options {
+  std::optional<reader_set> readers{};               ///< who may read it
+  std::optional<std::chrono::nanoseconds> lease{};   ///< how long it outlives its producer, unread
+  std::optional<on_existing> existing{};             ///< what a key that is taken does
+  std::optional<bool> checksum{};
+  deadline until{};                                  ///< for services that answer later; local transports answer at once
+  stop_token stop{};
+  std::uint64_t trace = 0;                           ///< travels with the object
+};
+
+/// How one get is done.
+struct get_options {
+  deadline until{};                ///< `deadline::immediate()`: `not_found` instead of waiting
+  stop_token stop{};
+  locator const* where = nullptr;  ///< the receipt's locator, where the caller has it
+  std::string_view reader{};       ///< who asks; empty: the connector's reader name
+};
+
+/// The acknowledgement of a put: trivially copyable. As a map, for a control plane: `metadata(receipt)`.
+struct receipt {
+  std::uint64_t size = 0;  ///< payload bytes
+  locator where;
+};
+static_assert(std::is_trivially_copyable_v<receipt>);
+
+/// Bytes of one object, kept readable. Move-only RAII: the destructor consumes this reader's share, as `release` does.
+template <class V>
+concept object_view = std::movable<V> && !std::copyable<V> && std::default_initializable<V> && requires(V& v, V const& c) {
+  { c.bytes() } noexcept -> std::same_as<const_bytes>;
+  { c.info() } noexcept -> std::same_as<object_info const&>;
+  { v.release() } noexcept;    // consumed; the bytes are gone
+  { v.give_back() } noexcept;  // as if it had never been taken
+};
+
+/// Memory of the connector that the caller fills before `commit`. Move-only RAII: the destructor gives the memory back.
+template <class R>
+concept object_reservation = std::movable<R> && !std::copyable<R> && requires(R& r, R const& c) {
+  { c.bytes() } noexcept -> std::same_as<mutable_bytes>;
+};
+
+/// The contract that `connector<...>` and `any_connector` share. Code written against it runs on either.
+template <class C>
+concept connector_like =
+    std::movable<C> && object_view<typename C::view> && object_reservation<typename C::reservation> &&
+    requires(C& c, C const& k, edge e, std::string_view key, const_bytes bytes, mutable_bytes into, put_options const& p, get_options const& g,
+             typename C::reservation r, receipt const& done, value const& metadata, std::size_t n) {
+      { c.put(e, key, bytes, p) } -> std::same_as<result<receipt>>;
+      { c.reserve(n) } -> std::same_as<result<typename C::reservation>>;
+      { c.commit(e, key, std::move(r), p) } -> std::same_as<result<receipt>>;
+      { c.get_view(e, key, g) } -> std::same_as<result<typename C::view>>;
+      { c.get_into(e, key, into, g) } -> std::same_as<result<object_info>>;
+      { c.exists(e, key) } -> std::same_as<result<bool>>;
+      { c.cleanup(e, key) } -> std::same_as<result<std::size_t>>;
+      { c.cleanup(key) } -> std::same_as<result<std::size_t>>;
+      { k.metadata(done) } -> std::same_as<value>;
+      { k.from_metadata(metadata) } -> std::same_as<result<receipt>>;
+      { k.facts() } -> std::same_as<capabilities const&>;
+      { k.health() } -> std::same_as<health_report>;
+      { c.close() } noexcept;
+    };
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks for a connector: an Allocator over a Transport's memory, or one that brings its own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/allocator/concept.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/transport/concept.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+template <class Transport, class Allocator>
+class block_source;
+
+/// One block, given back when it ends, unless it was handed over to the transport.
+template <class Transport, class Allocator>
+class owned_block {
+  using source_type = block_source<Transport, Allocator>;
+  // A free allocator's block needs nobody to return to; the pointer only tells whose it is.
+  using keeper = std::conditional_t<free_allocator<Allocator>, source_type*, std::shared_ptr<source_type>>;
+
+ public:
+  owned_block() noexcept = default;
+  owned_block(keeper source, std::byte* data) noexcept : source_(std::move(source)), data_(data) {}
+  owned_block(owned_block&& other) noexcept : source_(std::exchange(other.source_, nullptr)), data_(std::exchange(other.data_, nullptr)) {}
+  owned_block& operator=(owned_block&& other) noexcept {
+    if (this != &other) {
+      reset();
+      source_ = std::exchange(other.source_, nullptr);
+      data_ = std::exchange(other.data_, nullptr);
+    }
+    return *this;
+  }
+  ~owned_block() { reset(); }
+
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] source_type const* source() const noexcept {
+    if constexpr (free_allocator<Allocator>) {
+      return source_;
+    } else {
+      return source_.get();
+    }
+  }
+  [[nodiscard]] std::uint64_t token() const noexcept { return reinterpret_cast<std::uintptr_t>(data_); }
+  [[nodiscard]] static constexpr auto dispose() noexcept -> void (*)(std::uint64_t) noexcept {
+    if constexpr (free_allocator<Allocator>) {
+      return [](std::uint64_t token) noexcept {
+        if (token != 0) Allocator::dispose(token);
+      };
+    } else {
+      return nullptr;
+    }
+  }
+  /// The transport owns the block now and will say when it is done with it.
+  void handed_over() noexcept { data_ = nullptr; }
+  void reset() noexcept {
+    if (data_ != nullptr) {
+      if constexpr (free_allocator<Allocator>) {
+        Allocator::dispose(token());
+      } else {
+        source_->give_back(data_);
+      }
+    }
+    data_ = nullptr;
+    source_ = nullptr;
+  }
+
+ private:
+  keeper source_{};
+  std::byte* data_ = nullptr;
+};
+
+/// A free allocator: no lock, nothing to reclaim.
+template <class Transport, class Allocator>
+  requires free_allocator<Allocator>
+class block_source<Transport, Allocator> {
+ public:
+  block_source(Transport&, typename Allocator::options const& o) : allocator_(o) {}
+
+  result<owned_block<Transport, Allocator>> carve(std::size_t size) {
+    auto block = allocator_.allocate(size);
+    if (!block) return block.error();
+    return owned_block<Transport, Allocator>(this, block->data());
+  }
+  [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
+  void detach() noexcept {}
+
+ private:
+  [[no_unique_address]] Allocator allocator_;
+};
+
+/// An allocator over the transport's region. One lock around allocator, reclaim and grow: the contract asks for it.
+template <class Transport, class Allocator>
+  requires region_allocator<Allocator>
+class block_source<Transport, Allocator> : public std::enable_shared_from_this<block_source<Transport, Allocator>> {
+ public:
+  block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
+
+  result<owned_block<Transport, Allocator>> carve(std::size_t size) {
+    std::scoped_lock const lock(mutex_);
+    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
+    // Each time, so that the block that was just given back, still warm, is the next one used.
+    transport_->reclaim([this](std::uint64_t token) {
+      if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
+    });
+    if (allocator_)
+      if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    // One alignment more than the size: the allocator may have to round.
+    auto region = transport_->grow(size + growth_slack);
+    if (!region) return region.error();
+    if (!allocator_) {
+      allocator_.emplace(options_, region->base, region->committed);
+    } else {
+      allocator_->extend(region->committed);
+    }
+    auto block = allocator_->allocate(size);
+    if (!block) return block.error();
+    return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+  }
+
+  void give_back(std::byte* block) noexcept {
+    std::scoped_lock const lock(mutex_);
+    if (transport_ != nullptr && allocator_) allocator_->deallocate(block);
+  }
+  [[nodiscard]] allocator_usage usage() const noexcept {
+    std::scoped_lock const lock(mutex_);
+    return allocator_ ? allocator_->usage() : allocator_usage{};
+  }
+  /// The transport ends; blocks that are still out have no memory to return to.
+  void detach() noexcept {
+    std::scoped_lock const lock(mutex_);
+    transport_ = nullptr;
+  }
+
+ private:
+  static constexpr std::size_t growth_slack = 4096;
+
+  mutable std::mutex mutex_;
+  Transport* transport_;
+  typename Allocator::options options_;
+  std::optional<Allocator> allocator_;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
