@@ -146,8 +146,8 @@ class any_connector {
   any_connector() noexcept = default;
 
   /// Wraps a connector. One allocation.
-  template <connector_like C>
-    requires(!std::is_same_v<C, any_connector>)
+  template <class C>
+    requires(!std::is_same_v<C, any_connector> && connector_like<C>)  // in this order: the concept asks whether C can be moved
   any_connector(C connector) : impl_(std::make_unique<model<C>>(std::move(connector))) {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const noexcept { return impl_ != nullptr; }

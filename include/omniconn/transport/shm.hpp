@@ -2,14 +2,18 @@
 // Shared memory between the processes of one user: our own layout. docs/transports/shm.md describes it.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -168,7 +172,7 @@ class shm_transport {
       return diagnosis(error_kind::misconfigured, "memory_pool_size must be between 1 byte and 64 TiB");
     if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
     std::uint32_t slots = o.max_keys;
-    if (slots != 0) slots = std::max(std::bit_ceil(slots), shm::chunk_slots);
+    if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
     shm::names where(o.directory, namespace_of(o));
     auto dir = shm::directory::open(where, slots, true);
     if (!dir) return std::move(dir.error());

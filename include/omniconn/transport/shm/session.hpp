@@ -2,7 +2,6 @@
 // One participant of a namespace: its place in the directory, the reader names it knows and the arenas it has mapped.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -142,7 +141,7 @@ class session {
       p.pid = static_cast<std::uint32_t>(::getpid());
       ++p.epoch;
       p.name = {};
-      std::memcpy(p.name.data(), name.data(), std::min(name.size(), p.name.size() - 1));
+      std::memcpy(p.name.data(), name.data(), name.size() < p.name.size() ? name.size() : p.name.size() - 1);
       p.state.store(participant_state::live);
       me_ = i;
       return true;
