@@ -42,8 +42,12 @@ inline connector_defaults read_defaults(option_reader& options) {
   } else {
     out.reader_count = static_cast<std::uint32_t>(options.take_uint("readers", 1, 1, UINT32_MAX));
   }
-  // Who reads: the option, else the stage at the edge's end.
-  out.reader = options.take_string("reader").value_or(options.take_string("to_stage", ""));
+  // Who reads: the option, else the stage at the edge's end, whose name may be a number.
+  out.reader = options.take_string("reader", "");
+  if (auto const* stage = options.take("to_stage"); out.reader.empty() && stage != nullptr) {
+    if (auto const text = stage->as_string()) out.reader = *text;
+    if (auto const number = stage->as_int64()) out.reader = std::to_string(*number);
+  }
   out.lease = options.take_duration_seconds("lease_seconds", out.lease);
   out.existing = options.take_choice("on_existing", {"fail", "replace"}, "fail") == "fail" ? on_existing::fail : on_existing::replace;
   out.checksum = options.take_bool("checksum", true);

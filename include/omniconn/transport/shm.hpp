@@ -18,6 +18,9 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
+
+#include <dirent.h>
 
 #include <omniconn/config.hpp>
 #include <omniconn/transport/concept.hpp>
@@ -84,7 +87,7 @@ class shm_transport {
     void finish(disposition how) noexcept {
       if (session_ == nullptr) return;
       auto const& dir = session_->dir();
-      std::uint32_t const owner = dir.slot_at(index_).owner;
+      std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
       if (detail::shm::release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
       bytes_ = {};
       arena_.reset();
@@ -109,7 +112,13 @@ class shm_transport {
   struct shm_operation : operation {
     stage at_ = stage::idle;
     bool is_get_ = false;
-    error failure_{error_kind::closed};
+    error failure_{error_kind::misconfigured, "the operation was not begun"};
+
+    error fail(error e) noexcept {
+      at_ = stage::failed;
+      failure_ = e;
+      return e;
+    }
   };
 
  public:
@@ -142,6 +151,7 @@ class shm_transport {
    private:
     friend class shm_transport;
     wire_key key_;
+    std::string kept_;
     std::uint64_t hash_ = 0;
     std::uint16_t reader_ = 0;
     bool by_locator_ = false;
@@ -195,6 +205,18 @@ class shm_transport {
     return {};
   }
 
+  /// Paths of the namespace's files that exist now: none once the last user and the last lease are gone.
+  static std::vector<std::string> files(options const& o) {
+    detail::shm::names const where(o.directory, namespace_of(o));
+    std::vector<std::string> out;
+    if (DIR* const folder = ::opendir(o.directory.c_str())) {
+      while (dirent const* const entry = ::readdir(folder))
+        if (std::string_view(entry->d_name).starts_with(where.stem)) out.push_back(o.directory + "/" + entry->d_name);
+      ::closedir(folder);
+    }
+    return out;
+  }
+
   // --- memory ---------------------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] memory_region memory() noexcept {
@@ -210,10 +232,10 @@ class shm_transport {
     return state_->writer.grow(more);
   }
   std::size_t reclaim(reclaim_sink sink) {
+    if (state_ == nullptr) return 0;
     call const entered(state_.get());
-    if (!entered) return 0;
     std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.reclaim(sink);
+    return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks
   }
 
   // --- put ------------------------------------------------------------------------------------------------------------------------
@@ -226,9 +248,10 @@ class shm_transport {
     if (key.size() > caps.max_key) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
     std::uint32_t const readers = o.readers.size();
     if (readers == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (readers > caps.max_readers) return {error_kind::too_large, "an object in shared memory may have 16 readers at most"};
+    if (readers > caps.max_readers) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
     if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
     const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
+    if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
     std::array<std::uint16_t, shm::max_claims> names{};
     for (std::uint32_t i = 0; i != o.readers.names.size(); ++i) {
       auto id = state_->session->reader_id(o.readers.names[i]);
@@ -251,6 +274,9 @@ class shm_transport {
       index = *taken;
       shm::slot& s = dir.slot_at(index);
       generation = shm::control::generation(s.ctl.load());
+      // Before the state: whoever sees `writing` judges by these two, even if it came here for the slot's last object.
+      s.hash.store(hash, std::memory_order_relaxed);
+      s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
       s.ctl.store(shm::control::make(generation, shm::slot_state::writing));
       s.key_offset = 0;
       if (key.size() > shm::inline_key) {
@@ -268,15 +294,14 @@ class shm_transport {
       writer.set_token(index, out);
     }
     shm::slot& s = dir.slot_at(index);
-    s.hash.store(hash, std::memory_order_relaxed);
     s.expires.store(0, std::memory_order_relaxed);
     s.size = payload.size();
     s.trace = info.trace;
     s.kind = static_cast<std::uint16_t>(info.kind);
     s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
-    s.owner = state_->session->me();
+    s.owner.store(state_->session->me(), std::memory_order_relaxed);
     s.key_size = static_cast<std::uint16_t>(key.size());
-    s.readers = static_cast<std::uint16_t>(readers);
+    s.readers.store(static_cast<std::uint16_t>(readers), std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers; ++i) {
       bool const named = !o.readers.names.empty();
       s.claims[i].store(shm::claim::make(generation, 0, named ? names[i] : shm::claim::anyone, named, shm::claim::state::empty), std::memory_order_relaxed);
@@ -317,10 +342,7 @@ class shm_transport {
     if (op.at_ != stage::begun) return {error_kind::misconfigured, "commit without begin"};
     auto const& dir = state_->session->dir();
     shm::slot& s = dir.slot_at(op.index_);
-    if (info.size > s.size) {
-      abort(op);
-      return {error_kind::misconfigured, "commit of more bytes than begin was given"};
-    }
+    if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
     s.size = info.size;
     s.checksum = info.checksum;
     s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
@@ -328,19 +350,22 @@ class shm_transport {
     s.trace = info.trace;
     std::uint64_t const generation = shm::control::generation(s.ctl.load(std::memory_order_relaxed));
     shm::bucket& home = dir.home_of(op.hash_);
+    std::uint64_t unfinished = shm::control::make(generation, shm::slot_state::writing);
+    std::uint64_t const ready = shm::control::make(generation, shm::slot_state::ready);
     if (op.existing_ == on_existing::replace) {
       auto locked = shm::bucket_lock::acquire(dir, home, state_->session->me());
       if (!locked) {
         abort(op);
-        return locked.error();
+        return op.fail(locked.error());
       }
-      s.ctl.store(shm::control::make(generation, shm::slot_state::ready));
+      s.ctl.store(ready);
       shm::for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
-        if (other != op.index_) drain_if(other, op.hash_);
+        if (other != op.index_ && !beat(other, op.hash_)) drain_if(other, op.hash_);
         return false;
       });
-    } else {
-      s.ctl.store(shm::control::make(generation, shm::slot_state::ready));
+    } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
+      abort(op);
+      return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
     }
     shm::ring(dir, home);
     op.at_ = stage::found;
@@ -360,31 +385,32 @@ class shm_transport {
     call const entered(state_.get());
     if (!entered) return closed_error();
     if (op.at_ == stage::found || op.at_ == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
-    if (key.size() > caps.max_key) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
+    if (key.size() > caps.max_key) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
     op.reader_ = state_->reader;
     if (!o.reader.empty()) {
       auto id = state_->session->reader_id(o.reader);
-      if (!id) return id.error();
+      if (!id) return op.fail(id.error());
       op.reader_ = *id;
     }
     auto const& dir = state_->session->dir();
     op.by_locator_ = o.where != nullptr;
+    op.hash_ = dir.hash(key);
     if (op.by_locator_) {
       auto at = o.where->unpack<place>(locator_tag::shm);
-      if (!at) return at.error();
-      if (at->directory != dir.id() || at->index >= dir.layout().slots) return stale();
+      if (!at) return op.fail(at.error());
+      if (at->directory != dir.id() || at->index >= dir.layout().slots || at->hash != op.hash_) return op.fail(stale());
       op.index_ = at->index;
       op.generation_ = at->generation;
-      op.hash_ = at->hash;
-    } else {
-      op.hash_ = dir.hash(key);
     }
     op.key_ = key;
     op.at_ = stage::looking;
     auto now = look(op);
     if (now && *now == progress::pending && !o.wait) {
-      op.at_ = stage::idle;
-      return {error_kind::not_found, "no such object now"};
+      return op.fail({error_kind::not_found, "no such object now"});
+    }
+    if (now && *now == progress::pending) {  // the caller's key may end with this call; a get that is done at once needs no copy of it
+      op.kept_.assign(key);
+      op.key_ = op.kept_;
     }
     return now;
   }
@@ -393,11 +419,15 @@ class shm_transport {
 
   // --- drive ----------------------------------------------------------------------------------------------------------------------
 
-  result<progress> step(put_op& op) { return op.at_ == stage::found ? result<progress>(progress::done) : result<progress>(progress::pending); }
+  result<progress> step(put_op& op) {
+    if (op.at_ == stage::begun || op.at_ == stage::found) return progress::done;
+    return op.failure_;
+  }
   result<progress> step(get_op& op) {
     if (op.at_ == stage::found) return progress::done;
-    if (op.at_ == stage::failed) return op.failure_;
-    if (op.at_ != stage::looking) return {error_kind::misconfigured, "the get operation was not begun"};
+    if (op.at_ != stage::looking) return op.failure_;
+    call const entered(state_.get());
+    if (!entered) return op.fail(closed_error());
     return look(op);
   }
 
@@ -407,7 +437,7 @@ class shm_transport {
   }
   result<progress> cancel(get_op& op) {
     op.hold_.finish(disposition::give_back);
-    op.at_ = stage::idle;
+    if (op.at_ == stage::looking || op.at_ == stage::found) op.fail(cancelled());
     return progress::done;
   }
 
@@ -578,6 +608,7 @@ class shm_transport {
     if (state_ == nullptr || state_->closed.exchange(true)) return;
     state_->closing.request_stop();
     while (state_->inside.load() != 0) std::this_thread::yield();  // sleepers are awake by now: microseconds
+    state_->writer.withdraw_unfinished();
     state_->session.reset();
   }
 
@@ -638,17 +669,29 @@ class shm_transport {
   }
 
   static error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
+  static error cancelled() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
   static error stale() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
   static void give_up(state& owner, put_op& op) noexcept {
+    op.fail(cancelled());
     call const entered(&owner);
-    op.at_ = stage::idle;
-    if (!entered) return;  // close has freed the slot
-    auto const& dir = owner.session->dir();
-    detail::shm::remove_ref(dir, op.hash_, detail::shm::control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
+    if (entered) {
+      auto const& dir = owner.session->dir();
+      detail::shm::remove_ref(dir, op.hash_, detail::shm::control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
+    }
     std::scoped_lock const lock(owner.put_mutex);
     owner.writer.release_token(op.index_);
-    owner.writer.return_slot(op.index_);
+    if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
+  }
+
+  /// Takes the key from a put that has not committed yet, unless it replaces, too.
+  bool beat(std::uint32_t index, std::uint64_t hash) noexcept {
+    namespace shm = detail::shm;
+    shm::slot& s = state_->session->dir().slot_at(index);
+    std::uint64_t word = s.ctl.load();
+    if (shm::control::state(word) != shm::slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0)
+      return false;
+    return s.ctl.compare_exchange_strong(word, shm::control::make(shm::control::generation(word), shm::slot_state::beaten));
   }
 
   /// Drains a ready slot of that hash. Two keys of one 64-bit hash count as one here: 1 in 10^19.
@@ -661,7 +704,7 @@ class shm_transport {
   }
   bool drain_index(std::uint32_t index, std::uint64_t generation) noexcept {
     auto const& dir = state_->session->dir();
-    std::uint32_t const owner = dir.slot_at(index).owner;
+    std::uint32_t const owner = dir.slot_at(index).owner.load(std::memory_order_relaxed);
     if (!detail::shm::drain(dir, index, generation)) return false;
     state_->session->retired_of(owner);
     return true;
@@ -691,7 +734,7 @@ class shm_transport {
       out.assign(s.key.data(), size);
       return true;
     }
-    auto arena = state_->session->arena(s.owner, s.arena);
+    auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
     if (!arena || !(*arena)->contains(s.key_offset, size)) return false;
     out.assign(text_of((*arena)->at(s.key_offset, size)));
     return true;
@@ -701,11 +744,7 @@ class shm_transport {
   result<progress> look(get_op& op) {
     namespace shm = detail::shm;
     auto const& dir = state_->session->dir();
-    auto failed = [&op](error e) -> result<progress> {
-      op.at_ = stage::failed;
-      op.failure_ = e;
-      return e;
-    };
+    auto failed = [&op](error e) -> result<progress> { return op.fail(e); };
     bool consumed = false;
     error broken{error_kind::corrupt};
     bool is_broken = false;
@@ -759,7 +798,7 @@ class shm_transport {
     held.generation_ = generation;
     held.place_ = claimed;
     if (s.arena != 0) {
-      auto arena = state_->session->arena(s.owner, s.arena);
+      auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
       if (!arena) return arena.error();
       held.arena_ = std::move(*arena);
       if (!held.arena_->contains(s.offset, s.size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};

@@ -61,7 +61,7 @@ struct alignas(64) participant {
   std::uint64_t arena_size;
   std::uint64_t since_ns;                   ///< CLOCK_BOOTTIME
   std::uint32_t pid;
-  std::uint32_t epoch;                      ///< counts the uses of this record
+  std::atomic<std::uint32_t> epoch;         ///< counts the uses of this record
   std::array<char, 24> name;
 };
 static_assert(sizeof(participant) == 64);
@@ -102,7 +102,8 @@ struct slot_ref {
   static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
 };
 
-enum class slot_state : std::uint8_t { free, writing, ready, draining, retired };
+/// `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
+enum class slot_state : std::uint8_t { free, writing, ready, draining, retired, beaten };
 
 /// generation << 8 | state.
 struct control {
@@ -146,12 +147,12 @@ struct alignas(64) slot {
 
   std::uint64_t lease;
   std::uint64_t key_offset;            ///< of a long key in the arena
-  std::uint32_t owner;                 ///< participant
+  std::atomic<std::uint32_t> owner;    ///< participant
   std::uint16_t key_size;
   std::uint16_t kind;
   std::uint16_t checksum_kind;
-  std::uint16_t readers;
-  std::uint32_t reserved;
+  std::atomic<std::uint16_t> readers;  ///< how many of `claims` count
+  std::atomic<std::uint32_t> replaces; ///< put with on_existing::replace: no other put beats it
   std::array<char, inline_key> key;
 
   std::array<std::atomic<std::uint64_t>, max_claims> claims;

@@ -116,8 +116,26 @@ class producer {
     }
   }
 
+  /// Frees the slots of puts that were begun and not ended: the participant leaves.
+  void withdraw_unfinished() noexcept {
+    auto const& dir = session_.dir();
+    for (auto const n : chunks_)
+      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
+        slot& s = dir.slot_at(index);
+        std::uint64_t const word = s.ctl.load();
+        if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
+        remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
+        s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+      }
+  }
+
   std::size_t reclaim(reclaim_sink sink) {
     collect();
+    return flush(sink);
+  }
+
+  /// The part of `reclaim` that also works when the session is gone.
+  std::size_t flush(reclaim_sink sink) {
     std::size_t const n = returned_.size();
     for (auto const token : returned_) sink(token);
     returned_.clear();

@@ -34,6 +34,11 @@ inline void ring(directory const& dir, bucket& home) noexcept {
   }
 }
 
+/// The same, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
+inline void ring_sleepers(directory const& dir, bucket& home) noexcept {
+  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
+}
+
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
 template <class Visit>
 bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) noexcept {
@@ -84,7 +89,17 @@ inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 }
 
 /// Number of claim words of a slot, whatever the shared word says.
-inline std::uint32_t readers_of(slot const& s) noexcept { return s.readers <= max_claims ? s.readers : max_claims; }
+inline std::uint32_t readers_of(slot const& s) noexcept {
+  std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
+  return n <= max_claims ? n : max_claims;
+}
+
+/// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
+inline void give_to_owner(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
+  remove_ref(dir, hash, generation, index);
+  dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
+  if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
+}
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
 /// \returns true for the one caller that retired it.
@@ -104,12 +119,12 @@ inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t 
       needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
     }
     if (needed) return false;
+    // Read before the slot is anybody else's.
     std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
+    std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
     if (!s.ctl.compare_exchange_strong(c, control::make(generation, slot_state::retired))) continue;
-    remove_ref(dir, hash, generation, index);
-    std::uint32_t const owner = s.owner;
-    dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
-    if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
+    give_to_owner(dir, index, generation, hash, owner);
+    ring_sleepers(dir, dir.home_of(hash));  // who waits by locator learns that it is gone
     return true;
   }
 }
@@ -118,6 +133,7 @@ inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t 
 inline bool drain(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   std::uint64_t c = control::make(generation, slot_state::ready);
   if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
+  ring_sleepers(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
   try_retire(dir, index, generation);
   return true;
 }
@@ -168,9 +184,11 @@ inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::
     std::uint64_t const mine = claim::make(generation, participant, reader, claim::named(word), claim::state::hold);
     if (!s.claims[chosen].compare_exchange_strong(word, mine)) continue;
 
-    // Two takers of one reader name (two threads, two replicas) may each have found a free place: the later place yields.
+    // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
+    // second sees the first, in whatever order the places became free. Both may yield; then both look again and choose the same place.
     bool twice = false;
-    for (std::uint32_t i = 0; i != chosen && !twice; ++i) {
+    for (std::uint32_t i = 0; i != n && !twice; ++i) {
+      if (i == chosen) continue;
       std::uint64_t const w = s.claims[i].load();
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
@@ -194,8 +212,10 @@ inline bool release_claim(directory const& dir, std::uint32_t index, std::uint64
     std::uint64_t const next = consumed ? (w & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done) : claim::emptied(w);
     if (word.compare_exchange_weak(w, next)) break;
   }
-  if (!consumed) ring(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
-  return try_retire(dir, index, generation);
+  std::uint64_t const hash = dir.slot_at(index).hash.load(std::memory_order_relaxed);
+  bool const retired = try_retire(dir, index, generation);
+  if (!retired) consumed ? ring_sleepers(dir, dir.home_of(hash)) : ring(dir, dir.home_of(hash));
+  return retired;
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
@@ -204,7 +224,7 @@ class bucket_lock {
   /// \errors `peer_stalled`: a stopped process has held it for a second. The lock of a dead one is taken over: what it protects is changed by
   /// single stores, so there is nothing to repair.
   [[nodiscard]] static result<bucket_lock> acquire(directory const& dir, bucket& home, std::uint32_t participant) noexcept {
-    std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch} << 32U | (participant + 1U);
+    std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
       if (home.lock.compare_exchange_strong(seen, mine)) return bucket_lock(home, mine);
@@ -214,7 +234,9 @@ class bucket_lock {
         ::sched_yield();
       } else {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
-        bool const alive = holder == participant || (holder < max_participants && byte_lock::held_elsewhere(dir.fd(), holder + 1));
+        // The epoch tells the holder from whoever uses its record now.
+        bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
+                           (holder == participant || byte_lock::held_elsewhere(dir.fd(), holder + 1));
         if (!alive) {
           home.lock.compare_exchange_strong(seen, 0);
           continue;

@@ -17,19 +17,21 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-/// A dead reader holds nothing: its claims are free again.
+/// A dead reader holds nothing: its claims are free again. What it began and did not end with a slot is ended for it.
 inline void drop_claims(directory const& dir, std::uint32_t participant) noexcept {
   for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
     slot& s = dir.slot_at(i);
     std::uint64_t const c = s.ctl.load();
+    if (control::state(c) == slot_state::retired)
+      give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
     if (control::state(c) != slot_state::ready && control::state(c) != slot_state::draining) continue;
     for (auto& word : s.claims) {
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
       ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));
-      try_retire(dir, i, control::generation(c));
     }
+    try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
   }
 }
 
@@ -48,12 +50,15 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
       if (control::state(word) == slot_state::ready) {
         if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, s.lease == 0 ? now : now + s.lease < now ? ~std::uint64_t{0} : now + s.lease);
         if (expired(s, now)) drain(dir, k, generation);
+      } else if (control::state(word) == slot_state::draining) {
+        try_retire(dir, k, generation);  // who drained it may have died before it could
       }
       word = s.ctl.load();
-      if (control::state(word) == slot_state::writing || control::state(word) == slot_state::retired) {
+      auto const state = control::state(word);
+      if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
         s.ctl.store(control::make(generation + 1, slot_state::free));
-      } else if (control::state(word) != slot_state::free) {
+      } else if (state != slot_state::free) {
         ++busy;
       }
     }
@@ -102,8 +107,10 @@ inline void sweep_one(directory const& dir, names const& where, std::uint32_t i)
 
 /// Settles every dead participant and every orphan but `except`.
 inline void sweep(directory const& dir, names const& where, std::uint32_t except) noexcept {
-  for (std::uint32_t i = 0; i != max_participants; ++i)
-    if (i != except && dir.participant_at(i).state.load() != participant_state::free) sweep_one(dir, where, i);
+  // Twice: the dead of the first round may have held objects of orphans that come before them.
+  for (int round = 0; round != 2; ++round)
+    for (std::uint32_t i = 0; i != max_participants; ++i)
+      if (i != except && dir.participant_at(i).state.load() != participant_state::free) sweep_one(dir, where, i);
 }
 
 }  // namespace detail::shm

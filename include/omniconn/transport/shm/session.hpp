@@ -98,6 +98,7 @@ class session {
     auto& cached = arenas_[owner];
     if (cached != nullptr && cached->id == id) return cached;
     unique_fd fd(::open(where_.arena_path(id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd && errno == ENOENT) return {error_kind::corrupt, "the namespace's directory names an arena that is not there: somebody removed the file"};
     if (!fd) return errno_error("opening a producer's arena failed");
     auto st = stat_own_file(fd.get());
     if (!st) return st.error();
@@ -139,9 +140,9 @@ class session {
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
-      ++p.epoch;
+      p.epoch.fetch_add(1, std::memory_order_relaxed);
       p.name = {};
-      std::memcpy(p.name.data(), name.data(), name.size() < p.name.size() ? name.size() : p.name.size() - 1);
+      if (!name.empty()) std::memcpy(p.name.data(), name.data(), name.size() < p.name.size() ? name.size() : p.name.size() - 1);
       p.state.store(participant_state::live);
       me_ = i;
       return true;
@@ -167,7 +168,7 @@ class session {
       auto const& entry = dir_.name_at(i);
       std::uint32_t const size = entry.size.load();
       if (size == 0) return {error_kind::not_found, ""};
-      if (size == name.size() + 1 && std::memcmp(entry.text.data(), name.data(), name.size()) == 0) return static_cast<std::uint16_t>(i);
+      if (size == name.size() + 1 && std::string_view(entry.text.data(), name.size()) == name) return static_cast<std::uint16_t>(i);
     }
     return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
   }
@@ -178,7 +179,7 @@ class session {
     for (std::uint32_t i = 0; i != max_names; ++i) {
       auto& entry = dir_.name_at(i);
       if (entry.size.load() != 0) continue;
-      std::memcpy(entry.text.data(), name.data(), name.size());
+      if (!name.empty()) std::memcpy(entry.text.data(), name.data(), name.size());
       entry.size.store(static_cast<std::uint32_t>(name.size() + 1));
       return static_cast<std::uint16_t>(i);
     }

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the pipeline: four programs, one configuration, one report. `pipeline --help` says how.
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <poll.h>
+#include <spawn.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <omniconn/runtime/json.hpp>
+#include <omniconn/transport/shm.hpp>
+
+#include "dsp/snr.hpp"
+#include "dsp/wav.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace oc = omniconn;
+
+constexpr char const* usage = R"(usage: pipeline run [options]
+
+Speech and noise go in, speech comes out: encoder -> thinker -> talker, and a monitor that reads what encoder and thinker send, too.
+Four programs, joined by shared memory as the configuration says.
+
+  --speech FILE    any PCM WAV (default: alsa-utils' Front_Center.wav)
+  --noise FILE     any PCM WAV (default: alsa-utils' Noise.wav)
+  --mix-snr DB     loudness of the speech over the noise before the cleaning (default: 0)
+  --config FILE    edges and connectors (default: pipeline.yaml next to the sources)
+  --out FOLDER     where mixture.wav, enhanced.wav and spectrogram.png go (default: pipeline-out)
+)";
+
+struct settings {
+  std::string speech = "/usr/share/sounds/alsa/Front_Center.wav";
+  std::string noise = "/usr/share/sounds/alsa/Noise.wav";
+  std::string mix_snr = "0";
+  std::string config = PIPELINE_CONFIG;
+  std::string out = "pipeline-out";
+  bool judged = true;  // the figure is a bar for the default input only
+};
+
+struct stage_process {
+  char const* name;
+  pid_t pid = 0;
+  bool ended = false;
+};
+
+[[noreturn]] void refuse(std::string const& text) {
+  std::fprintf(stderr, "pipeline: error: %s\n", text.c_str());
+  std::exit(2);
+}
+
+settings settings_from(int argc, char** argv) {
+  std::vector<std::string> args(argv + 1, argv + argc);
+  for (auto const& a : args)
+    if (a == "--help" || a == "-h") {
+      std::fputs(usage, stdout);
+      std::exit(0);
+    }
+  if (args.empty() || args[0] != "run") refuse("say `pipeline run`; --help lists the options");
+  settings s;
+  for (std::size_t i = 1; i < args.size(); i += 2) {
+    if (i + 1 == args.size()) refuse(args[i] + " needs a value");
+    auto const& text = args[i + 1];
+    if (args[i] == "--speech") s.speech = text;
+    else if (args[i] == "--noise") s.noise = text;
+    else if (args[i] == "--mix-snr") s.mix_snr = text;
+    else if (args[i] == "--config") s.config = text;
+    else if (args[i] == "--out") s.out = text;
+    else refuse("unknown option " + args[i] + "; --help lists the options");
+    if (args[i] == "--speech" || args[i] == "--noise" || args[i] == "--mix-snr") s.judged = false;
+  }
+  char* end = nullptr;
+  std::strtod(s.mix_snr.c_str(), &end);
+  if (end == s.mix_snr.c_str() || *end != '\0') refuse("--mix-snr " + s.mix_snr + " is no number of dB");
+  for (auto const* file : {&s.speech, &s.noise, &s.config})
+    if (!fs::exists(*file)) refuse(*file + " does not exist" + (file->find("/alsa/") != std::string::npos ? "; install alsa-utils, or give --speech and --noise" : ""));
+  return s;
+}
+
+pid_t start(fs::path const& program, settings const& s, std::string const& folder) {
+  std::string const path = program.string();
+  std::vector<std::string> const args{path, "--config", s.config, "--folder", folder, "--speech", s.speech, "--noise", s.noise, "--mix-snr", s.mix_snr};
+  std::vector<char*> words;
+  for (auto const& a : args) words.push_back(const_cast<char*>(a.c_str()));
+  words.push_back(nullptr);
+  // Our own signal mask is blocked for signalfd; a stage has to end at Ctrl-C.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  pid_t pid = 0;
+  int const rc = ::posix_spawn(&pid, path.c_str(), nullptr, &attributes, words.data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
+  if (rc != 0) refuse("starting " + path + " failed: " + std::strerror(rc));
+  return pid;
+}
+
+/// Ends every stage that still runs: asked first, killed after a second.
+void end_all(std::vector<stage_process>& stages) {
+  for (auto const& s : stages)
+    if (!s.ended) ::kill(s.pid, SIGTERM);
+  auto const limit = oc::deadline::after(std::chrono::seconds(1));
+  for (auto& s : stages)
+    while (!s.ended) {
+      int status = 0;
+      if (::waitpid(s.pid, &status, WNOHANG) == s.pid) {
+        s.ended = true;
+      } else if (limit.passed()) {
+        ::kill(s.pid, SIGKILL);
+        ::waitpid(s.pid, &status, 0);
+        s.ended = true;
+      } else {
+        ::usleep(5000);
+      }
+    }
+}
+
+std::string how_it_ended(int status) {
+  if (WIFSIGNALED(status)) return std::string("was killed by signal ") + std::to_string(WTERMSIG(status)) + " (" + ::strsignal(WTERMSIG(status)) + ")";
+  return "ended with exit status " + std::to_string(WEXITSTATUS(status));
+}
+
+/// Waits until all stages have ended well. Otherwise ends them all and says why. \returns the exit status.
+int supervise(std::vector<stage_process>& stages, int signals) {
+  for (std::size_t running = stages.size(); running != 0;) {
+    signalfd_siginfo info{};
+    if (::read(signals, &info, sizeof info) != sizeof info) {
+      if (errno == EINTR) continue;
+      return 1;
+    }
+    if (info.ssi_signo != SIGCHLD) {
+      std::fprintf(stderr, "pipeline: stopped by signal %u; ending all stages\n", info.ssi_signo);
+      end_all(stages);
+      return 128 + static_cast<int>(info.ssi_signo);
+    }
+    for (auto& s : stages) {
+      int status = 0;
+      if (s.ended || ::waitpid(s.pid, &status, WNOHANG) != s.pid) continue;
+      s.ended = true;
+      --running;
+      if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+      std::fprintf(stderr, "pipeline: stage %s %s; ending the others\n", s.name, how_it_ended(status).c_str());
+      end_all(stages);
+      return 1;
+    }
+  }
+  return 0;
+}
+
+std::optional<oc::value> read_report(std::string const& path) {
+  std::ifstream in(path);
+  if (!in) return std::nullopt;
+  std::string const text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  auto parsed = oc::parse_json(text);
+  if (!parsed) return std::nullopt;
+  return std::move(*parsed);
+}
+
+double number(oc::value const& row, std::string_view field) {
+  auto const* v = row.find(field);
+  return v == nullptr ? 0 : v->as_double().value_or(0);
+}
+std::string text(oc::value const& row, std::string_view field) {
+  auto const* v = row.find(field);
+  return v == nullptr ? "" : std::string(v->as_string().value_or(""));
+}
+
+struct reports {
+  struct row {
+    std::string stage;
+    oc::value figures;
+  };
+  std::vector<row> sends, receives;
+
+  bool load(std::string const& folder, std::vector<stage_process> const& stages) {
+    for (auto const& s : stages) {
+      auto const report = read_report(folder + "/" + s.name + ".json");
+      if (!report) {
+        std::fprintf(stderr, "pipeline: stage %s left no report\n", s.name);
+        return false;
+      }
+      for (auto const& [field, rows] : {std::pair{"sends", &sends}, std::pair{"receives", &receives}})
+        if (auto const* list = report->find(field); list != nullptr && list->is_array())
+          for (auto const& figures : *list->if_array()) rows->push_back({s.name, figures});
+      fs::remove(folder + "/" + s.name + ".json");
+    }
+    return true;
+  }
+};
+
+/// Prints the table of edges. \returns false where an object was lost or readers did not share one block.
+bool print_edges(reports const& all) {
+  bool good = true;
+  std::printf("\n%-8s %-8s %8s %10s %10s %10s %8s %7s %7s\n", "edge", "reader", "objects", "bytes", "p50 us", "p99 us", "GB/s", "copies", "errors");
+  for (auto const& sent : all.sends) {
+    std::string const edge = text(sent.figures, "from") + " -> " + text(sent.figures, "to");
+    std::string const* first_reader = nullptr;
+    oc::value const* first_places = nullptr;
+    for (auto const& got : all.receives) {
+      if (text(got.figures, "from") != text(sent.figures, "from") || text(got.figures, "to") != text(sent.figures, "to")) continue;
+      double const bytes = number(got.figures, "bytes"), seconds = number(got.figures, "seconds");
+      std::printf("%-8s %-8s %8.0f %10.0f %10.1f %10.1f %8.3f %7s %7.0f\n", edge.c_str(), got.stage.c_str(), number(got.figures, "objects"), bytes, number(got.figures, "p50_us"),
+                  number(got.figures, "p99_us"), seconds > 0 ? bytes / seconds / 1e9 : 0.0, "1 + 0", number(got.figures, "errors") + number(sent.figures, "errors"));
+      if (number(got.figures, "objects") != number(sent.figures, "objects") || number(got.figures, "errors") + number(sent.figures, "errors") != 0) {
+        std::printf("  %s sent %.0f objects, %s got %.0f\n", sent.stage.c_str(), number(sent.figures, "objects"), got.stage.c_str(), number(got.figures, "objects"));
+        good = false;
+      }
+      auto const* places = got.figures.find("places");
+      if (first_places == nullptr) {
+        first_places = places;
+        first_reader = &got.stage;
+      } else if (places == nullptr || !(*places == *first_places)) {
+        std::printf("  %s and %s did not read the same blocks\n", first_reader->c_str(), got.stage.c_str());
+        good = false;
+      }
+    }
+  }
+  std::printf("(copies: on put + on get; latency: from before the put until the view is there; GB/s: over the whole stream)\n\n");
+  for (auto const& got : all.receives)
+    if (auto const* places = got.figures.find("places"); places != nullptr && places->size() != 0)
+      std::printf("first object of %s -> %s as %-8s sees it: %s\n", text(got.figures, "from").c_str(), text(got.figures, "to").c_str(), got.stage.c_str(), std::string(places->if_array()->front().as_string().value_or("")).c_str());
+  return good;
+}
+
+bool print_gain(settings const& s) {
+  auto const speech = pipeline::read_wav(s.speech);
+  auto const before = pipeline::measure_snr(speech.samples, pipeline::read_wav(s.out + "/mixture.wav").samples);
+  auto const after = pipeline::measure_snr(speech.samples, pipeline::read_wav(s.out + "/enhanced.wav").samples);
+  double const gain = after.db - before.db;
+  std::printf("\nSNR against the clean speech: mixture %.2f dB, enhanced %.2f dB, gain %.2f dB (lag %td samples)\n", before.db, after.db, gain, after.lag);
+  for (char const* file : {"mixture.wav", "enhanced.wav", "spectrogram.png"}) std::printf("  %s\n", fs::absolute(fs::path(s.out) / file).c_str());
+  if (s.judged && !(gain >= 5)) {
+    std::printf("the gain is below 5 dB: the pipeline did not do its work\n");
+    return false;
+  }
+  return true;
+}
+
+/// Nothing of the namespace may be left. After a failure the objects of the dead are dropped first: nobody will come for them.
+bool tidy(oc::shm_transport::options const& space, bool failed) {
+  if (failed && !oc::shm_transport::files(space).empty()) {
+    if (auto last = oc::shm_transport::open(space)) (void)last->erase_if([](oc::wire_key) { return true; });
+  }
+  if (auto done = oc::shm_transport::collect(space); !done) std::fprintf(stderr, "pipeline: tidying shared memory: %s\n", done.error().message().c_str());
+  auto const left = oc::shm_transport::files(space);
+  for (auto const& file : left) std::fprintf(stderr, "pipeline: left in shared memory: %s\n", file.c_str());
+  return left.empty();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  settings const s = settings_from(argc, argv);
+  std::error_code failure;
+  fs::create_directories(s.out, failure);
+  if (failure) refuse("making the folder " + s.out + " failed: " + failure.message());
+
+  oc::shm_transport::options space;
+  space.space = "pipeline-" + std::to_string(::getpid());
+  ::setenv("OMNICONN_NAMESPACE", space.space.c_str(), 1);
+
+  sigset_t mask;
+  ::sigemptyset(&mask);
+  for (int const signal : {SIGCHLD, SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&mask, signal);
+  ::sigprocmask(SIG_BLOCK, &mask, nullptr);
+  int const signals = ::signalfd(-1, &mask, SFD_CLOEXEC);
+
+  fs::path const folder = fs::read_symlink("/proc/self/exe").parent_path();
+  std::vector<stage_process> stages{{"monitor"}, {"talker"}, {"thinker"}, {"encoder"}};
+  for (auto& stage : stages) {
+    fs::remove(fs::path(s.out) / (std::string(stage.name) + ".json"));
+    stage.pid = start(folder / stage.name, s, s.out);
+    std::printf("started %-8s pid %d\n", stage.name, stage.pid);
+  }
+  std::fflush(stdout);
+
+  int status = supervise(stages, signals);
+  if (status == 0) {
+    reports all;
+    if (!all.load(s.out, stages) || !print_edges(all) || !print_gain(s)) status = 1;
+  }
+  if (!tidy(space, status != 0)) status = status == 0 ? 1 : status;
+  if (status == 0) std::printf("\nshared memory is as it was before\n");
+  return status;
+} catch (std::exception const& e) {
+  std::fprintf(stderr, "pipeline: error: %s\n", e.what());
+  return 1;
+}
