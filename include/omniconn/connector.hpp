@@ -72,7 +72,6 @@ class connector {
   static_assert(detail::explain_composition<Transport, Allocator>());
 
   struct core;
-  using hold = typename Transport::hold;
 
  public:
   using transport_type = Transport;
@@ -94,14 +93,11 @@ class connector {
   class view {
    public:
     view() noexcept = default;
-    view(view&& other) noexcept : hold_(std::move(other.hold_)), landed_(std::move(other.landed_)), bytes_(std::exchange(other.bytes_, {})), info_(other.info_), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
+    view(view&& other) noexcept : found_(std::move(other.found_)), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
     view& operator=(view&& other) noexcept {
       if (this != &other) {
         release();
-        hold_ = std::move(other.hold_);
-        landed_ = std::move(other.landed_);
-        bytes_ = std::exchange(other.bytes_, {});
-        info_ = other.info_;
+        found_ = std::move(other.found_);
         serializer_ = other.serializer_;
         held_ = std::exchange(other.held_, false);
       }
@@ -109,15 +105,16 @@ class connector {
     }
     ~view() { release(); }
 
-    [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
-    [[nodiscard]] object_info const& info() const noexcept { return info_; }
+    [[nodiscard]] const_bytes bytes() const noexcept { return held_ ? found_.bytes : const_bytes{}; }
+    [[nodiscard]] object_info const& info() const noexcept { return found_.info; }
     explicit operator bool() const noexcept { return held_; }
 
     /// The object as a `T`, by reference where `T` can borrow: then it is valid until the view ends.
     template <class T>
       requires deserializes<Serializer, T>
     [[nodiscard]] result<T> as() const {
-      return serializer_.template decode<T>(encoded{info_.kind, bytes_});
+      if (!held_) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
+      return serializer_.template decode<T>(encoded{found_.info.kind, bytes()});
     }
 
     void release() noexcept { end(disposition::consumed); }
@@ -127,15 +124,11 @@ class connector {
     friend class connector;
     void end(disposition how) noexcept {
       if (!std::exchange(held_, false)) return;
-      hold_.finish(how);
-      landed_.reset();
-      bytes_ = {};
+      found_.claim.finish(how);
+      found_.landed.reset();
     }
 
-    hold hold_;
-    detail::owned_block<Transport, Allocator> landed_;  // empty where the bytes are read in place
-    const_bytes bytes_;
-    object_info info_;
+    detail::found_object<Transport, Allocator> found_;
     [[no_unique_address]] Serializer serializer_{typename Serializer::options{}};
     bool held_ = false;
   };
@@ -144,15 +137,29 @@ class connector {
   class reservation {
    public:
     reservation() noexcept = default;
-    [[nodiscard]] mutable_bytes bytes() const noexcept { return {block_.data(), size_}; }
+    [[nodiscard]] mutable_bytes bytes() const noexcept { return block_.data() == nullptr ? mutable_bytes() : mutable_bytes(block_.data(), size_); }
     /// Gives up the tail. \requires `size <= bytes().size()`
     void shrink(std::size_t size) noexcept { size_ = size < size_ ? size : size_; }
 
    private:
     friend class connector;
+    std::shared_ptr<core> keeper_;  // the block may be the transport's memory
     detail::owned_block<Transport, Allocator> block_;
     std::size_t size_ = 0;
   };
+
+  connector(connector&&) noexcept = default;
+  connector& operator=(connector&& other) noexcept {
+    if (this != &other) {
+      if (core_ != nullptr) close();
+      core_ = std::move(other.core_);
+    }
+    return *this;
+  }
+  /// Closes, also where a reservation still keeps the memory.
+  ~connector() {
+    if (core_ != nullptr) close();
+  }
 
   /// A usable connector or the reason why not, with the way to mend it.
   [[nodiscard]] static result<connector, diagnosis> open(options const& o = {}) {
@@ -176,7 +183,9 @@ class connector {
     gather_list parts;
     auto kind = core_->serializer.encode(payload, parts);
     if (!kind) return fail(kind.error());
-    return counted(publish(e, key, *kind, parts.parts(), parts.size(), o));
+    result<receipt> out(std::in_place);
+    if (auto done = publish(*out, e, key, *kind, parts.parts(), parts.size(), o); !done) out = fail(done.error());
+    return out;
   }
 
   /// Memory for `size` bytes that the caller fills and hands to `commit`: the put without a copy.
@@ -185,6 +194,7 @@ class connector {
     auto block = core_->memory->carve(size);
     if (!block) return fail(block.error());
     reservation out;
+    out.keeper_ = core_;
     out.block_ = std::move(*block);
     out.size_ = size;
     return out;
@@ -196,7 +206,9 @@ class connector {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(const_bytes(r.block_.data(), r.size_));
-    return counted(publish_block(e, key, std::move(r.block_), info, o, [](mutable_bytes, object_info&) noexcept {}));
+    result<receipt> out(std::in_place);
+    if (auto done = publish_block(*out, e, key, std::move(r.block_), info, o, [](mutable_bytes, object_info&) noexcept {}); !done) out = fail(done.error());
+    return out;
   }
 
   // --- get ------------------------------------------------------------------------------------------------------------------------
@@ -208,18 +220,17 @@ class connector {
     auto wire = core_->keying.make(e, key, scratch, caps.max_key);
     if (!wire) return fail(wire.error());
     detail::get_driver<Transport, Allocator> driver(core_->transport, *core_->memory, core_->parked);
-    auto found = driver.run(*wire, find_options{o.where, o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader}, o.until, o.stop, core_->defaults.max_get_size);
-    if (!found) return fail(found.error());
-    view out;
-    out.hold_ = std::move(found->claim);
-    out.landed_ = std::move(found->landed);
-    out.bytes_ = found->bytes;
-    out.info_ = found->info;
-    out.serializer_ = core_->serializer;
-    out.held_ = true;
-    if (core_->defaults.checksum && out.info_.checksum_by == checksum_kind::xxh3_64 && checksum(out.bytes_) != out.info_.checksum) {
-      out.give_back();
-      return fail(error{error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
+    result<view> out(std::in_place);
+    auto& found = out->found_;
+    auto done = driver.run(found, *wire, find_options{o.where, o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader}, o.until, o.stop, core_->defaults.max_get_size);
+    if (!done) {
+      out = fail(done.error());
+    } else if (out->serializer_ = core_->serializer, out->held_ = true; found.info.size > core_->defaults.max_get_size) {
+      out->give_back();  // read in place: nobody asked for memory, so nobody has compared it yet
+      out = fail(error{error_kind::too_large, "the object is larger than max_get_size"});
+    } else if (core_->defaults.checksum && found.info.checksum_by == checksum_kind::xxh3_64 && checksum(found.bytes) != found.info.checksum) {
+      out->give_back();
+      out = fail(error{error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
     }
     return out;
   }
@@ -352,9 +363,9 @@ class connector {
     return e;
   }
   template <class T>
-  result<T> counted(result<T> r) const {
+  result<T>&& counted(result<T>&& r) const noexcept {
     if (!r) core_->errors.count(r.error().kind());
-    return r;
+    return std::move(r);
   }
 
   object_info new_info(payload_kind kind, std::size_t size, put_options const& o) const noexcept {
@@ -366,11 +377,11 @@ class connector {
     return info;
   }
 
-  result<receipt> publish(edge e, std::string_view key, payload_kind kind, pieces parts, std::size_t size, put_options const& o) {
+  result<void> publish(receipt& out, edge e, std::string_view key, payload_kind kind, pieces parts, std::size_t size, put_options const& o) {
     if (size > caps.max_object) return {error_kind::too_large, "the payload is larger than this transport's limit"};
     auto block = core_->memory->carve(size);
     if (!block) return block.error();
-    return publish_block(e, key, std::move(*block), new_info(kind, size, o), o, [parts](mutable_bytes to, object_info& info) noexcept {
+    return publish_block(out, e, key, std::move(*block), new_info(kind, size, o), o, [parts](mutable_bytes to, object_info& info) noexcept {
       // One pass: each piece is summed while it is in the cache for the copy.
       std::byte* at = to.data();
       if (info.checksum_by == checksum_kind::none) {
@@ -390,7 +401,7 @@ class connector {
   }
 
   template <class Fill>
-  result<receipt> publish_block(edge e, std::string_view key, detail::owned_block<Transport, Allocator> block, object_info info, put_options const& o, Fill fill) {
+  result<void> publish_block(receipt& out, edge e, std::string_view key, detail::owned_block<Transport, Allocator> block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
     key_scratch scratch;
     auto wire = c.keying.make(e, key, scratch, caps.max_key);
@@ -404,10 +415,10 @@ class connector {
     if (how.existing == on_existing::replace && !caps.can_replace) return {error_kind::unsupported, "this transport cannot replace an object; clean it up first"};
 
     const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
-    outgoing out{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
+    outgoing const payload{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
     typename Transport::put_op op;
     // Before the copy: a taken key costs no copy, and a transport may wake its readers while we write.
-    auto begun = c.transport.begin(op, *wire, out, info, how);
+    auto begun = c.transport.begin(op, *wire, payload, info, how);
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();
@@ -426,7 +437,9 @@ class connector {
       now = c.transport.step(op);
     }
     if (!now) return now.error();
-    return receipt{info.size, op.where()};
+    out.size = info.size;
+    out.where = op.where();
+    return {};
   }
 
   std::shared_ptr<core> core_;

@@ -94,68 +94,80 @@ class gather_list {
   /// Appends bytes that outlive the list; no copy.
   void reference(const_bytes bytes) {
     if (bytes.empty()) return;
-    total_ += bytes.size();
-    if (count_ == 0 && more_.empty()) {
-      first_ = bytes;
-      count_ = 1;
-      return;
-    }
-    if (more_.empty()) more_.push_back(first_);
-    more_.push_back(bytes);
-    ++count_;
-    scratch_open_ = false;
+    append(bytes);
+    if (more_ != nullptr) more_->scratch_open = false;
   }
 
   /// Appends a blob by reference and keeps its owner alive.
   void keep(blob bytes) {
     const_bytes const view = bytes.bytes();
-    kept_.push_back(std::move(bytes));
+    more().kept.push_back(std::move(bytes));
     reference(view);
   }
 
   /// Appends a copy of a few bytes (headers). Consecutive calls grow one piece.
   void copy(const_bytes bytes) {
     if (bytes.empty()) return;
-    if (scratch_open_ && scratch_used_ + bytes.size() <= scratch_size_) {
-      std::memcpy(scratch_ + scratch_used_, bytes.data(), bytes.size());
-      scratch_used_ += bytes.size();
-      const_bytes& last = more_.empty() ? first_ : more_.back();
+    auto& m = more();
+    if (m.scratch_used + bytes.size() > m.scratch_size) m.new_scratch(bytes.size());
+    std::byte* const at = m.scratch + m.scratch_used;
+    std::memcpy(at, bytes.data(), bytes.size());
+    m.scratch_used += bytes.size();
+    if (m.scratch_open) {
+      const_bytes& last = m.pieces.empty() ? first_ : m.pieces.back();
       last = const_bytes(last.data(), last.size() + bytes.size());
       total_ += bytes.size();
-      return;
+    } else {
+      append(const_bytes(at, bytes.size()));
+      m.scratch_open = true;
     }
-    if (scratch_used_ + bytes.size() > scratch_size_) new_scratch(bytes.size());
-    std::byte* const at = scratch_ + scratch_used_;
-    std::memcpy(at, bytes.data(), bytes.size());
-    scratch_used_ += bytes.size();
-    reference(const_bytes(at, bytes.size()));
-    scratch_open_ = true;
   }
 
-  [[nodiscard]] pieces parts() const noexcept { return more_.empty() ? pieces(&first_, count_) : pieces(more_); }
+  [[nodiscard]] pieces parts() const noexcept {
+    if (more_ != nullptr && !more_->pieces.empty()) return more_->pieces;
+    return total_ == 0 ? pieces{} : pieces(&first_, 1);
+  }
   [[nodiscard]] std::size_t size() const noexcept { return total_; }
 
  private:
-  void new_scratch(std::size_t at_least) {
-    std::size_t const size = at_least > chunk ? at_least : chunk;
-    chunks_.push_back(std::make_unique_for_overwrite<std::byte[]>(size));
-    scratch_ = chunks_.back().get();
-    scratch_size_ = size;
-    scratch_used_ = 0;
-    scratch_open_ = false;
+  /// What a payload of one referenced piece does without: kept apart, so that a small put pays for one null pointer.
+  struct rest {
+    std::vector<const_bytes> pieces;  // all of them, once there are two
+    std::vector<blob> kept;
+    std::vector<std::unique_ptr<std::byte[]>> chunks;
+    std::byte* scratch = nullptr;
+    std::size_t scratch_size = 0;
+    std::size_t scratch_used = 0;
+    bool scratch_open = false;  // the last piece ends where the scratch memory goes on
+
+    void new_scratch(std::size_t at_least) {
+      constexpr std::size_t chunk = 1024;
+      scratch_size = at_least > chunk ? at_least : chunk;
+      chunks.push_back(std::make_unique_for_overwrite<std::byte[]>(scratch_size));
+      scratch = chunks.back().get();
+      scratch_used = 0;
+      scratch_open = false;
+    }
+  };
+
+  rest& more() {
+    if (more_ == nullptr) more_ = std::make_unique<rest>();
+    return *more_;
+  }
+  void append(const_bytes bytes) {
+    if (total_ == 0) {
+      first_ = bytes;
+    } else {
+      auto& all = more().pieces;
+      if (all.empty()) all.push_back(first_);
+      all.push_back(bytes);
+    }
+    total_ += bytes.size();
   }
 
-  static constexpr std::size_t chunk = 1024;
   const_bytes first_;
-  std::size_t count_ = 0;
   std::size_t total_ = 0;
-  std::vector<const_bytes> more_;
-  std::vector<blob> kept_;
-  std::vector<std::unique_ptr<std::byte[]>> chunks_;
-  std::byte* scratch_ = nullptr;
-  std::size_t scratch_size_ = 0;
-  std::size_t scratch_used_ = 0;
-  bool scratch_open_ = false;
+  std::unique_ptr<rest> more_;
 };
 
 OMNICONN_END_NAMESPACE

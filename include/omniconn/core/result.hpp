@@ -78,6 +78,12 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
     std::construct_at(&error_, std::forward<F>(failure));
   }
   constexpr result(error_kind kind, char const* text, int native = 0) : result(omniconn::error(kind, text, native)) {}
+  /// A value made in place: for what is dear to move.
+  template <class... Args>
+    requires std::is_constructible_v<T, Args...>
+  constexpr explicit result(std::in_place_t, Args&&... args) : storage(true) {
+    std::construct_at(&value_, std::forward<Args>(args)...);
+  }
 
   /// From a result whose error widens (`error` → `diagnosis`).
   template <class F>

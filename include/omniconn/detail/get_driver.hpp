@@ -87,16 +87,17 @@ class get_driver {
   get_driver(Transport& transport, block_source<Transport, Allocator>& memory, parked_gets<Transport, Allocator>& parked) noexcept
       : transport_(transport), memory_(memory), parked_(parked) {}
 
-  result<found> run(wire_key key, find_options const& how, deadline until, stop_token const& stop, std::uint64_t max_size) {
+  /// Fills `out` in place: moving a hold through three results would cost a small get a tenth of its time.
+  result<void> run(found& out, wire_key key, find_options const& how, deadline until, stop_token const& stop, std::uint64_t max_size) {
     if constexpr (Transport::caps.quiet_cancel) {
       typename Transport::get_op op;
-      owned_block<Transport, Allocator> landing;
-      auto done = drive(op, landing, key, how, until, stop, max_size);
+      auto done = drive(op, out.landed, key, how, until, stop, max_size);
       if (!done) {
         (void)transport_.cancel(op);
-        return done.error();
+        out.landed.reset();
+        return done;
       }
-      return taken(op, std::move(landing));
+      return take(op, out);
     } else {
       parked_.reap(transport_);
       auto pending = std::make_unique<pending_get<Transport, Allocator>>();
@@ -106,7 +107,8 @@ class get_driver {
         if (auto quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
         return done.error();
       }
-      return taken(pending->op, std::move(pending->landing));
+      out.landed = std::move(pending->landing);
+      return take(pending->op, out);
     }
   }
 
@@ -146,17 +148,13 @@ class get_driver {
     }
   }
 
-  static result<found> taken(op_type& op, owned_block<Transport, Allocator> landing) {
-    found out;
+  static result<void> take(op_type& op, found& out) {
     out.info = op.info();
     out.claim = op.take();
-    out.bytes = landing.data() == nullptr ? out.claim.bytes() : const_bytes(landing.data(), static_cast<std::size_t>(out.info.size));
-    out.landed = std::move(landing);
-    if (out.bytes.size() != out.info.size) {
-      out.claim.finish(disposition::give_back);
-      return {error_kind::corrupt, "the object has not as many bytes as its size says"};
-    }
-    return out;
+    out.bytes = out.landed.data() == nullptr ? out.claim.bytes() : const_bytes(out.landed.data(), static_cast<std::size_t>(out.info.size));
+    if (out.bytes.size() == out.info.size) return {};
+    out.claim.finish(disposition::give_back);
+    return {error_kind::corrupt, "the object has not as many bytes as its size says"};
   }
 
   Transport& transport_;
