@@ -377,7 +377,8 @@ class connector {
     return info;
   }
 
-  result<void> publish(receipt& out, edge e, std::string_view key, payload_kind kind, pieces parts, std::size_t size, put_options const& o) {
+  // Inlined into put and commit by force: as calls of their own, their parameters and results cost a 64-byte put 10 ns.
+  [[gnu::always_inline]] result<void> publish(receipt& out, edge e, std::string_view key, payload_kind kind, pieces parts, std::size_t size, put_options const& o) {
     if (size > caps.max_object) return {error_kind::too_large, "the payload is larger than this transport's limit"};
     auto block = core_->memory->carve(size);
     if (!block) return block.error();
@@ -401,7 +402,7 @@ class connector {
   }
 
   template <class Fill>
-  result<void> publish_block(receipt& out, edge e, std::string_view key, detail::owned_block<Transport, Allocator> block, object_info info, put_options const& o, Fill fill) {
+  [[gnu::always_inline]] result<void> publish_block(receipt& out, edge e, std::string_view key, detail::owned_block<Transport, Allocator> block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
     key_scratch scratch;
     auto wire = c.keying.make(e, key, scratch, caps.max_key);

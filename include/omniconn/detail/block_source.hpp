@@ -55,9 +55,7 @@ class owned_block {
   [[nodiscard]] std::uint64_t token() const noexcept { return reinterpret_cast<std::uintptr_t>(data_); }
   [[nodiscard]] static constexpr auto dispose() noexcept -> void (*)(std::uint64_t) noexcept {
     if constexpr (free_allocator<Allocator>) {
-      return [](std::uint64_t token) noexcept {
-        if (token != 0) Allocator::dispose(token);
-      };
+      return &Allocator::dispose;
     } else {
       return nullptr;
     }
@@ -65,21 +63,31 @@ class owned_block {
   /// The transport owns the block now and will say when it is done with it.
   void handed_over() noexcept { data_ = nullptr; }
   void reset() noexcept {
-    if (data_ != nullptr) {
-      if constexpr (free_allocator<Allocator>) {
-        Allocator::dispose(token());
-      } else {
-        source_->give_back(data_);
-      }
-    }
-    data_ = nullptr;
+    if (data_ != nullptr) give_up();
     source_ = nullptr;
   }
 
  private:
+  [[gnu::cold]] void give_up() noexcept {
+    if constexpr (free_allocator<Allocator>) {
+      Allocator::dispose(token());
+    } else {
+      source_->give_back(data_);
+    }
+    data_ = nullptr;
+  }
+
   keeper source_{};
   std::byte* data_ = nullptr;
 };
+
+/// In place of a block where a transport never asks for memory: nothing to move, nothing to test.
+struct no_block {
+  [[nodiscard]] static constexpr std::byte* data() noexcept { return nullptr; }
+  static constexpr void reset() noexcept {}
+};
+template <class Transport, class Allocator>
+using landing_block = std::conditional_t<Transport::caps.zero_copy_get, no_block, owned_block<Transport, Allocator>>;
 
 /// A free allocator: no lock, nothing to reclaim.
 template <class Transport, class Allocator>
@@ -116,8 +124,12 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     });
     if (allocator_)
       if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
-    // One alignment more than the size: the allocator may have to round.
-    auto region = transport_->grow(size + growth_slack);
+    // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
+    // free range at the end and hold it.
+    auto const have = transport_->memory();
+    std::size_t const left = have.reserved - have.committed;
+    std::size_t const ample = size > ~std::size_t{0} - growth_slack ? size : size + growth_slack;
+    auto region = transport_->grow(size <= have.reserved && left != 0 && left < ample ? left : ample);
     if (!region) return region.error();
     if (!allocator_) {
       allocator_.emplace(options_, region->base, region->committed);
