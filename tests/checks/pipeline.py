@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The main job as a user sees it: pipeline.py PROGRAM SOURCE_FOLDER CASE
+
+Cases: good, killed, interrupted, refused.
+"""
+import os
+import pathlib
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+
+PROGRAM, SOURCE, CASE = sys.argv[1:4]
+
+
+def run(arguments, folder):
+    return subprocess.Popen([PROGRAM, "run", "--out", folder, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def long_recording(folder):
+    """Two minutes of a tone that comes and goes: long enough that something can happen in the middle."""
+    path = os.path.join(folder, "long.wav")
+    with wave.open(path, "wb") as out:
+        out.setparams((1, 2, 48000, 0, "NONE", ""))
+        second = b"".join(struct.pack("<h", (i % 97) * 150 - 7000 if i < 24000 else 0) for i in range(48000))
+        for _ in range(120):
+            out.writeframes(second)
+    return path
+
+
+def expect(condition, text, output):
+    if not condition:
+        sys.exit(f"{CASE}: {text}\n--- output\n{output}")
+
+
+def stage_pid(process, stage):
+    for line in process.stdout:
+        found = re.match(rf"started {stage} +pid (\d+)", line)
+        if found:
+            return int(found.group(1))
+    sys.exit(f"{CASE}: the pipeline did not start {stage}")
+
+
+def wait_until_under_way(process, folder):
+    """The mixture is written before the first chunk is sent."""
+    end = time.monotonic() + 60
+    while not os.path.exists(os.path.join(folder, "mixture.wav")):
+        expect(process.poll() is None and time.monotonic() < end, "the pipeline did not get under way", "")
+        time.sleep(0.005)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    if CASE == "good":
+        process = run([], folder)
+        output = process.communicate(timeout=120)[0]
+        expect(process.returncode == 0, f"exit status {process.returncode}", output)
+        gain = re.search(r"gain ([-0-9.]+) dB", output)
+        expect(gain and float(gain.group(1)) >= 5, "no gain of 5 dB", output)
+        places = {}
+        for edge, place in re.findall(r"first object of (\S+ -> \S+) as \S+ +sees it: (device \S+ inode \d+ offset \d+)", output):
+            places.setdefault(edge, []).append(place)
+        expect(sorted(places) == ["0 -> 1", "1 -> 2"], "not both edges are reported", output)
+        for edge, seen in places.items():
+            expect(len(seen) == 2 and len(set(seen)) == 1, f"the readers of {edge} do not see one block", output)
+        for name in ("mixture.wav", "enhanced.wav", "spectrogram.png"):
+            expect(os.path.getsize(os.path.join(folder, name)) > 10000, f"{name} is missing or empty", output)
+        expect("shared memory is as it was before" in output, "shared memory was not looked after", output)
+    elif CASE in ("killed", "interrupted"):
+        process = run(["--speech", long_recording(folder)], folder)
+        thinker = stage_pid(process, "thinker")
+        wait_until_under_way(process, folder)
+        start = time.monotonic()
+        if CASE == "killed":
+            os.kill(thinker, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+        print(f"ended {time.monotonic() - start:.3f} s after the signal")
+        if CASE == "killed":
+            expect(process.returncode == 1, f"exit status {process.returncode}", output)
+            expect("stage thinker was killed by signal 9" in output, "no clear message", output)
+        else:
+            expect(process.returncode == 130, f"exit status {process.returncode}", output)
+            expect("stopped by signal 2" in output, "no clear message", output)
+        expect("left in shared memory" not in output, "files are left in shared memory", output)
+        for line in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                expect(folder.encode() not in line.read_bytes(), f"{line} still runs", output)
+            except OSError:
+                pass
+    else:
+        broken = os.path.join(folder, "broken.wav")
+        pathlib.Path(broken).write_text("this is no sound\n", encoding="utf-8")
+        no_edge = os.path.join(folder, "no_edge.yaml")
+        text = pathlib.Path(SOURCE, "pipeline.yaml").read_text(encoding="utf-8")
+        pathlib.Path(no_edge).write_text(text.replace("clean_spectra}", "nobody}"), encoding="utf-8")
+        for arguments, status, words in (
+            (["--speech", "/nowhere.wav"], 2, "/nowhere.wav does not exist"),
+            (["--speech", broken], 1, "broken.wav"),
+            (["--mix-snr", "loud"], 2, "is no number of dB"),
+            (["--config", no_edge], 1, "nobody"),
+            (["--frobnicate", "1"], 2, "unknown option --frobnicate"),
+        ):
+            process = run(arguments, folder)
+            output = process.communicate(timeout=60)[0]
+            expect(process.returncode == status and words in output, f"{arguments}: exit status {process.returncode}, expected {status} and '{words}'", output)
