@@ -5,7 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
-#include <string>
+#include <memory>
 #include <string_view>
 
 #include <omniconn/config.hpp>
@@ -38,8 +38,8 @@ class key_scratch {
   void start(std::size_t size) {
     used_ = 0;
     if (size > inline_.size()) {
-      long_.resize(size);
-      data_ = long_.data();
+      long_ = std::make_unique_for_overwrite<char[]>(size);
+      data_ = long_.get();
     } else {
       data_ = inline_.data();
     }
@@ -53,7 +53,7 @@ class key_scratch {
 
  private:
   std::array<char, 256> inline_;
-  std::string long_;
+  std::unique_ptr<char[]> long_;
   char* data_ = nullptr;
   std::size_t used_ = 0;
 };

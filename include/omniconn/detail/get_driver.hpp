@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -153,8 +154,9 @@ class get_driver {
   }
 
   [[gnu::always_inline]] static result<void> take(op_type& op, found& out, std::uint64_t max_size) {
-    out.info = op.info();
-    out.claim = op.take();
+    // Made in place of empty ones, which have nothing to destroy: copies would wait for their own stores.
+    ::new (static_cast<void*>(&out.info)) object_info(op.info());
+    ::new (static_cast<void*>(&out.claim)) typename Transport::hold(op.take());
     out.bytes = out.landed.data() == nullptr ? out.claim.bytes() : const_bytes(out.landed.data(), static_cast<std::size_t>(out.info.size));
     if (out.bytes.size() == out.info.size && out.info.size <= max_size) return {};
     out.claim.finish(disposition::give_back);
