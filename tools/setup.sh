@@ -31,6 +31,7 @@ alsa-utils /usr/share/sounds/alsa/Front_Center.wav" ;;
 libgtest-dev /usr/include/gtest/gtest.h
 python3 python3" ;;
     clang) echo "clang clang++" ;;
+    fuzz) echo "libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux" ;;
     tidy) echo "clang-tidy clang-tidy" ;;
     *) echo "setup: no list named $1" >&2; exit 1 ;;
   esac
