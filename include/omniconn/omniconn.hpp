@@ -37,3 +37,20 @@
 #include <omniconn/runtime/builtin.hpp>
 #include <omniconn/runtime/connector_spec.hpp>
 #include <omniconn/runtime/factory.hpp>
+#include <omniconn/runtime/config_file.hpp>
+#include <omniconn/runtime/transfer_config.hpp>
+
+#if defined(OMNICONN_WITH_MSGPACK)
+#include <omniconn/runtime/msgpack_part.hpp>
+#include <omniconn/serializer/omni_msgpack.hpp>
+#endif
+#if defined(OMNICONN_WITH_YAML)
+#include <omniconn/detail/yaml_builder.hpp>
+#include <omniconn/runtime/yaml.hpp>
+#endif
+#if defined(OMNICONN_WITH_JSON)
+#include <omniconn/runtime/json.hpp>
+#endif
+#if defined(OMNICONN_WITH_YAML) && defined(OMNICONN_WITH_JSON)
+#include <omniconn/runtime/load_config.hpp>
+#endif
