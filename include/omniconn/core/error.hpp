@@ -70,7 +70,7 @@ constexpr std::string_view to_string(severity s) noexcept {
 /// is wrong and, where the caller can mend it, how.
 class error {
  public:
-  constexpr error(error_kind kind, char const* text = "", int native = 0,
+  constexpr error(error_kind kind, char const* text = "", int native = 0,  // NOLINT(google-explicit-constructor): a kind is an error
                   severity level = severity::operation) noexcept
       : text_(text), native_(native), kind_(kind), level_(level) {}
 

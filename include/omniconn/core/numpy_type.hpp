@@ -2,7 +2,6 @@
 // NumPy's dtype strings: byte order, kind, item size and, for dates, the unit.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +36,8 @@ class numpy_type {
     numpy_type out;
     out.kind_ = text[1];
     if (out.kind_ == 'O' || out.kind_ == 'V')
-      return {error_kind::unsupported, "NumPy arrays of objects or structures cannot travel as bytes; send their fields as arrays of their own"};
+      return {error_kind::unsupported,
+              "NumPy arrays of objects or structures cannot travel as bytes; send their fields as arrays of their own"};
     std::size_t at = 2;
     std::uint64_t number = 0;
     for (; at != text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
@@ -54,7 +54,7 @@ class numpy_type {
     out.order_ = text[0];
     out.unit_at_ = rest.empty() ? 0 : at + 1;
     out.text_size_ = text.size();
-    std::copy(text.begin(), text.end(), out.text_.begin());
+    text.copy(out.text_.data(), text.size());
     return out;
   }
 
@@ -96,11 +96,20 @@ class numpy_type {
     dtype type;
     std::string_view name;
   };
-  static constexpr std::array<pair_of_names, 14> names{{{dtype::boolean, "b1"}, {dtype::uint8, "u1"}, {dtype::int8, "i1"},
-                                                        {dtype::uint16, "u2"}, {dtype::int16, "i2"}, {dtype::uint32, "u4"},
-                                                        {dtype::int32, "i4"}, {dtype::uint64, "u8"}, {dtype::int64, "i8"},
-                                                        {dtype::float16, "f2"}, {dtype::float32, "f4"}, {dtype::float64, "f8"},
-                                                        {dtype::complex64, "c8"}, {dtype::complex128, "c16"}}};
+  static constexpr std::array<pair_of_names, 14> names{{{dtype::boolean, "b1"},
+                                                        {dtype::uint8, "u1"},
+                                                        {dtype::int8, "i1"},
+                                                        {dtype::uint16, "u2"},
+                                                        {dtype::int16, "i2"},
+                                                        {dtype::uint32, "u4"},
+                                                        {dtype::int32, "i4"},
+                                                        {dtype::uint64, "u8"},
+                                                        {dtype::int64, "i8"},
+                                                        {dtype::float16, "f2"},
+                                                        {dtype::float32, "f4"},
+                                                        {dtype::float64, "f8"},
+                                                        {dtype::complex64, "c8"},
+                                                        {dtype::complex128, "c16"}}};
   static constexpr std::size_t max_text = 31;
   static constexpr std::uint64_t max_number = 0x7fffffff;  // NumPy's own limit of an item
 
@@ -120,9 +129,9 @@ class numpy_type {
   }
   static constexpr bool valid_unit(std::string_view text) noexcept {
     if (text.size() < 3 || text.front() != '[' || text.back() != ']') return false;
-    return std::all_of(text.begin() + 1, text.end() - 1, [](char c) {
-      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '/';
-    });
+    for (char const c : text.substr(1, text.size() - 2))
+      if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '/')) return false;
+    return true;
   }
 
   std::array<char, max_text + 1> text_{'|', 'u', '1'};

@@ -65,8 +65,8 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
   using error_type = E;
 
   template <class U = T>
-    requires(std::is_constructible_v<T, U &&> && !std::is_same_v<std::remove_cvref_t<U>, result> &&
-             !std::is_base_of_v<omniconn::error, std::remove_cvref_t<U>>)
+    requires(!std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_base_of_v<omniconn::error, std::remove_cvref_t<U>> &&
+             std::is_constructible_v<T, U &&>)  // in this order: whether a T can be made of a result is not to be asked
   constexpr result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>)  // NOLINT(google-explicit-constructor)
       : storage(true) {
     std::construct_at(&value_, std::forward<U>(value));

@@ -2,7 +2,6 @@
 // Tensors, NumPy arrays and images as views of a `value` map, in the layout that vLLM-Omni's serializer gives them.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -101,7 +100,8 @@ inline blob little_endian_bytes(tensor_view const& t, bool always_copy = false) 
   t.copy_to(mutable_bytes(owner.get(), size));
   if (foreign) {
     std::size_t const step = component_size(t.type());
-    for (std::size_t i = 0; i != size; i += step) std::reverse(owner.get() + i, owner.get() + i + step);
+    for (std::byte* at = owner.get(); at != owner.get() + size; at += step)
+      for (std::size_t k = 0; k != step / 2; ++k) std::swap(at[k], at[step - 1 - k]);
   }
   const_bytes const bytes(owner.get(), size);
   return blob::share(bytes, std::move(owner));
@@ -220,7 +220,8 @@ class image_view {
   /// several channels, their number. \errors `malformed`: another rank, a number of channels which the mode does not have, or
   /// a shape that is not `bytes.size()`. A mode unknown here is taken as it comes.
   [[nodiscard]] static result<image_view> make(std::string_view mode, dims const& shape, const_bytes bytes) noexcept {
-    if (shape.rank() != 2 && shape.rank() != 3) return {error_kind::malformed, "an image's shape is [height, width] or [height, width, channels]"};
+    if (shape.rank() != 2 && shape.rank() != 3)
+      return {error_kind::malformed, "an image's shape is [height, width] or [height, width, channels]"};
     auto const need = byte_count(shape, 1);
     if (!need) return need.error();
     if (*need != bytes.size()) return {error_kind::malformed, "the image's shape is not the number of its bytes"};
@@ -249,8 +250,19 @@ class image_view {
     std::string_view name;
     std::int64_t channels;
   };
-  static constexpr std::array<mode_facts, 13> modes{{{"1", 1}, {"L", 1}, {"P", 1}, {"I", 1}, {"F", 1}, {"LA", 2}, {"PA", 2},
-                                                     {"RGB", 3}, {"YCbCr", 3}, {"LAB", 3}, {"HSV", 3}, {"RGBA", 4}, {"CMYK", 4}}};
+  static constexpr std::array<mode_facts, 13> modes{{{"1", 1},
+                                                     {"L", 1},
+                                                     {"P", 1},
+                                                     {"I", 1},
+                                                     {"F", 1},
+                                                     {"LA", 2},
+                                                     {"PA", 2},
+                                                     {"RGB", 3},
+                                                     {"YCbCr", 3},
+                                                     {"LAB", 3},
+                                                     {"HSV", 3},
+                                                     {"RGBA", 4},
+                                                     {"CMYK", 4}}};
   std::string_view mode_ = "L";
   dims shape_{0, 0};
   const_bytes bytes_;
