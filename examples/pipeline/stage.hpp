@@ -20,9 +20,8 @@
 #include <csignal>
 
 #include <omniconn/core/tensor_value.hpp>
-#include <omniconn/runtime/json.hpp>
-#include <omniconn/runtime/load_config.hpp>
-#include <omniconn/runtime/msgpack_part.hpp>
+#include <omniconn/runtime/factory.hpp>
+#include <omniconn/runtime/transfer_types.hpp>
 
 #include "dsp/stft.hpp"
 
@@ -194,29 +193,18 @@ class edge_end {
   std::vector<std::string> places_;
 };
 
-/// The factory and the configuration of a stage program.
+/// The factory and the configuration of a stage program. Defined in common/world.cpp, once for all stages: the connectors that a factory can make
+/// take a compiler half a minute.
 struct stage_world {
   oc::connector_factory factory;
   oc::transfer_config config;
 
-  explicit stage_world(stage_options const& o) {
-    oc::register_builtin_connectors(factory);
-    oc::register_msgpack(factory);
-    config = must(oc::load_transfer_config(o.config), "configuration");
-  }
+  explicit stage_world(stage_options const& o);
   [[nodiscard]] edge_end open(std::string const& from, std::string const& to, std::string const& reader = {}) const { return {factory, config, from, to, reader}; }
 };
 
 /// Leaves the figures where the supervisor looks for them; renamed into place, so that half a report is never read.
-inline void leave_report(stage_options const& o, std::string const& stage, oc::value const& report) {
-  std::string const path = o.folder + "/" + stage + ".json";
-  {
-    std::ofstream out(path + ".part");
-    out << oc::to_json(report, 2) << "\n";
-    if (!out.flush()) throw std::runtime_error("writing " + path + " failed");
-  }
-  if (std::rename((path + ".part").c_str(), path.c_str()) != 0) throw std::runtime_error("naming " + path + " failed");
-}
+void leave_report(stage_options const& o, std::string const& stage, oc::value const& report);
 
 /// Runs a stage's body; an error is one line that names the stage.
 template <class Body>
