@@ -201,7 +201,7 @@ function(omniconn_add_compile_fail_test name)
   if(lacking)
     omniconn_disabled_test(compile_fail.${name} "this build lacks ${lacking}")
   else()
-    omniconn_add_check(compile_fail.${name} LABELS compile_fail TIMEOUT 120
+    omniconn_add_check(compile_fail.${name} LABELS compile_fail TIMEOUT 300
       COMMAND ${PROJECT_SOURCE_DIR}/tests/checks/compile_fail.py ${omniconn_compiler_file} ${A_SOURCE})
   endif()
 endfunction()

@@ -290,7 +290,7 @@ class any_connector {
       return out;
     }
     result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o, payload_kind kind) override {
-      if (r.claim_.calls() != &room_table) return {error_kind::misconfigured, "the reservation is of another connector, or empty"};
+      if (r.claim_.calls() != &room_table) return inner.commit(e, key, inner_room(), o, kind);  // which says that it is empty or another's, and counts it
       return inner.commit(e, key, std::move(*static_cast<typename C::reservation*>(r.claim_.get())), o, kind);
     }
     result<view> get_view(edge e, std::string_view key, get_options const& o) override {

@@ -415,6 +415,7 @@ class connector {
       how.readers = {c.defaults.reader_count, c.reader_names};
     }
     if (how.readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+    if (!how.readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
     if (how.readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
     how.lease = o.lease.value_or(c.defaults.lease);
     how.existing = o.existing.value_or(c.defaults.existing);
@@ -428,24 +429,35 @@ class connector {
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();
+    if (*begun == progress::pending)
+      if (auto done = finish(op, o); !done) return done;
     fill(mutable_bytes(target, static_cast<std::size_t>(info.size)), info);
     auto now = c.transport.commit(op, info);
-    while (now && *now == progress::pending) {
-      operation* const ops[]{&op};
-      if (auto woken = c.transport.wait(ops, o.until, o.stop); !woken) {
-        auto quiet = c.transport.cancel(op);
-        while (quiet && *quiet == progress::pending) {
-          if (!c.transport.wait(ops, deadline::never(), {})) break;
-          quiet = c.transport.step(op);
-        }
-        return woken.error();
-      }
-      now = c.transport.step(op);
-    }
     if (!now) return now.error();
+    if (*now == progress::pending)
+      if (auto done = finish(op, o); !done) return done;
     out.size = info.size;
     ::new (static_cast<void*>(&out.where)) locator(op.where());  // made in place: a copy would wait for its own stores, 5 ns
     return {};
+  }
+
+  /// Drives a put that is under way. One that is given up is quiet afterwards.
+  result<void> finish(typename Transport::put_op& op, put_options const& o) {
+    auto& transport = core_->transport;
+    operation* const ops[]{&op};
+    for (;;) {
+      if (auto woken = transport.wait(ops, o.until, o.stop); !woken) {
+        auto quiet = transport.cancel(op);
+        while (quiet && *quiet == progress::pending) {
+          if (!transport.wait(ops, deadline::never(), {})) break;
+          quiet = transport.step(op);
+        }
+        return woken.error();
+      }
+      auto now = transport.step(op);
+      if (!now) return now.error();
+      if (*now != progress::pending) return {};
+    }
   }
 
   std::shared_ptr<core> core_;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every C++ block of a page compiles, and runs to success if it has a main.
+"""Every C++ block of a page compiles, and runs to success if it has a main() without arguments.
 
     docs.py COMPILER_FILE PAGE...
 
@@ -37,7 +37,7 @@ def main():
                 source = pathlib.Path(folder) / f"{page.stem}_{number}.cpp"
                 source.write_text(f'#line {line} "{page.name}"\n{text}', encoding="utf-8")
                 program = source.with_suffix("")
-                runs = re.search(r"^int main\(", text, re.M)
+                runs = re.search(r"^int main\(\)", text, re.M)  # one that takes arguments is compiled only
                 libraries = [word for part in ("yaml",) if part in parts for word in LIBRARIES[part]]
                 arguments = [*command, "-O0", "-Wall", "-Wextra", str(source)]
                 arguments += ["-o", str(program), *libraries, "-pthread"] if runs else ["-fsyntax-only"]

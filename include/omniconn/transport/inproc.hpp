@@ -2,7 +2,6 @@
 // The transport between threads of one process: the bytes never move.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -146,18 +145,23 @@ class inproc_transport {
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& how) {
     if (op.busy()) return {error_kind::misconfigured, "the put operation is still in use; commit or abort it first"};
     if (key.size() > caps.max_key) return op.fail({error_kind::too_large, "the key is longer than 4096 bytes"});
-    if (out.parts.size() > caps.max_pieces) return op.fail({error_kind::misconfigured, "inproc sends one piece; gather the payload into one block first"});
-    if (info.size > total_size(out.parts)) return op.fail({error_kind::misconfigured, "object_info.size is larger than the pieces; give pieces of at least that size"});
-    if (how.readers.size() == 0) return op.fail({error_kind::misconfigured, "readers is 0: nobody could ever read the object; give a count of at least 1 or names"});
-    if (how.readers.size() > caps.max_readers) return op.fail({error_kind::misconfigured, "more readers than the 65536 that inproc allows for one object"});
+    if (out.parts.size() > caps.max_pieces)
+      return op.fail({error_kind::misconfigured, "inproc sends one piece; gather the payload into one block first"});
+    if (info.size > total_size(out.parts))
+      return op.fail({error_kind::misconfigured, "object_info.size is larger than the pieces; give pieces of at least that size"});
+    if (how.readers.size() == 0)
+      return op.fail({error_kind::misconfigured, "readers is 0: nobody could ever read the object; give a count of at least 1 or names"});
+    if (how.readers.size() > caps.max_readers)
+      return op.fail({error_kind::misconfigured, "more readers than the 65536 that inproc allows for one object"});
     std::vector<detail::inproc_claim> named;
     if (!how.readers.names.empty()) {
       named.reserve(how.readers.names.size());
       for (std::string_view const name : how.readers.names) named.push_back({core().hash_of(name), detail::inproc_claim::state::open});
       auto const by_reader = [](auto const& a, auto const& b) { return a.reader < b.reader; };
-      std::sort(named.begin(), named.end(), by_reader);
+      detail::sort(named.data(), named.size(), by_reader);
       for (std::size_t i = 1; i < named.size(); ++i)
-        if (named[i - 1].reader == named[i].reader) return op.fail({error_kind::misconfigured, "readers names somebody twice; each reader has one share"});
+        if (named[i - 1].reader == named[i].reader)
+          return op.fail({error_kind::misconfigured, "readers names somebody twice; each reader has one share"});
     }
     return engine::begin(core(), *member_, op, key, out, info, how, named);
   }
@@ -165,7 +169,8 @@ class inproc_transport {
   /// Shows the object to readers. Never `pending`. `info.size` may be less than begun with, never more than the pieces.
   result<progress> commit(put_op& op, object_info const& info) {
     if (op.now() != op_state::writing) return {error_kind::misconfigured, "commit without a begun put"};
-    if (info.size > op.object_->bytes.size()) return {error_kind::misconfigured, "object_info.size is larger than the pieces that begin got"};
+    if (info.size > op.object_->bytes.size())
+      return {error_kind::misconfigured, "object_info.size is larger than the pieces that begin got"};
     return engine::commit(op, info);
   }
   void abort(put_op& op) noexcept {
@@ -180,20 +185,26 @@ class inproc_transport {
     if (op.busy()) return {error_kind::misconfigured, "the get operation is still in use; take or cancel it first"};
     if (key.size() > caps.max_key) return op.fail({error_kind::too_large, "the key is longer than 4096 bytes"});
     std::uint64_t const reader = how.reader.empty() ? member_->reader : core().hash_of(how.reader);
-    if (how.where == nullptr) return engine::find(core(), *member_, op, key, reader, nullptr);
+    if (how.where == nullptr) return engine::find(core(), *member_, op, key, reader, nullptr, how.wait);
     auto const place = how.where->unpack<detail::inproc_place>(locator_tag::inproc);
     if (!place) return op.fail(place.error());
-    if (place->hub != core().id || place->generation == 0)
-      return op.fail({error_kind::stale_handle, "the locator belongs to a hub that this transport is not on; use the receipt of this edge, or search by key"});
-    return engine::find(core(), *member_, op, key, reader, &*place);
+    if (place->hub != core().id || place->generation == 0 || place->key_hash != core().hash_of(key))
+      return op.fail({error_kind::stale_handle,
+                      "the locator belongs to another key, or to a hub that this transport is not on; use the receipt of this edge, or "
+                      "search by key"});
+    return engine::find(core(), *member_, op, key, reader, &*place, how.wait);
   }
-  result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "inproc never asks for memory: the bytes are in place when find is done"}; }
+  result<progress> land(get_op&, mutable_pieces) {
+    return {error_kind::misconfigured, "inproc never asks for memory: the bytes are in place when find is done"};
+  }
 
   // --- drive ----------------------------------------------------------------------------------------------------------
 
   result<progress> step(put_op& op) { return engine::outcome_of(op); }
   result<progress> step(get_op& op) { return engine::outcome_of(op); }
-  result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) { return engine::wait(*member_, ops, until, stop); }
+  result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
+    return engine::wait(*member_, ops, until, stop);
+  }
   result<progress> cancel(put_op& op) {
     abort(op);
     return progress::done;
@@ -229,7 +240,8 @@ class inproc_transport {
     value const* const hub = map.find("hub");
     value const* const hash = map.find("key_hash");
     value const* const generation = map.find("generation");
-    if (name == nullptr || name->if_string() == nullptr || *name->if_string() != "inproc" || hub == nullptr || hash == nullptr || generation == nullptr)
+    if (name == nullptr || name->if_string() == nullptr || *name->if_string() != "inproc" || hub == nullptr || hash == nullptr ||
+        generation == nullptr)
       return {error_kind::malformed, "metadata of inproc has transport: inproc, hub, key_hash and generation"};
     auto const h = hub->as_uint64(), k = hash->as_uint64(), g = generation->as_uint64();
     if (!h || !k || !g) return {error_kind::malformed, "hub, key_hash and generation of inproc metadata are unsigned integers"};
@@ -266,7 +278,8 @@ class inproc_transport {
   }
 
  private:
-  inproc_transport(std::shared_ptr<inproc_hub> hub, std::string const& reader) : hub_(std::move(hub)), member_(std::make_unique<detail::inproc_member>()) {
+  inproc_transport(std::shared_ptr<inproc_hub> hub, std::string const& reader)
+      : hub_(std::move(hub)), member_(std::make_unique<detail::inproc_member>()) {
     member_->name = reader;
     member_->reader = core().hash_of(reader);
     std::lock_guard const guard(core().members_lock);

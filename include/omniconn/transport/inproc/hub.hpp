@@ -39,7 +39,8 @@ class inproc_hub {
     };
     static directory all;
     std::lock_guard const guard(all.lock);
-    for (auto at = all.hubs.begin(); at != all.hubs.end();) at = at->second.expired() && at->first != name ? all.hubs.erase(at) : std::next(at);
+    for (auto at = all.hubs.begin(); at != all.hubs.end();)
+      at = at->second.expired() && at->first != name ? all.hubs.erase(at) : std::next(at);
     auto& slot = all.hubs[std::string(name)];
     auto hub = slot.lock();
     if (hub == nullptr) slot = hub = std::make_shared<inproc_hub>();

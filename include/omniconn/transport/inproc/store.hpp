@@ -2,11 +2,10 @@
 // The records of an in-process store: keys, objects, claims, and the shards that hold them.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -39,11 +38,11 @@ struct inproc_member {
   std::uint64_t reader = 0;  // hash of the default reader name
   std::string name;
   std::atomic<bool> closed{false};
-  std::mutex lock;                          // guards the two below
+  std::mutex lock;  // guards the two below
   std::vector<inproc_waiter*> sleepers;
-  std::vector<std::uint64_t> returned;      // tokens for `reclaim`
+  std::vector<std::uint64_t> returned;  // tokens for `reclaim`
   struct alignas(64) counters : traffic {};
-  counters moved[inproc_shards];            // each guarded by the lock of its shard
+  counters moved[inproc_shards];  // each guarded by the lock of its shard
 };
 
 /// A reader's share of an object.
@@ -55,10 +54,10 @@ struct inproc_claim {
 
 /// One object, from `begin` until nobody can touch its bytes.
 struct inproc_object {
-  inproc_object* next = nullptr;      // free list, or a chain of those whose blocks are to be returned
+  inproc_object* next = nullptr;  // free list, or a chain of those whose blocks are to be returned
   inproc_shard* shard = nullptr;
-  inproc_entry* entry = nullptr;      // null: replaced, erased, used up, or its producer closed
-  std::uint64_t generation = 0;       // 0 until commit
+  inproc_entry* entry = nullptr;  // null: replaced, erased, used up, or its producer closed
+  std::uint64_t generation = 0;   // 0 until commit
   std::uint64_t producer = inproc_no_producer;
   const_bytes bytes;
   object_info info;
@@ -67,9 +66,9 @@ struct inproc_object {
   std::uint32_t readers = 1;
   std::uint32_t holds = 0;
   std::uint32_t consumed = 0;
-  bool named = false;                 // claims lists exactly the readers, sorted
+  bool named = false;  // claims lists exactly the readers, sorted
   bool replaces = false;
-  std::vector<inproc_claim> claims;   // keeps its capacity when the record is used again
+  std::vector<inproc_claim> claims;  // keeps its capacity when the record is used again
 };
 
 /// A key that somebody has put, is putting, or waits for.
@@ -78,8 +77,8 @@ struct inproc_entry {
   std::uint64_t hash = 0;
   std::string key;
   inproc_object* current = nullptr;
-  std::uint32_t writers = 0;     // puts between begin and commit
-  inproc_operation* first = nullptr;   // gets that wait, oldest first
+  std::uint32_t writers = 0;          // puts between begin and commit
+  inproc_operation* first = nullptr;  // gets that wait, oldest first
   inproc_operation* last = nullptr;
 };
 
@@ -88,14 +87,14 @@ template <class Record>
 class inproc_pool {
  public:
   Record* take() {
-    if (free_ == nullptr) return &all_.emplace_back();
+    if (free_ == nullptr) return all_.emplace_back(std::make_unique<Record>()).get();
     return std::exchange(free_, free_->next);
   }
   void give(Record* record) noexcept { record->next = std::exchange(free_, record); }
   [[nodiscard]] std::size_t high_water() const noexcept { return all_.size(); }
 
  private:
-  std::deque<Record> all_;
+  std::vector<std::unique_ptr<Record>> all_;
   Record* free_ = nullptr;
 };
 
@@ -108,13 +107,15 @@ struct alignas(64) inproc_shard {
   std::uint64_t objects = 0;
   std::uint64_t bytes = 0;
   std::uint64_t generation = 0;
-  std::size_t pins = 0;    // holds and unfinished puts: what may come back after the hub's last owner is gone
+  std::size_t pins = 0;  // holds and unfinished puts: what may come back after the hub's last owner is gone
   bool orphaned = false;
   inproc_pool<inproc_entry> entry_pool;
   inproc_pool<inproc_object> object_pool;
 
   // The low bits chose the shard, so that the bucket is taken from the high ones.
-  [[nodiscard]] std::size_t bucket(std::uint64_t hash) const noexcept { return static_cast<std::size_t>(hash >> 32U) & (buckets.size() - 1); }
+  [[nodiscard]] std::size_t bucket(std::uint64_t hash) const noexcept {
+    return static_cast<std::size_t>(hash >> 32U) & (buckets.size() - 1);
+  }
 
   [[nodiscard]] inproc_entry* lookup(std::uint64_t hash, wire_key key) const noexcept {
     for (inproc_entry* e = buckets[bucket(hash)]; e != nullptr; e = e->next)
@@ -175,7 +176,7 @@ struct alignas(64) inproc_shard {
 /// Everything behind a hub. Lives until the hub's last owner and the last hold are gone.
 struct inproc_core {
   std::uint64_t id = 0;
-  std::uint64_t seed = 0;                        // nobody can choose keys that collide
+  std::uint64_t seed = 0;  // nobody can choose keys that collide
   inproc_shard shards[inproc_shards];
   std::atomic<std::size_t> orphan_pins{0};
   std::mutex members_lock;

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// One stage of a pipeline as a process of its own: commands on stdin, one line of answer each on stdout.
+//
+//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory
+//
+//   put KEY SEED SIZE [READER,READER...]         ok SIZE | error KIND
+//   get KEY READER TIMEOUT_MS SEED               got SIZE good|bad DEV:INODE:OFFSET | error KIND
+//   hold KEY READER TIMEOUT_MS SEED              like get, but keeps the view
+//   release | back                               ok      ends the kept view: consumed, or as if it had never been taken
+//   erase                                        ok N    drops every object of the namespace
+//   quit                                         ends the process normally
+//   crash                                        ends it as a kill from outside would: no destructor runs
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <omniconn/runtime/builtin.hpp>
+
+namespace {
+
+using stage_connector = omniconn::shm_connector<>;
+constexpr omniconn::edge hop{"producer", "consumer"};
+
+/// Bytes that differ for different seeds at every place, so that a mix-up of objects is seen.
+std::byte content(std::uint64_t seed, std::size_t i) noexcept {
+  std::uint64_t x = seed * 0x9e3779b97f4a7c15U + i;
+  x = (x ^ (x >> 31U)) * 0xbf58476d1ce4e5b9U;
+  return static_cast<std::byte>(x >> 56U);
+}
+
+/// "device:inode:offset" of an address, as the kernel sees its mapping.
+std::string place_of(void const* address) {
+  auto const wanted = reinterpret_cast<std::uintptr_t>(address);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long first = 0, last = 0, offset = 0, inode = 0;
+    char rights[8] = {}, device[32] = {};
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %31s %lu", &first, &last, rights, &offset, device, &inode) != 6) continue;
+    if (wanted < first || wanted >= last) continue;
+    return std::string(device) + ":" + std::to_string(inode) + ":" + std::to_string(offset + (wanted - first));
+  }
+  return "none";
+}
+
+std::string failure(omniconn::error const& e) { return "error " + std::string(to_string(e.kind())); }
+
+std::string put(stage_connector& c, std::istream& words) {
+  std::string key, list;
+  std::uint64_t seed = 0;
+  std::size_t size = 0;
+  words >> key >> seed >> size >> list;
+  std::vector<std::string> readers;
+  std::istringstream names(list);
+  for (std::string name; std::getline(names, name, ',');) readers.push_back(name);
+  std::vector<std::string_view> const views(readers.begin(), readers.end());
+  omniconn::put_options o;
+  if (!views.empty()) o.readers = omniconn::reader_set{static_cast<std::uint32_t>(views.size()), views};
+
+  auto block = c.reserve(size);
+  if (!block) return failure(block.error());
+  auto const bytes = block->bytes();
+  for (std::size_t i = 0; i != bytes.size(); ++i) bytes[i] = content(seed, i);
+  auto done = c.commit(hop, key, std::move(*block), o);
+  return done ? "ok " + std::to_string(done->size) : failure(done.error());
+}
+
+std::string get(stage_connector& c, std::istream& words, stage_connector::view& kept) {
+  std::string key, reader;
+  std::int64_t limit = 0;
+  std::uint64_t seed = 0;
+  words >> key >> reader >> limit >> seed;
+  omniconn::get_options o;
+  o.reader = reader;
+  o.until = limit == 0 ? omniconn::deadline::immediate() : omniconn::deadline::after(std::chrono::milliseconds(limit));
+  auto got = c.get_view(hop, key, o);
+  if (!got) return failure(got.error());
+  kept = std::move(*got);
+  auto const bytes = kept.bytes();
+  bool good = true;
+  for (std::size_t i = 0; i != bytes.size() && good; ++i) good = bytes[i] == content(seed, i);
+  return "got " + std::to_string(bytes.size()) + (good ? " good " : " bad ") + (bytes.empty() ? "none" : place_of(bytes.data()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  stage_connector::options o;
+  o.transport.space = argv[1];
+  for (int i = 2; i < argc; ++i) {
+    std::string const option = argv[i];
+    auto const equals = option.find('=');
+    if (equals == option.npos) return 2;
+    auto const value = std::strtoull(option.c_str() + equals + 1, nullptr, 10);
+    if (option.starts_with("lease_ms=")) o.defaults.lease = std::chrono::milliseconds(value);
+    if (option.starts_with("memory=")) o.transport.memory_pool_size = value;
+  }
+  auto connector = stage_connector::open(o);
+  if (!connector) {
+    std::cout << failure(connector.error()) << std::endl;
+    return 1;
+  }
+  std::cout << "ready" << std::endl;  // endl: whoever waits for the answer gets it now
+
+  stage_connector::view kept;
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::string command;
+    words >> command;
+    std::string answer = "ok";
+    if (command == "put") answer = put(*connector, words);
+    if (command == "get") {
+      stage_connector::view passing;
+      answer = get(*connector, words, passing);
+    }
+    if (command == "hold") answer = get(*connector, words, kept);
+    if (command == "release") kept.release();
+    if (command == "back") kept.give_back();
+    if (command == "erase") {
+      auto const n = connector->transport().erase_if([](omniconn::wire_key) { return true; });
+      answer = n ? "ok " + std::to_string(*n) : failure(n.error());
+    }
+    if (command == "crash") std::raise(SIGKILL);
+    if (command == "quit") break;
+    std::cout << answer << std::endl;
+  }
+  return 0;
+}

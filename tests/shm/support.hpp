@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of shared memory share: namespaces that nobody else has, and a look at what lies on the file system.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include <omniconn/transport/shm.hpp>
+
+namespace shm_test {
+
+/// A namespace of its own for one test; what is left of it at the end is a failure of that test.
+class fresh_space {
+ public:
+  fresh_space() : fresh_space("/dev/shm") {}
+  explicit fresh_space(std::string directory) : directory_(std::move(directory)) {
+    static std::atomic<int> count{0};
+    name_ = "test-" + std::to_string(::getpid()) + "-" + std::to_string(count.fetch_add(1));
+  }
+  fresh_space(fresh_space const&) = delete;
+  fresh_space& operator=(fresh_space const&) = delete;
+  ~fresh_space() {
+    for (auto const& file : files()) {
+      if (may_leave_files) ::unlink((directory_ + "/" + file).c_str());
+      if (!may_leave_files) ADD_FAILURE() << directory_ << "/" << file << " is left";
+    }
+  }
+
+  [[nodiscard]] std::string const& name() const noexcept { return name_; }
+  [[nodiscard]] omniconn::shm_transport::options options() const {
+    omniconn::shm_transport::options o;
+    o.space = name_;
+    o.directory = directory_;
+    return o;
+  }
+  [[nodiscard]] omniconn::detail::shm::names paths() const { return {directory_, name_}; }
+
+  /// The files of this namespace, sorted.
+  [[nodiscard]] std::vector<std::string> files() const {
+    std::vector<std::string> out;
+    std::string const stem = paths().stem;
+    DIR* const folder = ::opendir(directory_.c_str());
+    if (folder == nullptr) return out;
+    while (dirent const* const entry = ::readdir(folder))
+      if (std::string_view(entry->d_name).starts_with(stem)) out.emplace_back(entry->d_name);
+    ::closedir(folder);
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+
+  /// Ends the leases of what nobody read: whoever is here last takes the files away.
+  void empty() const {
+    auto last = omniconn::shm_transport::open(options());
+    if (!last || !last->erase_if([](omniconn::wire_key) { return true; })) ADD_FAILURE() << name_ << " cannot be emptied";
+  }
+
+  /// For tests that put foreign files in the way.
+  bool may_leave_files = false;
+
+ private:
+  std::string directory_;
+  std::string name_;
+};
+
+}  // namespace shm_test

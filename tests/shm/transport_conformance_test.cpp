@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The transport suite over shared memory: two transports of one process meet as two processes would, each with mappings of its own.
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <omniconn/testing/transport_conformance.hpp>
+#include <omniconn/transport/shm.hpp>
+
+#include <shm/support.hpp>
+
+namespace {
+
+struct shm_harness : omniconn::real_time_harness {
+  using transport = omniconn::shm_transport;
+  shm_test::fresh_space space;
+  ~shm_harness() { space.empty(); }
+  omniconn::result<transport, omniconn::diagnosis> open(std::string_view reader) {
+    auto o = space.options();
+    o.reader = std::string(reader);
+    o.max_keys = 1024;
+    o.memory_pool_size = std::uint64_t{256} << 20U;
+    return transport::open(o);
+  }
+};
+
+}  // namespace
+
+namespace omniconn {
+INSTANTIATE_TYPED_TEST_SUITE_P(shm, transport_conformance, shm_harness);
+}  // namespace omniconn
