@@ -107,7 +107,13 @@ inline void report(std::string const& name, std::string const& options, int roun
   if (json_path == nullptr) return;
   std::ofstream out(json_path);
   out << "{\n  \"name\": " << quoted(name) << ",\n  \"options\": " << quoted(options) << ",\n  \"rounds\": " << rounds
-      << ",\n  \"compiler\": " << quoted("g++/clang " __VERSION__) << ",\n  \"flags\": " << quoted(
+      << ",\n  \"compiler\": " << quoted(
+#ifdef __clang__
+             "clang "
+#else
+             "g++ "
+#endif
+             __VERSION__) << ",\n  \"flags\": " << quoted(
 #ifdef OMNICONN_BENCH_FLAGS
                                                                                          OMNICONN_BENCH_FLAGS
 #else
