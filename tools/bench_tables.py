@@ -17,8 +17,24 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 MARK = re.compile(r"(<!-- bench: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
+def google_benchmark(run):
+    """Google Benchmark's own format: the counters base_us, ours_us and ratio of each benchmark that has them."""
+    lines = [
+        f"{run['context']['num_cpus']} CPUs at {run['context']['mhz_per_cpu']} MHz; medians of the iterations.",
+        "",
+        "| figure | peer | ours | ratio |",
+        "|---|---|---|---|",
+    ]
+    for b in run["benchmarks"]:
+        if "ratio" in b:
+            lines.append(f"| {b['name'].split('/')[0].replace('_', ' ')} | {b['base_us']:.4g} us | {b['ours_us']:.4g} us | {b['ratio']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
 def table(name):
     run = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    if "benchmarks" in run:
+        return google_benchmark(run)
     lines = [
         f"{run['options']}; median of {run['rounds']} rounds [least .. most]; {run['compiler']}, {run['flags']}; commit {run['commit']}; {run['cpu']}.",
         "",
