@@ -36,7 +36,6 @@ struct shm_harness : omniconn::real_time_harness {
   using connector_type = Shown;
   static constexpr std::uint64_t memory_size = std::uint64_t{64} << 20U;
   shm_test::fresh_space space;
-  ~shm_harness() { space.empty(); }
 
   omniconn::result<Shown, omniconn::diagnosis> open(omniconn::connector_defaults const& defaults) {
     typename Composed::options o;

@@ -19,7 +19,7 @@
 
 namespace shm_test {
 
-/// A namespace of its own for one test; what is left of it at the end is a failure of that test.
+/// A namespace of its own for one test. At its end unread objects are erased; files that are left then are a failure of that test.
 class fresh_space {
  public:
   fresh_space() : fresh_space("/dev/shm") {}
@@ -30,9 +30,10 @@ class fresh_space {
   fresh_space(fresh_space const&) = delete;
   fresh_space& operator=(fresh_space const&) = delete;
   ~fresh_space() {
+    if (!holds_foreign_files && !files().empty()) empty();
     for (auto const& file : files()) {
-      if (may_leave_files) ::unlink((directory_ + "/" + file).c_str());
-      if (!may_leave_files) ADD_FAILURE() << directory_ << "/" << file << " is left";
+      if (holds_foreign_files) ::unlink((directory_ + "/" + file).c_str());
+      if (!holds_foreign_files) ADD_FAILURE() << directory_ << "/" << file << " is left";
     }
   }
 
@@ -58,14 +59,14 @@ class fresh_space {
     return out;
   }
 
-  /// Ends the leases of what nobody read: whoever is here last takes the files away.
+  /// Ends the leases of what nobody read, so that whoever leaves last takes the files away.
   void empty() const {
     auto last = omniconn::shm_transport::open(options());
     if (!last || !last->erase_if([](omniconn::wire_key) { return true; })) ADD_FAILURE() << name_ << " cannot be emptied";
   }
 
-  /// For tests that put foreign files in the way.
-  bool may_leave_files = false;
+  /// Set by tests that put files of their own in the way.
+  bool holds_foreign_files = false;
 
  private:
   std::string directory_;

@@ -14,7 +14,6 @@ namespace {
 struct shm_harness : omniconn::real_time_harness {
   using transport = omniconn::shm_transport;
   shm_test::fresh_space space;
-  ~shm_harness() { space.empty(); }
   omniconn::result<transport, omniconn::diagnosis> open(std::string_view reader) {
     auto o = space.options();
     o.reader = std::string(reader);

@@ -26,7 +26,7 @@ struct arena_allocator_options {
 /// Carves a region that one owner fills and others read: the arena of a shared-memory producer.
 ///
 /// Blocks are aligned to 64. Up to 64 KiB their sizes are rounded up to one of 64 classes (at most 12.5 % more above 1 KiB, a multiple of 64 below),
-/// and a freed block waits in its class to be the next one handed out, while its lines are still in the cache: about 10 ns for
+/// and a freed block waits in its class to be the next one handed out, while its lines are still in the cache: 14 to 20 ns for
 /// allocate and deallocate together. Larger blocks, and smaller ones when their class is empty, are cut from the best-fitting free
 /// range in O(log n). When nothing fits, the classes are emptied and their blocks joined with their neighbours, largest class first, until it
 /// does: a block of any size is refused only if no free range of that size exists. So a region serves any size after any history.

@@ -95,6 +95,14 @@ inline std::vector<value> test_values() {
   for (std::size_t const size : {0U, 1U, 2U, 3U, 4U, 8U, 12U, 16U, 17U, 255U, 256U, 70000U})
     out.emplace_back(extension{static_cast<std::int8_t>(size % 256 - 128), blob::copy(numbers.bytes(size))});
   out.emplace_back(extension{-1, blob::copy(numbers.bytes(8))});
+  // Long lists of numbers and of small texts, written across the borders of whatever a model gathers them in.
+  value::array doubles, mixed;
+  for (int i = 0; i != 3000; ++i) {
+    doubles.emplace_back(i * 0.25);
+    mixed.push_back(i % 3 == 0 ? value(i * 1.5F) : i % 3 == 1 ? value(i * 100) : value(std::string(static_cast<std::size_t>(i % 600), 'm')));
+  }
+  out.emplace_back(std::move(doubles));
+  out.emplace_back(std::move(mixed));
   for (std::size_t const size : {0U, 1U, 15U, 16U, 65535U, 65536U}) out.emplace_back(value::array(size, value(7)));
   for (int const size : {0, 1, 15, 16, 300}) {
     value::map entries;

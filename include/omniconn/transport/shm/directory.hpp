@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -117,6 +118,8 @@ class directory {
         if (!made && made.error().kind() != error_kind::already_exists) return made.error().in(path);
         continue;  // open it like everybody else: one way in
       }
+      if (!fd && (errno == ELOOP || errno == EISDIR || errno == ENXIO))  // a symbolic link, a folder, a socket
+        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno}).in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
       if (!lock_gate(fd.get())) return diagnosis(error_kind::peer_stalled, path + ": another process is stopped while it opens or closes this namespace; continue or end it");

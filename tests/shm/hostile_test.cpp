@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared memory where something is wrong: foreign files under our names, flipped bytes, no room. Each has its error, its text and its way on.
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include <omniconn/runtime/builtin.hpp>
+
+#include <shm/support.hpp>
+
+namespace {
+
+using omniconn::const_bytes;
+using omniconn::error_kind;
+using omniconn::shm_transport;
+using under_test = omniconn::shm_connector<>;
+namespace layout = omniconn::detail::shm;
+
+constexpr omniconn::edge hop{"producer", "consumer"};
+
+omniconn::get_options now(std::string_view reader = {}, omniconn::locator const* where = nullptr) {
+  omniconn::get_options o;
+  o.until = omniconn::deadline::immediate();
+  o.reader = reader;
+  o.where = where;
+  return o;
+}
+
+const_bytes bytes_of(std::vector<std::byte> const& v) { return {v.data(), v.size()}; }
+
+/// A folder of the test's own on the same tmpfs, so that nothing of anybody else is touched. Files in it are planted by the test.
+class own_folder {
+ public:
+  own_folder() {
+    char path[] = "/dev/shm/hostile-XXXXXX";
+    if (::mkdtemp(path) == nullptr) ADD_FAILURE() << "no folder in /dev/shm: error " << errno;
+    path_ = path;
+  }
+  own_folder(own_folder const&) = delete;
+  own_folder& operator=(own_folder const&) = delete;
+  ~own_folder() {
+    for (auto const& path : planted_)
+      if (::unlink(path.c_str()) != 0) ::rmdir(path.c_str());
+    EXPECT_EQ(::rmdir(path_.c_str()), 0) << path_ << " is not empty";
+  }
+  [[nodiscard]] std::string const& path() const noexcept { return path_; }
+  [[nodiscard]] std::string planted(std::string path) {
+    planted_.push_back(path);
+    return path;
+  }
+
+ private:
+  std::string path_;
+  std::vector<std::string> planted_;
+};
+
+class shm_hostile : public testing::Test {
+ protected:
+  [[nodiscard]] shm_transport::options transport_options() const {
+    shm_transport::options o;
+    o.space = "space";
+    o.directory = folder.path();
+    o.max_keys = 16;
+    o.memory_pool_size = std::uint64_t{1} << 20U;
+    return o;
+  }
+  [[nodiscard]] under_test::options options() const {
+    under_test::options o;
+    o.transport = transport_options();
+    o.defaults.lease = std::chrono::nanoseconds(0);  // nothing stays behind a test that fails
+    return o;
+  }
+  [[nodiscard]] under_test connect() const { return connect(options()); }
+  [[nodiscard]] static under_test connect(under_test::options const& o) {
+    auto out = under_test::open(o);
+    EXPECT_TRUE(out) << out.error().message();
+    return std::move(*out);  // ends the program where there is none
+  }
+  [[nodiscard]] std::string directory_path() const { return layout::names(folder.path(), "space").directory_path(); }
+
+  /// The bytes of a genuine, idle directory.
+  [[nodiscard]] std::string genuine() const {
+    auto const user = connect();
+    return content_of(directory_path());
+  }
+  static std::string content_of(std::string const& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+  void plant(std::string const& content, mode_t mode = 0600) {
+    std::string const path = folder.planted(directory_path());
+    ::unlink(path.c_str());
+    std::ofstream(path, std::ios::binary) << content;
+    EXPECT_EQ(::chmod(path.c_str(), mode), 0);
+  }
+  /// What is planted is refused by everybody who comes, and stays as it is.
+  void expect_refused(error_kind kind, std::string_view text) const {
+    auto const refused = [&](omniconn::error_kind k, std::string const& message) {
+      EXPECT_EQ(k, kind) << message;
+      EXPECT_NE(message.find(text), message.npos) << message;
+      EXPECT_NE(message.find(directory_path()), message.npos) << message;
+    };
+    auto const opened = under_test::open(options());
+    if (opened) FAIL() << "the connector opened";
+    refused(opened.error().kind(), opened.error().message());
+    auto const collected = shm_transport::collect(transport_options());
+    if (collected) FAIL() << "collect took it";
+    refused(collected.error().kind(), collected.error().message());
+    struct stat st {};
+    EXPECT_EQ(::lstat(directory_path().c_str(), &st), 0) << "what is not ours was removed";
+  }
+
+  own_folder folder;
+};
+
+template <class T>
+void patch(std::string& bytes, std::size_t at, T value) {
+  ASSERT_LE(at + sizeof value, bytes.size());
+  std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+// --- foreign files ----------------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_hostile, truncated_directories_are_corrupt) {
+  std::string const whole = genuine();
+  ASSERT_GT(whole.size(), sizeof(layout::header));
+  for (std::size_t const size : {std::size_t{0}, std::size_t{1}, sizeof(layout::header) - 1}) {
+    plant(whole.substr(0, size));
+    expect_refused(error_kind::corrupt, "truncated");
+    EXPECT_EQ(content_of(directory_path()), whole.substr(0, size));
+  }
+  for (std::size_t const size : {sizeof(layout::header), std::size_t{4096}, whole.size() - 1}) {
+    plant(whole.substr(0, size));
+    expect_refused(error_kind::corrupt, "wrong size");
+  }
+  plant(whole + '\0');
+  expect_refused(error_kind::corrupt, "wrong size");
+}
+
+TEST_F(shm_hostile, random_bytes_are_corrupt) {
+  std::string noise(100'000, '\0');
+  std::uint64_t x = 1;
+  for (char& c : noise) {
+    x = x * 6364136223846793005U + 1442695040888963407U;
+    c = static_cast<char>(x >> 56U);
+  }
+  plant(noise);
+  expect_refused(error_kind::corrupt, "no omniconn directory");
+  EXPECT_EQ(content_of(directory_path()), noise);
+}
+
+TEST_F(shm_hostile, another_version_is_a_version_mismatch) {
+  std::string bytes = genuine();
+  patch(bytes, offsetof(layout::header, version), layout::format_version + 1);
+  plant(bytes);
+  expect_refused(error_kind::version_mismatch, "another version");
+}
+
+TEST_F(shm_hostile, impossible_geometry_is_corrupt) {
+  std::string const whole = genuine();
+  for (std::uint32_t const slots : {0U, 1U, 17U, layout::max_slots * 2, 0xffffffffU}) {
+    std::string bytes = whole;
+    patch(bytes, offsetof(layout::header, slots), slots);
+    plant(bytes);
+    expect_refused(error_kind::corrupt, "impossible number of slots");
+  }
+  std::string more_slots = whole;
+  patch(more_slots, offsetof(layout::header, slots), 1024U);
+  plant(more_slots);
+  expect_refused(error_kind::corrupt, "wrong size");
+  std::string buckets = whole;
+  patch(buckets, offsetof(layout::header, buckets), 1024U);
+  plant(buckets);
+  expect_refused(error_kind::corrupt, "wrong size");
+}
+
+TEST_F(shm_hostile, files_open_to_others_are_unauthorized) {
+  std::string const whole = genuine();
+  for (mode_t const mode : {mode_t{0644}, mode_t{0660}, mode_t{0602}, mode_t{0601}}) {
+    plant(whole, mode);
+    expect_refused(error_kind::unauthorized, "mode 0600");
+  }
+  plant(whole);
+  EXPECT_TRUE(under_test::open(options())) << "the same bytes with the right mode are a directory";
+}
+
+TEST_F(shm_hostile, a_symbolic_link_is_unauthorized) {
+  std::string const target = folder.planted(folder.path() + "/target");
+  std::ofstream(target) << "precious";
+  ASSERT_EQ(::symlink(target.c_str(), folder.planted(directory_path()).c_str()), 0);
+  expect_refused(error_kind::unauthorized, "not a plain file");
+  EXPECT_EQ(content_of(target), "precious");
+  // Nor is anything made where a dangling link points to.
+  ::unlink(target.c_str());
+  expect_refused(error_kind::unauthorized, "not a plain file");
+  EXPECT_NE(::access(target.c_str(), F_OK), 0);
+}
+
+TEST_F(shm_hostile, a_folder_in_its_place_is_unauthorized) {
+  ASSERT_EQ(::mkdir(folder.planted(directory_path()).c_str(), 0700), 0);
+  expect_refused(error_kind::unauthorized, "not a plain file");
+}
+
+TEST_F(shm_hostile, a_fifo_is_unauthorized_and_blocks_nobody) {
+  ASSERT_EQ(::mkfifo(folder.planted(directory_path()).c_str(), 0600), 0);
+  expect_refused(error_kind::unauthorized, "not a plain file");
+}
+
+TEST_F(shm_hostile, a_socket_is_unauthorized) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::string const path = folder.planted(directory_path());
+  ASSERT_LT(path.size(), sizeof name.sun_path);
+  std::memcpy(name.sun_path, path.c_str(), path.size());
+  int const fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr const*>(&name), sizeof name), 0);
+  expect_refused(error_kind::unauthorized, "not a plain file");
+  ::close(fd);
+}
+
+TEST_F(shm_hostile, a_folder_that_is_not_there_is_said) {
+  auto o = options();
+  o.transport.directory += "/missing";
+  auto const opened = under_test::open(o);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().kind(), error_kind::not_found);
+  EXPECT_NE(opened.error().message().find(o.transport.directory), std::string::npos) << opened.error().message();
+}
+
+// --- limits -----------------------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_hostile, more_keys_than_the_namespace_has_is_misconfigured) {
+  auto const first = connect();
+  auto o = options();
+  o.transport.max_keys = 1024;
+  auto const second = under_test::open(o);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().kind(), error_kind::misconfigured);
+  EXPECT_NE(second.error().message().find("max_keys 16"), std::string::npos) << second.error().message();
+  // Who asks for no more is welcome, and the refused one has left no trace.
+  for (std::uint32_t const keys : {0U, 1U, 16U}) {
+    o.transport.max_keys = keys;
+    EXPECT_TRUE(under_test::open(o)) << keys;
+  }
+}
+
+TEST_F(shm_hostile, a_full_arena_is_no_space_until_a_block_is_free) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(300'000);
+  int stored = 0;
+  for (; stored != 16; ++stored)
+    if (auto const put = producer.put(hop, "k" + std::to_string(stored), bytes_of(payload)); !put) {
+      EXPECT_EQ(put.error().kind(), error_kind::no_space);
+      EXPECT_NE(put.error().message().find("memory_pool_size"), std::string::npos) << put.error().message();
+      break;
+    }
+  EXPECT_EQ(stored, 3) << "1 MiB holds three";
+  for (int round = 0; round != 20; ++round) {
+    ASSERT_TRUE(consumer.get_view(hop, "k" + std::to_string(round), now()));  // consumed at once
+    auto const again = producer.put(hop, "k" + std::to_string(round + stored), bytes_of(payload));
+    ASSERT_TRUE(again) << again.error().message();
+    auto const full = producer.put(hop, "one too many", bytes_of(payload));
+    ASSERT_FALSE(full);
+    ASSERT_EQ(full.error().kind(), error_kind::no_space);
+    ASSERT_FALSE(*producer.exists(hop, "one too many")) << "a failed put leaves nothing behind";
+  }
+  auto const huge = producer.reserve(std::size_t{2} << 20U);  // can never fit
+  ASSERT_FALSE(huge);
+  EXPECT_EQ(huge.error().kind(), error_kind::no_space);
+  EXPECT_NE(huge.error().message().find("memory_pool_size"), std::string::npos) << huge.error().message();
+}
+
+TEST_F(shm_hostile, used_up_slots_are_no_space_until_one_is_free) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(100);
+  for (int i = 0; i != 16; ++i) {
+    auto const put = producer.put(hop, "k" + std::to_string(i), bytes_of(payload));
+    ASSERT_TRUE(put) << i << ": " << put.error().message();
+  }
+  for (int round = 0; round != 100; ++round) {
+    for (auto* const c : {&producer, &consumer}) {
+      auto const full = c->put(hop, "one too many", bytes_of(payload));
+      ASSERT_FALSE(full);
+      ASSERT_EQ(full.error().kind(), error_kind::no_space);
+      ASSERT_NE(full.error().message().find("max_keys"), std::string::npos) << full.error().message();
+    }
+    ASSERT_TRUE(consumer.get_view(hop, "k" + std::to_string(round), now()));
+    auto const again = producer.put(hop, "k" + std::to_string(round + 16), bytes_of(payload));
+    ASSERT_TRUE(again) << round << ": " << again.error().message();
+  }
+  EXPECT_EQ(producer.health().objects.used, 16U);
+}
+
+TEST_F(shm_hostile, the_number_of_readers_has_limits) {
+  auto c = connect();
+  std::vector<std::byte> const payload(100);
+  omniconn::put_options o;
+  o.readers = omniconn::reader_set{17, {}};
+  auto const many = c.put(hop, "k", bytes_of(payload), o);
+  ASSERT_FALSE(many);
+  EXPECT_EQ(many.error().kind(), error_kind::too_large);
+  std::vector<std::string> names;
+  for (int i = 0; i != 17; ++i) names.push_back("reader-" + std::to_string(i));
+  std::vector<std::string_view> const views(names.begin(), names.end());
+  o.readers = omniconn::reader_set{17, views};
+  auto const many_names = c.put(hop, "k", bytes_of(payload), o);
+  ASSERT_FALSE(many_names);
+  EXPECT_EQ(many_names.error().kind(), error_kind::too_large);
+  o.readers = omniconn::reader_set{0, {}};
+  auto const nobody = c.put(hop, "k", bytes_of(payload), o);
+  ASSERT_FALSE(nobody);
+  EXPECT_EQ(nobody.error().kind(), error_kind::misconfigured);
+  EXPECT_NE(nobody.error().message().find("at least one reader"), std::string::npos) << nobody.error().message();
+
+  // The failures took neither key nor memory, and 16 is not too many.
+  o.readers = omniconn::reader_set{16, {}};
+  auto const most = c.put(hop, "k", bytes_of(payload), o);
+  ASSERT_TRUE(most) << most.error().message();
+  for (int i = 0; i != 16; ++i) ASSERT_TRUE(c.get_view(hop, "k", now(names[static_cast<std::size_t>(i)])));
+  EXPECT_FALSE(*c.exists(hop, "k"));
+
+  for (std::uint32_t const readers : {0U, 17U}) {
+    auto wrong = options();
+    wrong.defaults.reader_count = readers;
+    auto const opened = under_test::open(wrong);
+    ASSERT_FALSE(opened) << readers;
+    EXPECT_EQ(opened.error().kind(), error_kind::misconfigured);
+  }
+}
+
+TEST_F(shm_hostile, locators_stay_stale_over_ten_thousand_reuses) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(64);
+  // All slots but one are taken, so that every put below uses the same slot again.
+  for (int i = 0; i != 15; ++i) ASSERT_TRUE(producer.put(hop, "other" + std::to_string(i), bytes_of(payload)));
+  std::vector<omniconn::locator> old;
+  for (int i = 0; i != 10'000; ++i) {
+    auto const put = producer.put(hop, "k", bytes_of(payload));
+    ASSERT_TRUE(put) << i << ": " << put.error().message();
+    // By an object of the same key: only the generation tells the first, a middle and the previous object from this one.
+    if (!old.empty())
+      for (auto const* stale : {&old.front(), &old[old.size() / 2], &old.back()}) {
+        auto const got = consumer.get_view(hop, "k", now({}, stale));
+        ASSERT_FALSE(got) << i;
+        ASSERT_EQ(got.error().kind(), error_kind::stale_handle) << i << ": " << got.error().message();
+      }
+    ASSERT_TRUE(consumer.get_view(hop, "k", now({}, &put->where))) << i;
+    old.push_back(put->where);
+  }
+  for (auto const& stale : old) {
+    auto const got = consumer.get_view(hop, "k", now({}, &stale));
+    ASSERT_FALSE(got);
+    ASSERT_EQ(got.error().kind(), error_kind::stale_handle);
+  }
+}
+
+// --- bytes that change ------------------------------------------------------------------------------------------------------------------
+
+/// Offset in its file of what is mapped at `address`, and the file's inode.
+std::pair<std::uint64_t, std::uint64_t> offset_and_inode(void const* address) {
+  auto const wanted = reinterpret_cast<std::uintptr_t>(address);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long first = 0, last = 0, offset = 0, inode = 0;
+    char rights[8] = {}, device[32] = {};
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %31s %lu", &first, &last, rights, &offset, device, &inode) == 6 && wanted >= first && wanted < last)
+      return {offset + (wanted - first), inode};
+  }
+  return {0, 0};
+}
+
+TEST_F(shm_hostile, a_flipped_payload_byte_is_corrupt_and_the_object_stays) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(10'000, std::byte{0x5a});
+  ASSERT_TRUE(producer.put(hop, "k", bytes_of(payload)));
+  std::uint64_t at = 0, inode = 0;
+  {
+    auto view = consumer.get_view(hop, "k", now());
+    ASSERT_TRUE(view) << view.error().message();
+    std::tie(at, inode) = offset_and_inode(view->bytes().data());
+    view->give_back();
+  }
+  std::string arena;
+  for (auto const& path : shm_transport::files(transport_options())) {
+    struct stat st {};
+    if (::stat(path.c_str(), &st) == 0 && st.st_ino == inode) arena = path;
+  }
+  ASSERT_FALSE(arena.empty()) << "no file has inode " << inode;
+  omniconn::detail::unique_fd const fd(::open(arena.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(fd) << errno;
+  for (std::size_t const i : {std::size_t{0}, std::size_t{5000}, payload.size() - 1}) {
+    auto const place = static_cast<off_t>(at + i);
+    char const flipped = 0x5b, right = 0x5a;
+    char found = 0;
+    ASSERT_EQ(::pread(fd.get(), &found, 1, place), 1);
+    ASSERT_EQ(found, right) << "the byte is elsewhere";
+    ASSERT_EQ(::pwrite(fd.get(), &flipped, 1, place), 1);
+    for (int attempt = 0; attempt != 2; ++attempt) {
+      auto const got = consumer.get_view(hop, "k", now());
+      ASSERT_FALSE(got) << i;
+      EXPECT_EQ(got.error().kind(), error_kind::corrupt);
+      EXPECT_NE(got.error().message().find("checksum"), std::string::npos) << got.error().message();
+    }
+    EXPECT_TRUE(*consumer.exists(hop, "k"));
+    ASSERT_EQ(::pwrite(fd.get(), &right, 1, place), 1);
+  }
+  auto const got = consumer.get_view(hop, "k", now());
+  ASSERT_TRUE(got) << got.error().message();
+  ASSERT_EQ(got->bytes().size(), payload.size());
+  EXPECT_EQ(std::memcmp(got->bytes().data(), payload.data(), payload.size()), 0);
+}
+
+TEST_F(shm_hostile, an_arena_that_somebody_removed_is_corrupt_and_the_object_stays) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(1000);
+  ASSERT_TRUE(producer.put(hop, "k", bytes_of(payload)));
+  std::string arena;
+  for (auto const& path : shm_transport::files(transport_options()))
+    if (path != directory_path()) arena = path;
+  ASSERT_FALSE(arena.empty());
+  std::string const aside = folder.planted(folder.path() + "/aside");
+  ASSERT_EQ(::rename(arena.c_str(), aside.c_str()), 0);
+  auto const gone = consumer.get_view(hop, "k", now());
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().kind(), error_kind::corrupt) << gone.error().message();
+
+  // An arena cut short is refused before its bytes are touched: they would be a SIGBUS.
+  std::ofstream(arena, std::ios::binary) << "short";
+  ASSERT_EQ(::chmod(arena.c_str(), 0600), 0);
+  auto const cut = consumer.get_view(hop, "k", now());
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().kind(), error_kind::corrupt) << cut.error().message();
+
+  ASSERT_EQ(::rename(aside.c_str(), arena.c_str()), 0);
+  auto back = connect();  // `consumer` has mapped the short one
+  EXPECT_TRUE(back.get_view(hop, "k", now()));
+}
+
+// --- a file system that is full ---------------------------------------------------------------------------------------------------------
+
+/// Runs `body` in a thread with a mount namespace of its own and a tmpfs of `size` on `folder`; the mount ends with the thread, whatever happens.
+/// \returns false: this machine does not let us.
+template <class Body>
+bool on_tmpfs(std::string const& folder, char const* size, Body body) {
+  bool mounted = false;
+  std::thread([&] {
+    mounted = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+              ::mount("tmpfs", folder.c_str(), "tmpfs", 0, size) == 0;
+    if (mounted) body();
+  }).join();
+  return mounted;
+}
+
+TEST_F(shm_hostile, a_full_file_system_is_no_space_and_no_sigbus) {
+  bool const mounted = on_tmpfs(folder.path(), "size=2m", [this] {
+    auto o = options();
+    o.transport.memory_pool_size = std::uint64_t{64} << 20U;  // far more than there is
+    auto producer = connect(o);
+    auto consumer = connect(o);
+    std::vector<std::byte> const payload(200'000, std::byte{7});
+    int stored = 0;
+    for (; stored != 16; ++stored)
+      if (auto const put = producer.put(hop, "k" + std::to_string(stored), bytes_of(payload)); !put) {
+        EXPECT_EQ(put.error().kind(), error_kind::no_space);
+        EXPECT_NE(put.error().message().find("file system is full"), std::string::npos) << put.error().message();
+        break;
+      }
+    EXPECT_GE(stored, 5) << "2 MiB less the directory";
+    EXPECT_LT(stored, 11);
+    // A second producer finds no room for its arena, and a long key none for its page.
+    auto const other = consumer.put(hop, "other", bytes_of(payload));
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().kind(), error_kind::no_space);
+    // What was acknowledged is whole, and its room is used again.
+    for (int i = 0; i != stored; ++i) {
+      auto view = consumer.get_view(hop, "k" + std::to_string(i), now());
+      ASSERT_TRUE(view) << i << ": " << view.error().message();
+      ASSERT_EQ(std::memcmp(view->bytes().data(), payload.data(), payload.size()), 0);
+      view->release();
+      auto const again = producer.put(hop, "again" + std::to_string(i), bytes_of(payload));
+      ASSERT_TRUE(again) << i << ": " << again.error().message();
+    }
+  });
+  if (!mounted) GTEST_SKIP() << "needs root to mount a tmpfs";
+}
+
+TEST_F(shm_hostile, a_full_file_system_without_room_for_the_directory_is_no_space) {
+  bool const mounted = on_tmpfs(folder.path(), "size=64k", [this] {
+    auto const opened = under_test::open(options());
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().kind(), error_kind::no_space) << opened.error().message();
+    EXPECT_NE(opened.error().message().find("file system is full"), std::string::npos) << opened.error().message();
+    EXPECT_EQ(shm_transport::files(transport_options()), std::vector<std::string>{}) << "nothing half-made is left";
+  });
+  if (!mounted) GTEST_SKIP() << "needs root to mount a tmpfs";
+}
+
+TEST_F(shm_hostile, a_full_file_system_without_room_for_a_long_key_is_no_space) {
+  bool const mounted = on_tmpfs(folder.path(), "size=2m", [this] {
+    auto c = connect();
+    // Leave nothing: what the arena does not take, a file of the test's takes.
+    omniconn::detail::unique_fd const filler(::open((folder.path() + "/filler").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+    ASSERT_TRUE(filler);
+    std::vector<char> const page(4096, 'x');
+    while (::write(filler.get(), page.data(), page.size()) > 0) {
+    }
+    ASSERT_EQ(errno, ENOSPC);
+    std::string const key(1000, 'k');
+    auto const put = c.put(hop, key, const_bytes());
+    ASSERT_FALSE(put);
+    EXPECT_EQ(put.error().kind(), error_kind::no_space) << put.error().message();
+    ASSERT_EQ(::ftruncate(filler.get(), 0), 0);
+    auto const again = c.put(hop, key, const_bytes());
+    ASSERT_TRUE(again) << again.error().message();
+    EXPECT_TRUE(c.get_view(hop, key, now()));
+  });
+  if (!mounted) GTEST_SKIP() << "needs root to mount a tmpfs";
+}
+
+}  // namespace

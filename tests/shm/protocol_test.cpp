@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shared words, driven by hand in orders that real processes reach only by bad luck. Nothing here waits and nothing is left to chance.
+#include <omniconn/transport/shm/protocol.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include <omniconn/core/locator.hpp>
+#include <omniconn/transport/shm/recovery.hpp>
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#if !defined(__has_feature)
+#define OMNICONN_TEST_STEPS 1
+#elif !__has_feature(thread_sanitizer)
+#define OMNICONN_TEST_STEPS 1
+#endif
+#endif
+#ifdef OMNICONN_TEST_STEPS
+#include <x86intrin.h>
+#endif
+
+namespace {
+
+using namespace omniconn;
+using namespace omniconn::detail::shm;
+
+constexpr std::uint64_t gen = 7;
+constexpr std::uint64_t hash_of_key = 0x1234'5678'9abc'def0;
+constexpr std::uint32_t at = 3;  // the slot, of chunk 0
+constexpr std::uint16_t me = 5, other = 6;
+constexpr std::uint16_t ann = 10, bob = 11;
+
+class shm_protocol : public testing::Test {
+ protected:
+  void SetUp() override {
+    static int count = 0;
+    folder_ = "/dev/shm/omniconn-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
+    ASSERT_EQ(::mkdir(folder_.c_str(), 0700), 0);
+    names const where(folder_, "protocol");
+    auto opened = directory::open(where, 64, true);
+    ASSERT_TRUE(opened) << opened.error().message();
+    dir_.emplace(std::move(*opened));
+    dir_->open_gate();
+    dir().chunk_at(0).owner.store(owner + 1);
+    dir().participant_at(owner).state.store(participant_state::live);
+  }
+  void TearDown() override {
+    ::unlink(names(folder_, "protocol").directory_path().c_str());
+    ::rmdir(folder_.c_str());
+  }
+
+  [[nodiscard]] directory const& dir() const { return *dir_; }
+  [[nodiscard]] slot& object() const { return dir().slot_at(at); }
+  [[nodiscard]] slot_state state() const { return control::state(object().ctl.load()); }
+  [[nodiscard]] std::uint32_t bits() const { return dir().chunk_at(0).returned.load(); }
+  [[nodiscard]] std::uint32_t times() const { return dir().participant_at(owner).returned_seq.load(); }
+  [[nodiscard]] claim::state place(std::uint32_t i) const { return claim::state_of(object().claims[i].load()); }
+
+  /// What a producer does: an object with a place for each name, `claim::anyone` for those that come first.
+  void publish(std::uint64_t generation, std::vector<std::uint16_t> const& readers) const {
+    slot& s = object();
+    s.ctl.store(control::make(generation, slot_state::writing));
+    s.hash.store(hash_of_key);
+    s.owner.store(owner);
+    s.expires.store(0);
+    s.lease = 0;
+    s.readers.store(static_cast<std::uint16_t>(readers.size()));
+    for (std::size_t i = 0; i != readers.size(); ++i)
+      s.claims[i].store(claim::make(generation, 0, readers[i], readers[i] != claim::anyone, claim::state::empty));
+    ASSERT_TRUE(insert_ref(dir(), hash_of_key, generation, at));
+    s.ctl.store(control::make(generation, slot_state::ready));
+  }
+  [[nodiscard]] claim_outcome take(std::uint16_t reader, std::uint32_t& where, std::uint64_t generation = gen, std::uint16_t participant = me) const {
+    return take_claim(dir(), at, generation, participant, reader, where);
+  }
+  [[nodiscard]] int entries() const {
+    int n = 0;
+    for_each_ref(dir(), hash_of_key, [&](std::uint32_t index) {
+      if (index == at) ++n;
+      return false;
+    });
+    return n;
+  }
+
+  static constexpr std::uint32_t owner = 2;
+
+ private:
+  std::string folder_;
+  std::optional<directory> dir_;
+};
+
+// --- claims and retirement --------------------------------------------------------------------------------------------------
+
+TEST_F(shm_protocol, what_is_held_is_drained_but_not_retired) {
+  publish(gen, {claim::anyone});
+  std::uint32_t p = 99;
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  EXPECT_EQ(p, 0U);
+  EXPECT_TRUE(drain(dir(), at, gen));
+  EXPECT_EQ(state(), slot_state::draining);
+  EXPECT_FALSE(try_retire(dir(), at, gen));
+  EXPECT_EQ(state(), slot_state::draining);
+  EXPECT_EQ(bits(), 0U);
+  EXPECT_FALSE(drain(dir(), at, gen)) << "one caller drains";
+  EXPECT_TRUE(release_claim(dir(), at, gen, p, false)) << "given back, nobody can have it any more";
+  EXPECT_EQ(state(), slot_state::retired);
+}
+
+TEST_F(shm_protocol, another_generation_is_gone) {
+  publish(gen, {claim::anyone});
+  std::uint32_t p = 99;
+  EXPECT_EQ(take(ann, p, gen - 1), claim_outcome::gone);
+  EXPECT_EQ(take(ann, p, gen + 1), claim_outcome::gone);
+  EXPECT_EQ(place(0), claim::state::empty);
+  EXPECT_TRUE(drain(dir(), at, gen));
+  EXPECT_EQ(take(ann, p), claim_outcome::gone);
+  EXPECT_EQ(p, 99U);
+}
+
+TEST_F(shm_protocol, a_reader_has_one_share) {
+  publish(gen, {claim::anyone, claim::anyone});
+  std::uint32_t p = 99, q = 99;
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  EXPECT_EQ(take(ann, q), claim_outcome::waiting) << "a replica may yet give it back";
+  EXPECT_FALSE(release_claim(dir(), at, gen, p, true));
+  EXPECT_EQ(take(ann, q), claim_outcome::consumed);
+  ASSERT_EQ(take(bob, q), claim_outcome::taken);
+  EXPECT_NE(p, q);
+  EXPECT_TRUE(release_claim(dir(), at, gen, q, true));
+}
+
+TEST_F(shm_protocol, a_named_place_stays_its_readers_and_another_is_for_anyone) {
+  publish(gen, {ann, claim::anyone});
+  std::uint32_t p = 99, q = 99;
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  EXPECT_EQ(p, 0U);
+  release_claim(dir(), at, gen, p, false);
+  EXPECT_EQ(object().claims[0].load(), claim::make(gen, 0, ann, true, claim::state::empty));
+  ASSERT_EQ(take(bob, q), claim_outcome::taken);
+  EXPECT_EQ(q, 1U) << "ann's is not for bob";
+  release_claim(dir(), at, gen, q, false);
+  EXPECT_EQ(object().claims[1].load(), claim::make(gen, 0, claim::anyone, false, claim::state::empty));
+}
+
+TEST_F(shm_protocol, who_has_no_place_is_told_whether_waiting_helps) {
+  publish(gen, {ann});
+  std::uint32_t p = 99;
+  EXPECT_EQ(take(bob, p), claim_outcome::not_ours);
+  publish(gen + 1, {claim::anyone});
+  ASSERT_EQ(take(ann, p, gen + 1), claim_outcome::taken);
+  EXPECT_EQ(take(bob, p, gen + 1), claim_outcome::waiting);
+  publish(gen + 2, {claim::anyone});
+  object().claims[0].store(claim::make(gen + 2, me, ann, false, claim::state::done));
+  EXPECT_EQ(take(bob, p, gen + 2), claim_outcome::not_ours);
+}
+
+TEST_F(shm_protocol, it_is_retired_when_all_are_done_and_given_back_once) {
+  publish(gen, {ann, bob});
+  std::uint32_t p = 99, q = 99;
+  EXPECT_FALSE(try_retire(dir(), at, gen)) << "nobody has read it";
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  ASSERT_EQ(take(bob, q), claim_outcome::taken);
+  EXPECT_FALSE(release_claim(dir(), at, gen, p, true));
+  EXPECT_FALSE(try_retire(dir(), at, gen));
+  EXPECT_EQ(bits(), 0U);
+  EXPECT_EQ(times(), 0U);
+  EXPECT_TRUE(release_claim(dir(), at, gen, q, true));
+  EXPECT_EQ(state(), slot_state::retired);
+  EXPECT_EQ(bits(), 1U << at);
+  EXPECT_EQ(times(), 1U);
+  EXPECT_EQ(entries(), 0);
+  EXPECT_FALSE(try_retire(dir(), at, gen));
+  EXPECT_FALSE(release_claim(dir(), at, gen, q, true)) << "a second end ends nothing";
+  EXPECT_FALSE(drain(dir(), at, gen));
+  EXPECT_EQ(bits(), 1U << at);
+  EXPECT_EQ(times(), 1U);
+}
+
+TEST_F(shm_protocol, a_late_release_leaves_the_next_object_alone) {
+  publish(gen, {claim::anyone});
+  std::uint32_t p = 99, q = 99;
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  remove_ref(dir(), hash_of_key, gen, at);
+  publish(gen + 1, {claim::anyone});
+  ASSERT_EQ(take(bob, q, gen + 1), claim_outcome::taken);
+  std::uint64_t const word = object().claims[q].load();
+  EXPECT_FALSE(release_claim(dir(), at, gen, p, true));
+  EXPECT_EQ(object().claims[q].load(), word);
+  EXPECT_EQ(state(), slot_state::ready);
+  EXPECT_EQ(bits(), 0U);
+}
+
+TEST_F(shm_protocol, a_late_removal_leaves_the_entry_of_the_next_object) {
+  publish(gen, {claim::anyone});
+  EXPECT_EQ(entries(), 1);
+  remove_ref(dir(), hash_of_key, gen, at);
+  EXPECT_EQ(entries(), 0);
+  publish(gen + 1, {claim::anyone});
+  remove_ref(dir(), hash_of_key, gen, at);  // who was stopped in the middle of the first removal goes on
+  EXPECT_EQ(entries(), 1);
+  remove_ref(dir(), hash_of_key, gen + 1, at);
+  EXPECT_EQ(entries(), 0);
+}
+
+TEST_F(shm_protocol, entries_spill_into_the_next_buckets_and_are_found_there) {
+  for (std::uint64_t g = 1; g != 12; ++g) ASSERT_TRUE(insert_ref(dir(), hash_of_key, g, at));
+  EXPECT_EQ(entries(), 11);
+  EXPECT_EQ(dir().home_of(hash_of_key).reach.load(), 2U) << "five to a bucket";
+  for (std::uint64_t g = 1; g != 12; ++g) remove_ref(dir(), hash_of_key, g, at);
+  EXPECT_EQ(entries(), 0);
+}
+
+// --- what the dead leave ------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_protocol, a_dead_reader_holds_nothing_and_the_living_keep_theirs) {
+  publish(gen, {claim::anyone, claim::anyone});
+  std::uint32_t p = 99, q = 99;
+  ASSERT_EQ(take(ann, p, gen, me), claim_outcome::taken);
+  ASSERT_EQ(take(bob, q, gen, other), claim_outcome::taken);
+  drop_claims(dir(), me);
+  EXPECT_EQ(place(p), claim::state::empty);
+  EXPECT_EQ(place(q), claim::state::hold);
+  EXPECT_EQ(take(ann, p), claim_outcome::taken) << "its place is free again";
+  EXPECT_TRUE(drain(dir(), at, gen));
+  drop_claims(dir(), me);
+  EXPECT_EQ(state(), slot_state::draining);
+  drop_claims(dir(), other);
+  EXPECT_EQ(state(), slot_state::retired) << "it was the last that kept it";
+  EXPECT_EQ(bits(), 1U << at);
+}
+
+TEST_F(shm_protocol, who_died_between_its_last_word_and_the_retirement_is_finished_for) {
+  publish(gen, {claim::anyone});
+  object().claims[0].store(claim::make(gen, me, ann, false, claim::state::done));
+  drop_claims(dir(), me);
+  EXPECT_EQ(state(), slot_state::retired);
+  EXPECT_EQ(bits(), 1U << at);
+  // And between the retirement and giving the slot back.
+  dir().chunk_at(0).returned.store(0);
+  drop_claims(dir(), me);
+  EXPECT_EQ(bits(), 1U << at);
+}
+
+TEST_F(shm_protocol, a_lease_begins_when_the_producer_goes) {
+  publish(gen, {claim::anyone});
+  object().lease = std::uint64_t{3600} * 1'000'000'000;
+  EXPECT_EQ(settle_slots(dir(), owner), 1U);
+  EXPECT_EQ(state(), slot_state::ready);
+  std::uint64_t const end = object().expires.load();
+  EXPECT_GT(end, detail::boot_time_ns());
+  EXPECT_EQ(settle_slots(dir(), owner), 1U);
+  EXPECT_EQ(object().expires.load(), end) << "it begins once";
+  EXPECT_EQ(dir().chunk_at(0).owner.load(), owner + 1);
+}
+
+TEST_F(shm_protocol, without_a_lease_nothing_outlives_the_producer) {
+  publish(gen, {claim::anyone});
+  EXPECT_EQ(settle_slots(dir(), owner), 0U);
+  EXPECT_EQ(object().ctl.load(), control::make(gen + 1, slot_state::free));
+  EXPECT_EQ(entries(), 0);
+  EXPECT_EQ(dir().chunk_at(0).owner.load(), 0U) << "the chunk is for others";
+}
+
+TEST_F(shm_protocol, what_has_expired_goes_and_what_is_held_stays_until_it_is_released) {
+  publish(gen, {claim::anyone});
+  object().expires.store(1);
+  std::uint32_t p = 99;
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  EXPECT_EQ(settle_slots(dir(), owner), 1U);
+  EXPECT_EQ(state(), slot_state::draining);
+  EXPECT_TRUE(release_claim(dir(), at, gen, p, false));
+  EXPECT_EQ(settle_slots(dir(), owner), 0U);
+  EXPECT_EQ(object().ctl.load(), control::make(gen + 1, slot_state::free));
+}
+
+TEST_F(shm_protocol, a_longest_lease_does_not_wrap) {
+  publish(gen, {claim::anyone});
+  object().lease = ~std::uint64_t{0};
+  EXPECT_EQ(settle_slots(dir(), owner), 1U);
+  EXPECT_EQ(object().expires.load(), ~std::uint64_t{0});
+}
+
+// --- places from elsewhere ----------------------------------------------------------------------------------------------------
+
+TEST(shm_locator, of_the_right_size_and_another_transport_is_refused) {
+  struct record {
+    std::uint64_t a, b;
+  };
+  auto const foreign = locator::pack(locator_tag::inproc, record{1, 2});
+  EXPECT_TRUE(foreign.unpack<record>(locator_tag::shm) == error_kind::malformed);
+  EXPECT_TRUE(foreign.unpack<std::uint64_t>(locator_tag::inproc) == error_kind::malformed);
+  ASSERT_TRUE(foreign.unpack<record>(locator_tag::inproc));
+  EXPECT_EQ(foreign.unpack<record>(locator_tag::inproc)->b, 2U);
+}
+
+#ifdef OMNICONN_TEST_STEPS
+// --- a peer that acts between two instructions of ours ------------------------------------------------------------------------
+
+/// Runs `mine` one instruction at a time and lets the peer act once, right after the one that changed `word`: the processor's trap flag
+/// makes a moment that two threads would meet once in millions of attempts a certain one.
+struct interruption {
+  std::atomic<std::uint64_t> const* word;
+  std::uint64_t before;
+  void (*act)(directory const&);
+  directory const* dir;
+  bool done;
+};
+interruption now_at{};
+constexpr std::uint64_t trap_flag = 0x100;
+
+void on_step(int, siginfo_t*, void* context) {
+  if (!now_at.done && now_at.word->load() != now_at.before) {
+    now_at.done = true;
+    now_at.act(*now_at.dir);
+  }
+  auto& flags = static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL];
+  if (now_at.done) flags &= ~static_cast<greg_t>(trap_flag);
+}
+
+template <class Mine>
+void interrupted(directory const& dir, std::atomic<std::uint64_t> const& word, void (*act)(directory const&), Mine&& mine) {
+  now_at = {&word, word.load(), act, &dir, false};
+  struct sigaction ours {}, theirs {};
+  ours.sa_sigaction = &on_step;
+  ours.sa_flags = SA_SIGINFO;
+  ASSERT_EQ(::sigaction(SIGTRAP, &ours, &theirs), 0);
+  __writeeflags(__readeflags() | trap_flag);
+  mine();
+  __writeeflags(__readeflags() & ~trap_flag);
+  ASSERT_EQ(::sigaction(SIGTRAP, &theirs, nullptr), 0);
+  ASSERT_TRUE(now_at.done) << "the word never changed";
+}
+
+TEST_F(shm_protocol, a_claim_that_comes_after_the_drain_is_no_claim) {
+  publish(gen, {claim::anyone});
+  std::uint32_t p = 99;
+  auto outcome = claim_outcome::taken;
+  interrupted(dir(), object().claims[0], [](directory const& d) { drain(d, at, gen); }, [&] { outcome = take(ann, p); });
+  EXPECT_EQ(outcome, claim_outcome::gone);
+  EXPECT_EQ(p, 99U);
+  EXPECT_EQ(state(), slot_state::retired) << "the attempt that kept it from retirement retires it";
+  EXPECT_EQ(bits(), 1U << at);
+  EXPECT_EQ(times(), 1U);
+}
+
+TEST_F(shm_protocol, undoing_a_claim_leaves_the_next_objects_place_alone) {
+  publish(gen, {claim::anyone});
+  std::uint32_t p = 99;
+  auto outcome = claim_outcome::taken;
+  static constexpr std::uint64_t next = claim::make(gen + 1, other, bob, false, claim::state::hold);
+  // A peer that had looked at the claims before ours came retires the slot now, the producer uses it again and bob takes the new object.
+  auto const reuse = [](directory const& d) {
+    slot& s = d.slot_at(at);
+    s.ctl.store(control::make(gen, slot_state::retired));
+    s.ctl.store(control::make(gen + 1, slot_state::writing));
+    s.claims[0].store(next);
+    s.ctl.store(control::make(gen + 1, slot_state::ready));
+  };
+  interrupted(dir(), object().claims[0], reuse, [&] { outcome = take(ann, p); });
+  EXPECT_EQ(outcome, claim_outcome::gone);
+  EXPECT_EQ(object().claims[0].load(), next);
+  EXPECT_EQ(object().ctl.load(), control::make(gen + 1, slot_state::ready));
+}
+#endif
+
+}  // namespace
