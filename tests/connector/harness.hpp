@@ -34,7 +34,7 @@ struct inproc_harness : omniconn::real_time_harness {
 template <class Composed, class Shown = Composed>
 struct shm_harness : omniconn::real_time_harness {
   using connector_type = Shown;
-  static constexpr std::uint64_t memory_size = std::uint64_t{64} << 20U;
+  static constexpr std::uint64_t memory_size = std::uint64_t{32} << 20U;
   shm_test::fresh_space space;
 
   omniconn::result<Shown, omniconn::diagnosis> open(omniconn::connector_defaults const& defaults) {

@@ -116,12 +116,12 @@ TYPED_TEST_P(connector_conformance, full_memory_serves_again_when_readers_have_r
   std::uint64_t const most = std::min(std::uint64_t{64} << 20U, producer->facts().max_object);
   std::uint64_t const memory = limited ? this->memory_size() : most;
   std::size_t const size = static_cast<std::size_t>(memory) / 16;
-  for (int round = 0; round != 5; ++round) {
+  for (int round = 0; round != 3; ++round) {
     SCOPED_TRACE(round);
     std::uint64_t stored = 0;
     result<receipt> put{error_kind::io, ""};
     for (; stored != 17; ++stored) {
-      put = producer->put(this->flow, "key " + std::to_string(stored), test_pattern(size - 512, stored));
+      put = producer->put(this->flow, "key " + std::to_string(stored), this->bulk(size - 512, stored));
       if (!put) break;
     }
     if (limited) {
@@ -132,7 +132,7 @@ TYPED_TEST_P(connector_conformance, full_memory_serves_again_when_readers_have_r
     for (std::uint64_t i = 0; i != stored; ++i) {
       auto got = this->get(*consumer, "key " + std::to_string(i));
       ASSERT_TRUE(succeeded(got)) << i;
-      EXPECT_TRUE(holds(got->bytes().last(size - 512), test_pattern(size - 512, i)));
+      EXPECT_TRUE(holds(got->bytes().last(size - 512), this->bulk(size - 512, i)));
     }
     ASSERT_TRUE(this->goes(*producer, "key " + std::to_string(stored - 1)));
     // All of it is free again, in one piece.
@@ -152,7 +152,7 @@ TYPED_TEST_P(connector_conformance, what_is_read_returns_its_memory) {
   std::size_t const size = 300'000;
   std::uint64_t const rounds = this->memory_size() == 0 ? 50 : 3 * this->memory_size() / size;
   for (std::uint64_t i = 0; i != rounds; ++i) {
-    auto const data = test_pattern(size, i);
+    auto const data = this->bulk(size, i);
     auto put = this->put_again(*producer, "key", data);
     for (int wait = 0; wait != 1000 && put == error_kind::no_space; ++wait) {
       this->pause(*producer);

@@ -95,6 +95,13 @@ class connector_conformance : public ::testing::Test {
   /// Lets the connector's time pass: a get of a key that nobody puts.
   void pause(connector_type& c) { static_cast<void>(c.get_view(flow, "a key that nobody puts", by(harness.in(std::chrono::milliseconds(1))))); }
 
+  /// Many bytes, made as fast as memory allows: a pattern in front, then one byte that depends on the seed.
+  static std::vector<std::byte> bulk(std::size_t size, std::uint64_t seed) {
+    auto out = test_pattern(size < 64 ? size : 64, seed);
+    out.resize(size, static_cast<std::byte>(seed * 37 + 11));
+    return out;
+  }
+
   /// The longest key that the harness's keying takes on `flow`.
   static constexpr std::size_t longest_key() {
     if constexpr (requires { Harness::longest_key; }) {
