@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The suite for every transport of this folder that needs nothing but this process.
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@ struct virtual_time_harness {
     typename transport::options o;
     o.world = world;
     o.reader = reader;
+    if constexpr (requires { o.memory_pool_size; }) o.memory_pool_size = std::size_t{8} << 20U;  // ThreadSanitizer pays for its size
     return transport::open(o);
   }
   omniconn::deadline in(std::chrono::nanoseconds span) { return world->clock.in(span); }

@@ -35,6 +35,7 @@ std::unique_ptr<transport_side<Transport>> open(std::shared_ptr<sim_world> const
   typename Transport::options o;
   o.world = world;
   o.reader = name;
+  if constexpr (requires { o.memory_pool_size; }) o.memory_pool_size = std::size_t{1} << 20U;  // ThreadSanitizer pays for its size
   return std::make_unique<transport_side<Transport>>(Transport::open(o).value(), deadline::never());
 }
 

@@ -99,7 +99,9 @@ inline std::vector<value> test_values() {
   value::array doubles, mixed;
   for (int i = 0; i != 3000; ++i) {
     doubles.emplace_back(i * 0.25);
-    mixed.push_back(i % 3 == 0 ? value(static_cast<float>(i) * 1.5F) : i % 3 == 1 ? value(i * 100) : value(std::string(static_cast<std::size_t>(i % 600), 'm')));
+    mixed.push_back(i % 3 == 0   ? value(static_cast<float>(i) * 1.5F)
+                    : i % 3 == 1 ? value(i * 100)
+                                 : value(std::string(static_cast<std::size_t>(i % 600), 'm')));
   }
   out.emplace_back(std::move(doubles));
   out.emplace_back(std::move(mixed));

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the suite for all transports does not ask of shared memory: its leases, its directory, its limits, puts that meet halfway.
+#include <omniconn/transport/shm.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <omniconn/testing/conformance/transport_side.hpp>
+
+#include <shm/support.hpp>
+
+namespace {
+
+using namespace omniconn;
+namespace shm = omniconn::detail::shm;
+
+// The format: sizes are what docs/transports/shm.md says, whatever the compiler.
+static_assert(sizeof(shm::header) == 64 && sizeof(shm::participant) == 64 && sizeof(shm::bucket) == 64 && sizeof(shm::slot) == 256 && sizeof(shm::chunk) == 8);
+static_assert(alignof(shm::slot) == 64 && std::is_standard_layout_v<shm::slot> && std::is_standard_layout_v<shm::bucket>);
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint16_t>::is_always_lock_free, "words between processes cannot hide a lock");
+static_assert(transport_policy<shm_transport> && std::is_nothrow_move_constructible_v<shm_transport> && std::is_nothrow_move_constructible_v<shm_transport::hold>);
+
+class shm_test : public testing::Test {
+ protected:
+  using side = transport_side<shm_transport>;
+
+  std::unique_ptr<side> open(shm_transport::options const& o) {
+    auto t = shm_transport::open(o);
+    if (!t) {
+      ADD_FAILURE() << t.error().message();
+      std::abort();
+    }
+    return std::make_unique<side>(std::move(*t), deadline::after(std::chrono::seconds(60)));
+  }
+  std::unique_ptr<side> open() { return open(options()); }
+  shm_transport::options options() {
+    auto o = space.options();
+    o.max_keys = 64;
+    o.memory_pool_size = std::uint64_t{64} << 20U;
+    return o;
+  }
+  /// The directory of the namespace, looked at from outside.
+  shm::directory directory() {
+    auto d = shm::directory::open(space.paths(), 0, false);
+    if (!d) {
+      ADD_FAILURE() << d.error().message();
+      std::abort();
+    }
+    d->open_gate();
+    return std::move(*d);
+  }
+  static result<side::received> look(side& s, std::string_view key, std::string_view reader = {}, locator const* where = nullptr) {
+    find_options how;
+    how.wait = false;
+    how.reader = reader;
+    how.where = where;
+    return s.get(key, deadline::immediate(), how);
+  }
+  static void read(side& s, std::string_view key, const_bytes data) {
+    auto got = look(s, key);
+    ASSERT_TRUE(got) << key << ": " << got.error().message();
+    EXPECT_TRUE(same_bytes(got->bytes, data)) << key;
+    got->hold.finish(disposition::consumed);
+  }
+
+  ::shm_test::fresh_space space;
+};
+
+// --- puts that meet halfway ---------------------------------------------------------------------------------------------------
+
+/// A put that stops between begin and commit.
+struct half_put {
+  half_put(transport_side<shm_transport>& s, wire_key key, const_bytes data, on_existing existing) : side(s), block(s.block(data.size())) {
+    std::copy(data.begin(), data.end(), block->bytes.begin());
+    piece = block->bytes;
+    info.size = data.size();
+    publish_options how;
+    how.existing = existing;
+    begun = s->begin(op, key, side.hand_over(piece, *block), info, how);
+  }
+  result<progress> commit() { return side->commit(op, info); }
+  transport_side<shm_transport>& side;
+  sent_block* block;
+  const_bytes piece;
+  object_info info;
+  shm_transport::put_op op;
+  result<progress> begun{error_kind::io, ""};
+};
+
+TEST_F(shm_test, a_replacing_put_beats_one_that_has_not_committed) {
+  auto a = open();
+  auto b = open();
+  auto const first = test_pattern(100, 1), second = test_pattern(100, 2);
+  half_put slow(*a, "key", first, on_existing::fail);
+  ASSERT_TRUE(slow.begun);
+  publish_options replacing;
+  replacing.existing = on_existing::replace;
+  auto const quick = b->put("key", second, replacing);
+  ASSERT_TRUE(quick);
+  EXPECT_TRUE(slow.commit() == error_kind::already_exists) << "never two objects under one key";
+  EXPECT_TRUE(a->operator*().step(slow.op) == error_kind::already_exists);
+  a->reclaim();
+  EXPECT_EQ(slow.block->returned.load(), 1) << "its block comes back";
+  read(*a, "key", second);
+  EXPECT_TRUE(look(*a, "key") == error_kind::not_found);
+  EXPECT_TRUE(a->put("key", first)) << "and the key is free";
+  read(*b, "key", first);
+}
+
+TEST_F(shm_test, of_two_replacing_puts_the_later_commit_stays) {
+  auto a = open();
+  auto b = open();
+  auto const first = test_pattern(100, 1), second = test_pattern(100, 2);
+  half_put one(*a, "key", first, on_existing::replace);
+  half_put two(*b, "key", second, on_existing::replace);
+  ASSERT_TRUE(one.begun);
+  ASSERT_TRUE(two.begun);
+  ASSERT_TRUE(two.commit());
+  ASSERT_TRUE(one.commit());
+  read(*b, "key", first);
+  EXPECT_TRUE(look(*b, "key") == error_kind::not_found);
+  b->reclaim();
+  EXPECT_EQ(two.block->returned.load(), 1);
+}
+
+TEST_F(shm_test, a_put_is_beaten_once_and_only_by_its_own_key) {
+  auto a = open();
+  half_put slow(*a, "key", test_pattern(100, 1), on_existing::fail);
+  half_put other(*a, "other", test_pattern(100, 2), on_existing::fail);
+  publish_options replacing;
+  replacing.existing = on_existing::replace;
+  for (std::uint64_t i = 0; i != 3; ++i) ASSERT_TRUE(a->put("key", test_pattern(50, i), replacing));
+  EXPECT_TRUE(slow.commit() == error_kind::already_exists);
+  EXPECT_TRUE(slow.commit() == error_kind::misconfigured) << "there is nothing left to commit";
+  EXPECT_TRUE(other.commit());
+  read(*a, "key", test_pattern(50, 2));
+  read(*a, "other", test_pattern(100, 2));
+  a->reclaim();
+  EXPECT_EQ((*a)->report().objects.used, 0U) << "no slot is kept";
+}
+
+TEST_F(shm_test, close_gives_up_what_was_begun_even_if_a_view_keeps_the_session) {
+  auto a = open();
+  auto b = open();
+  ASSERT_TRUE(a->put("held", test_pattern(100, 1)));
+  auto held = look(*a, "held");
+  ASSERT_TRUE(held);
+  half_put slow(*a, "key", test_pattern(100, 2), on_existing::fail);
+  ASSERT_TRUE(slow.begun);
+  EXPECT_TRUE(b->put("key", test_pattern(100, 3)) == error_kind::already_exists);
+  (*a)->close();
+  EXPECT_TRUE(b->put("key", test_pattern(100, 3))) << "the key is free at once";
+  EXPECT_TRUE(slow.commit() == error_kind::closed);
+  (*a)->abort(slow.op);
+  a->reclaim();
+  EXPECT_EQ(slow.block->returned.load(), 1);
+  EXPECT_TRUE(same_bytes(held->bytes, test_pattern(100, 1)));
+  held->hold.finish(disposition::consumed);
+  read(*b, "key", test_pattern(100, 3));
+}
+
+// --- leases -------------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_test, a_lease_begins_with_the_end_of_the_producer_and_ends_in_time) {
+  constexpr std::uint64_t lease_ns = 50'000'000;
+  auto reader = open();
+  auto producer = open();
+  publish_options how;
+  how.lease = std::chrono::nanoseconds(lease_ns);
+  auto const data = test_pattern(5000, 1);
+  ASSERT_TRUE(producer->put("read", data, how));
+  auto const put = producer->put("unread", data, how);
+  ASSERT_TRUE(put);
+  auto held = look(*reader, "read");
+  ASSERT_TRUE(held);
+  std::uint64_t const before = omniconn::detail::boot_time_ns();
+  while (omniconn::detail::boot_time_ns() < before + lease_ns) std::this_thread::yield();
+  EXPECT_TRUE((*reader)->exists("unread").value_or(false)) << "while its producer lives, no time ends it";
+  producer->destroy();
+  std::uint64_t const gone = omniconn::detail::boot_time_ns();
+  for (;;) {
+    std::uint64_t const asked = omniconn::detail::boot_time_ns();
+    bool const there = (*reader)->exists("unread").value_or(false);
+    std::uint64_t const answered = omniconn::detail::boot_time_ns();
+    if (answered < gone + lease_ns) {
+      ASSERT_TRUE(there) << "not before the lease has ended";
+    }
+    if (asked >= gone + lease_ns) {
+      ASSERT_FALSE(there);
+      break;
+    }
+    std::this_thread::yield();
+  }
+  auto const late = look(*reader, "unread", {}, &put->where);
+  EXPECT_TRUE(late == error_kind::lease_expired || late == error_kind::stale_handle) << "a locator that is late is told so";
+  EXPECT_TRUE(look(*reader, "unread") == error_kind::not_found);
+  EXPECT_TRUE(reader->put("unread", data)) << "what has expired does not take the key";
+  EXPECT_TRUE(same_bytes(held->bytes, data)) << "no time ends a hold";
+  held->hold.finish(disposition::consumed);
+  EXPECT_EQ(space.files().size(), 2U) << "the directory and the reader's own arena";
+}
+
+TEST_F(shm_test, a_lease_of_nothing_ends_at_once_and_the_longest_does_not_wrap) {
+  auto reader = open();
+  auto producer = open();
+  publish_options how;
+  auto const data = test_pattern(100, 1);
+  how.lease = std::chrono::nanoseconds(0);
+  ASSERT_TRUE(producer->put("none", data, how));
+  how.lease = std::chrono::nanoseconds(-5);
+  ASSERT_TRUE(producer->put("negative", data, how));
+  how.lease = std::chrono::nanoseconds::max();
+  ASSERT_TRUE(producer->put("longest", data, how));
+  producer->destroy();
+  EXPECT_TRUE(look(*reader, "none") == error_kind::not_found);
+  EXPECT_TRUE(look(*reader, "negative") == error_kind::not_found);
+  read(*reader, "longest", data);
+  EXPECT_EQ(space.files().size(), 1U) << "the arena went with its last object";
+  reader->destroy();
+  EXPECT_TRUE(space.files().empty()) << "the directory with its last user";
+}
+
+TEST_F(shm_test, what_was_handed_on_survives_several_generations_of_processes) {
+  auto const data = test_pattern(1000, 1);
+  {
+    auto producer = open();
+    for (int i = 0; i != 20; ++i) ASSERT_TRUE(producer->put("key " + std::to_string(i), data));
+  }
+  for (int i = 0; i != 20; ++i) {  // each joins, reads one, leaves
+    auto reader = open();
+    read(*reader, "key " + std::to_string(i), data);
+    ASSERT_TRUE(reader->put("of reader " + std::to_string(i), data));
+  }
+  auto last = open();
+  for (int i = 0; i != 20; ++i) read(*last, "of reader " + std::to_string(i), data);
+  EXPECT_EQ(space.files().size(), 1U);
+  EXPECT_EQ((*last)->report().objects.used, 0U);
+}
+
+// --- the directory ------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_test, ten_thousand_keys) {
+  constexpr std::uint32_t count = 10'000;
+  auto o = options();
+  o.max_keys = 1U << 14U;
+  auto producer = open(o);
+  auto consumer = open(o);
+  std::vector<std::uint32_t> order(count);
+  for (std::uint32_t i = 0; i != count; ++i) {
+    order[i] = i;
+    ASSERT_TRUE(producer->put("key " + std::to_string(i), test_pattern(i % 100, i))) << i;
+  }
+  EXPECT_EQ((*consumer)->report().objects.used, count);
+  std::shuffle(order.begin(), order.end(), std::mt19937(7));
+  for (std::uint32_t n = 0; n != count / 2; ++n) read(*consumer, "key " + std::to_string(order[n]), test_pattern(order[n] % 100, order[n]));
+  std::size_t const erased = (*consumer)->erase_if([](wire_key key) { return key.ends_with('7'); }).value_or(0);
+  std::size_t left = 0;
+  for (std::uint32_t n = count / 2; n != count; ++n) {
+    bool const was_erased = order[n] % 10 == 7;
+    left += was_erased ? 0 : 1;
+    ASSERT_EQ((*producer)->exists("key " + std::to_string(order[n])).value_or(was_erased), !was_erased) << order[n];
+  }
+  EXPECT_EQ(erased, count / 2 - left);
+  EXPECT_EQ((*producer)->erase_if([](wire_key) { return true; }).value_or(0), left);
+  EXPECT_EQ((*producer)->erase_if([](wire_key) { return true; }).value_or(9), 0U);
+  producer->reclaim();
+  EXPECT_EQ((*producer)->report().objects.used, 0U);
+}
+
+TEST_F(shm_test, keys_that_share_a_bucket_spill_over_until_there_is_no_place_near) {
+  auto o = options();
+  o.max_keys = 1024;
+  auto producer = open(o);
+  auto consumer = open(o);
+  auto const dir = directory();
+  constexpr std::size_t places = 5 * (shm::max_reach + 1);
+  std::vector<std::string> keys;
+  shm::bucket const* const home = &dir.home_of(dir.hash("0"));
+  for (std::uint32_t n = 0; keys.size() != places + 1; ++n)
+    if (std::string key = std::to_string(n); &dir.home_of(dir.hash(key)) == home) keys.push_back(std::move(key));
+  std::string const too_many = keys.back();
+  keys.pop_back();
+  for (int round = 0; round != 2; ++round) {
+    for (std::size_t i = 0; i != places; ++i) ASSERT_TRUE(producer->put(keys[i], test_pattern(20, i))) << i;
+    auto const refused = producer->put(too_many, test_pattern(20, 0));
+    ASSERT_TRUE(refused == error_kind::no_space);
+    EXPECT_NE(std::string_view(refused.error().text()).find("max_keys"), std::string_view::npos) << refused.error().text();
+    EXPECT_FALSE((*consumer)->exists(too_many).value_or(true));
+    for (std::size_t i = places; i-- != 0;) read(*consumer, keys[i], test_pattern(20, i));
+    ASSERT_TRUE(producer->put(too_many, test_pattern(20, 0))) << "there is place again";
+    read(*consumer, too_many, test_pattern(20, 0));
+  }
+}
+
+TEST_F(shm_test, locks_that_nobody_alive_holds_are_taken_over) {
+  auto producer = open();
+  auto const dir = directory();
+  std::uint32_t me = 0;
+  while (dir.participant_at(me).state.load() != shm::participant_state::live) ++me;
+  std::uint64_t const epoch = dir.participant_at(me).epoch.load();
+  std::array<std::uint64_t, 4> const left_behind{
+      (epoch - 1) << 32U | (me + 1U),               // an earlier user of our own record
+      std::uint64_t{1} << 32U | (200U + 1U),        // a record that nobody uses
+      std::uint64_t{1} << 32U | 0xffff'fff0U,       // no record at all
+      std::uint64_t{0xdead'beef} << 32U | 0U};
+  for (std::uint64_t const word : left_behind) {
+    for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) dir.bucket_at(i).lock.store(word);
+    auto const data = test_pattern(10, word);
+    auto const put = producer->put("key", data);
+    ASSERT_TRUE(put) << std::hex << word << ": " << put.error().message();
+    read(*producer, "key", data);
+  }
+}
+
+TEST_F(shm_test, participants_are_limited_and_their_places_are_used_again) {
+  auto o = options();
+  o.max_keys = 16;
+  std::vector<shm_transport> all;
+  for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
+    auto t = shm_transport::open(o);
+    ASSERT_TRUE(t) << i << ": " << t.error().message();
+    all.push_back(std::move(*t));
+  }
+  auto const refused = shm_transport::open(o);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind(), error_kind::no_space);
+  EXPECT_NE(refused.error().message().find("256 participants"), std::string::npos) << refused.error().message();
+  EXPECT_EQ(all[0].report().peers.size(), shm::max_participants - 1);
+  all.erase(all.begin() + 100);
+  EXPECT_TRUE(shm_transport::open(o));
+}
+
+TEST_F(shm_test, reader_names_are_limited_and_said) {
+  auto c = open();
+  ASSERT_TRUE(c->put("key", test_pattern(10, 1)));
+  EXPECT_TRUE(look(*c, "key", std::string(57, 'r')) == error_kind::misconfigured);
+  publish_options how;
+  std::array<std::string_view, 2> names{"fine", ""};
+  std::string const long_name(57, 'n');
+  names[1] = long_name;
+  how.readers = reader_set{2, names};
+  EXPECT_TRUE(c->put("other", test_pattern(10, 1), how) == error_kind::misconfigured);
+  names[1] = std::string_view();  // the empty name is a name
+  ASSERT_TRUE(c->put("other", test_pattern(10, 1), how));
+  result<side::received> got{error_kind::io, ""};
+  std::uint32_t n = 0;
+  for (; n != shm::max_names; ++n) {
+    got = look(*c, "other", "reader " + std::to_string(n));
+    if (!(got == error_kind::not_found)) break;
+  }
+  EXPECT_TRUE(got == error_kind::no_space) << "1,024 names, some of them in use before";
+  EXPECT_GE(n, shm::max_names - 4);
+  EXPECT_TRUE(look(*c, "other", "fine")) << "names that are known still work";
+}
+
+TEST_F(shm_test, namespaces_are_apart_and_the_environment_names_one) {
+  ::shm_test::fresh_space elsewhere;
+  auto here = open();
+  auto there = open(elsewhere.options());
+  ASSERT_TRUE(here->put("key", test_pattern(10, 1)));
+  EXPECT_TRUE(look(*there, "key") == error_kind::not_found);
+  ASSERT_EQ(::setenv("OMNICONN_NAMESPACE", elsewhere.name().c_str(), 1), 0);
+  {
+    auto named = open({});
+    ASSERT_TRUE(named->put("key", test_pattern(10, 2)));
+  }
+  ::unsetenv("OMNICONN_NAMESPACE");
+  read(*there, "key", test_pattern(10, 2));
+  read(*here, "key", test_pattern(10, 1));
+}
+
+TEST_F(shm_test, a_locator_of_another_directory_is_stale) {
+  ::shm_test::fresh_space elsewhere;
+  auto here = open();
+  auto const mine = here->put("key", test_pattern(10, 1));
+  ASSERT_TRUE(mine);
+  {
+    auto there = open(elsewhere.options());
+    auto const theirs = there->put("key", test_pattern(10, 2));
+    ASSERT_TRUE(theirs);
+    EXPECT_TRUE(look(*here, "key", {}, &theirs->where) == error_kind::stale_handle);
+    EXPECT_TRUE(look(*there, "key", {}, &mine->where) == error_kind::stale_handle);
+    read(*there, "key", test_pattern(10, 2));
+  }
+  here->destroy();
+  auto again = open();  // the same name, another directory after the first went away with its lease
+  auto const got = look(*again, "key", {}, &mine->where);
+  EXPECT_TRUE(got.has_value() || got == error_kind::stale_handle) << "the lease keeps the directory, else it is another";
+}
+
+TEST_F(shm_test, forged_locators_get_nothing) {
+  auto c = open();
+  auto const put = c->put("key", test_pattern(100, 1));
+  ASSERT_TRUE(put);
+  value const honest = (*c)->describe(put->where);
+  std::mt19937_64 numbers(11);
+  std::size_t refused = 0;
+  for (int i = 0; i != 20'000; ++i) {
+    value forged = honest;
+    auto& entry = (*forged.if_map())[1 + numbers() % (honest.size() - 1)];  // all but the transport's name
+    std::uint64_t const old = entry.second.as_uint64().value_or(0);
+    std::uint64_t const wrong = i % 3 == 0 ? numbers() : i % 3 == 1 ? old + 1 + numbers() % 100 : old ^ (std::uint64_t{1} << (numbers() % 64));
+    if (wrong == old) continue;
+    entry.second = value(wrong);
+    auto const where = (*c)->parse(forged);
+    if (!where) {
+      ASSERT_TRUE(where == error_kind::malformed);
+      ++refused;
+      continue;
+    }
+    auto const got = look(*c, "key", {}, &*where);
+    ASSERT_FALSE(got) << i;
+    ASSERT_EQ(got.error().kind(), error_kind::stale_handle) << i;
+  }
+  EXPECT_LT(refused, 20'000U);
+  read(*c, "key", test_pattern(100, 1));
+}
+
+// --- waiting ------------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_test, a_wait_for_many_keys_hears_every_bucket) {
+  constexpr std::size_t keys = 20;
+  auto producer = open();
+  auto consumer = open();
+  std::array<shm_transport::get_op, keys> ops;
+  std::array<operation*, keys> all{};
+  for (std::size_t i = 0; i != keys; ++i) {
+    ASSERT_TRUE((*consumer)->find(ops[i], "key " + std::to_string(i), {}));
+    all[i] = &ops[i];
+  }
+  std::vector<std::size_t> order(keys);
+  for (std::size_t i = 0; i != keys; ++i) order[i] = i;
+  std::shuffle(order.begin(), order.end(), std::mt19937(3));
+  // One put per answer: each has to wake a waiter that sleeps on all.
+  std::atomic<std::size_t> turn{0};
+  std::thread putter([&] {
+    for (std::size_t n = 0; n != keys; ++n) {
+      for (std::size_t seen = turn.load(); seen != n; seen = turn.load()) turn.wait(seen);
+      EXPECT_TRUE(producer->put("key " + std::to_string(order[n]), test_pattern(64, order[n])));
+    }
+  });
+  for (std::size_t n = 0; n != keys; ++n) {
+    auto const which = (*consumer)->wait(all, deadline::after(std::chrono::seconds(60)), {});
+    EXPECT_TRUE(which);
+    if (!which) break;
+    EXPECT_EQ(*which, order[n]);
+    auto got = consumer->finish_get(ops[*which], progress::done, deadline::immediate());
+    EXPECT_TRUE(got && same_bytes(got->bytes, test_pattern(64, order[n])));
+    if (got) got->hold.finish(disposition::consumed);
+    EXPECT_TRUE((*consumer)->find(ops[*which], "never " + std::to_string(n), {}));
+    turn.store(n + 1);
+    turn.notify_one();
+  }
+  turn.store(keys);
+  turn.notify_one();
+  putter.join();
+}
+
+TEST_F(shm_test, a_get_that_never_spins_is_woken_as_well) {
+  auto o = options();
+  o.spin = std::chrono::nanoseconds(0);
+  auto consumer = open(o);
+  auto producer = open();
+  for (int round = 0; round != 100; ++round) {
+    std::string const key = "key " + std::to_string(round);
+    bool arrived = false;
+    std::atomic<bool> looking{false};
+    std::thread waiter([&] {
+      looking.store(true);
+      looking.notify_one();
+      auto got = consumer->get(key, deadline::after(std::chrono::seconds(60)));
+      arrived = got.has_value();
+      if (got) got->hold.finish(disposition::consumed);
+    });
+    looking.wait(false);
+    auto const put = producer->put(key, test_pattern(8, 1));
+    waiter.join();
+    ASSERT_TRUE(put);
+    ASSERT_TRUE(arrived) << round;
+  }
+}
+
+TEST_F(shm_test, collect_where_there_is_nothing_is_no_error) {
+  EXPECT_TRUE(shm_transport::collect(options()));
+  EXPECT_TRUE(space.files().empty());
+  auto o = options();
+  o.directory = "/nowhere/at/all";
+  EXPECT_TRUE(shm_transport::collect(o));
+}
+
+}  // namespace

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shared words under threads that really run at once, each with mappings of its own, as processes would. What is read under a hold is
+// compared with what the generation says it must be: a slot that is reused too early shows foreign bytes.
+#include <omniconn/transport/shm/protocol.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using namespace omniconn;
+using namespace omniconn::detail::shm;
+
+constexpr std::uint64_t hash_of_key = 0x1234'5678'9abc'def0;
+constexpr std::uint32_t at = 3;
+
+/// One directory, opened once by each thread.
+class shared_folder {
+ public:
+  shared_folder() {
+    static std::atomic<int> count{0};
+    path_ = "/dev/shm/omniconn-test-stress-" + std::to_string(::getpid()) + "-" + std::to_string(count.fetch_add(1));
+    EXPECT_EQ(::mkdir(path_.c_str(), 0700), 0);
+  }
+  shared_folder(shared_folder const&) = delete;
+  shared_folder& operator=(shared_folder const&) = delete;
+  ~shared_folder() {
+    ::unlink(names(path_, "stress").directory_path().c_str());
+    ::rmdir(path_.c_str());
+  }
+  [[nodiscard]] directory open() const {
+    auto d = directory::open(names(path_, "stress"), 16, true);
+    if (!d) {
+      ADD_FAILURE() << d.error().message();
+      std::abort();
+    }
+    d->open_gate();
+    return std::move(*d);
+  }
+
+ private:
+  std::string path_;
+};
+
+/// The producer's part, without the allocator: publishes one generation after the other in one slot, as soon as the last is given back.
+class publisher {
+ public:
+  publisher(directory const& dir, std::uint32_t places) : dir_(dir), places_(places) {}
+
+  void publish(std::uint64_t generation) const {
+    slot& s = dir_.slot_at(at);
+    s.hash.store(hash_of_key);
+    s.ctl.store(control::make(generation, slot_state::writing));
+    // The payload: what a reader of another generation would see instead of its own.
+    s.offset = generation;
+    s.size = ~generation;
+    s.owner.store(0);
+    s.expires.store(0);
+    s.readers.store(static_cast<std::uint16_t>(places_));
+    for (std::uint32_t i = 0; i != places_; ++i) s.claims[i].store(claim::make(generation, 0, claim::anyone, false, claim::state::empty), std::memory_order_relaxed);
+    insert_ref(dir_, hash_of_key, generation, at);
+    s.ctl.store(control::make(generation, slot_state::ready));
+  }
+  /// Whether the slot of that generation came back, as the producer learns it.
+  [[nodiscard]] bool given_back(std::uint64_t generation) const {
+    chunk& c = dir_.chunk_at(0);
+    if (c.returned.load() == 0) return false;
+    std::uint32_t const bits = c.returned.exchange(0);
+    slot& s = dir_.slot_at(at);
+    if ((bits >> at & 1U) == 0 || s.ctl.load() != control::make(generation, slot_state::retired)) return false;
+    s.offset = ~std::uint64_t{0};  // poison, before the slot is free for the next
+    s.size = 0;
+    s.ctl.store(control::make(generation + 1, slot_state::free));
+    return true;
+  }
+
+ private:
+  directory const& dir_;
+  std::uint32_t places_;
+};
+
+struct tally {
+  std::uint64_t taken = 0;
+  std::uint64_t consumed = 0;
+  std::uint64_t foreign = 0;  // bytes of another generation under a hold
+};
+
+/// Takes whatever generation is there, looks at it twice, ends the hold.
+void read_on(directory const& dir, std::uint16_t who, std::atomic<bool> const& stop, tally& t) {
+  std::uint64_t last = 0;
+  while (!stop.load(std::memory_order_relaxed)) {
+    slot& s = dir.slot_at(at);
+    std::uint64_t const word = s.ctl.load();
+    if (control::state(word) != slot_state::ready) continue;
+    std::uint64_t const generation = control::generation(word);
+    std::uint32_t place = 0;
+    if (take_claim(dir, at, generation, who, who, place) != claim_outcome::taken) continue;
+    ++t.taken;
+    if (s.offset != generation) ++t.foreign;
+    bool const consume = (generation + who + t.taken) % 3 != 0;
+    if (s.size != ~generation) ++t.foreign;
+    if (consume && generation == last) ++t.foreign;  // a reader has one share of a generation
+    if (consume) {
+      last = generation;
+      ++t.consumed;
+    }
+    release_claim(dir, at, generation, place, consume);
+  }
+}
+
+constexpr std::uint64_t rounds = 100'000;
+
+TEST(shm_stress, slots_that_are_claimed_drained_and_reused_show_no_foreign_bytes) {
+  shared_folder folder;
+  auto const producer_side = folder.open();
+  publisher const producer(producer_side, 2);
+  std::atomic<bool> stop{false};
+  std::array<tally, 2> read;
+  std::uint64_t drained = 0;
+  std::vector<std::thread> threads;
+  for (std::uint16_t who = 0; who != 2; ++who)
+    threads.emplace_back([&, who] {
+      auto const mine = folder.open();
+      read_on(mine, static_cast<std::uint16_t>(who + 1), stop, read[who]);
+    });
+  threads.emplace_back([&] {  // erases now and then, in the middle of whatever the readers do
+    auto const mine = folder.open();
+    std::uint64_t n = 0;
+    while (!stop.load(std::memory_order_relaxed)) {
+      std::uint64_t const word = mine.slot_at(at).ctl.load();
+      if (control::state(word) == slot_state::ready && ++n % 2 == 0 && drain(mine, at, control::generation(word))) ++drained;
+    }
+  });
+  std::uint64_t returned = 0;
+  for (std::uint64_t generation = 1; generation <= rounds; ++generation) {
+    producer.publish(generation);
+    while (!producer.given_back(generation)) ::sched_yield();
+    ++returned;
+  }
+  stop.store(true);
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(returned, rounds) << "every generation comes back once";
+  for (auto const& t : read) {
+    EXPECT_EQ(t.foreign, 0U);
+    EXPECT_GT(t.taken, 0U);
+  }
+  EXPECT_GT(drained, 0U);
+  EXPECT_EQ(producer_side.chunk_at(0).returned.load(), 0U);
+  for (std::uint32_t i = 0; i != producer_side.layout().buckets; ++i)
+    for (auto const& ref : producer_side.bucket_at(i).refs) EXPECT_EQ(ref.load(), 0U) << "no entry is left behind";
+}
+
+TEST(shm_stress, two_replicas_of_one_reader_never_hold_at_once) {
+  // Three places, so that one reader name could find two of them free; another reader takes and gives back the first all the time.
+  shared_folder folder;
+  auto const producer_side = folder.open();
+  publisher const producer(producer_side, 3);
+  producer.publish(1);
+  std::atomic<bool> stop{false};
+  std::atomic<int> holding{0};
+  std::atomic<std::uint64_t> twice{0}, taken{0};
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] {
+    auto const mine = folder.open();
+    while (!stop.load(std::memory_order_relaxed)) {
+      std::uint32_t place = 0;
+      if (take_claim(mine, at, 1, 9, 9, place) == claim_outcome::taken) release_claim(mine, at, 1, place, false);
+    }
+  });
+  for (std::uint16_t replica = 1; replica != 3; ++replica)
+    threads.emplace_back([&, replica] {
+      auto const mine = folder.open();
+      while (taken.load(std::memory_order_relaxed) < rounds) {
+        std::uint32_t place = 0;
+        if (take_claim(mine, at, 1, replica, 7, place) != claim_outcome::taken) continue;
+        if (holding.fetch_add(1) != 0) twice.fetch_add(1);
+        taken.fetch_add(1, std::memory_order_relaxed);
+        holding.fetch_sub(1);
+        release_claim(mine, at, 1, place, false);
+      }
+    });
+  threads[1].join();
+  threads[2].join();
+  stop.store(true);
+  threads[0].join();
+  EXPECT_EQ(twice.load(), 0U);
+  EXPECT_GE(taken.load(), rounds);
+}
+
+TEST(shm_stress, bucket_entries_come_and_go_without_loss) {
+  shared_folder folder;
+  std::array<std::uint64_t, 3> lost{};
+  std::vector<std::thread> threads;
+  for (std::uint32_t who = 0; who != 3; ++who)
+    threads.emplace_back([&, who] {
+      auto const mine = folder.open();
+      for (std::uint64_t g = 1; g <= rounds / 3; ++g) {
+        std::uint32_t const index = who * 5 + static_cast<std::uint32_t>(g % 5);
+        if (!insert_ref(mine, hash_of_key, g, index)) ++lost[who];
+        bool found = false;
+        for_each_ref(mine, hash_of_key, [&](std::uint32_t i) { return found = found || i == index; });
+        if (!found) ++lost[who];
+        remove_ref(mine, hash_of_key, g, index);
+      }
+    });
+  for (auto& t : threads) t.join();
+  for (auto const n : lost) EXPECT_EQ(n, 0U);
+  auto const mine = folder.open();
+  EXPECT_FALSE(for_each_ref(mine, hash_of_key, [](std::uint32_t) { return true; })) << "all were removed";
+}
+
+TEST(shm_stress, the_bucket_lock_keeps_two_out) {
+  shared_folder folder;
+  std::uint64_t counter = 0;  // protected by the lock alone
+  std::array<std::uint64_t, 3> failed{};
+  std::vector<std::thread> threads;
+  for (std::uint32_t who = 0; who != 3; ++who)
+    threads.emplace_back([&, who] {
+      auto const mine = folder.open();
+      EXPECT_TRUE(byte_lock::try_lock(mine.fd(), who + 1));  // alive
+      for (std::uint64_t n = 0; n != rounds / 10; ++n) {
+        auto locked = bucket_lock::acquire(mine, mine.home_of(hash_of_key), who);
+        if (!locked) {
+          ++failed[who];
+          continue;
+        }
+        counter = counter + 1;
+      }
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(counter + failed[0] + failed[1] + failed[2], rounds / 10 * 3);
+  EXPECT_EQ(failed[0] + failed[1] + failed[2], 0U);
+}
+
+}  // namespace
