@@ -7338,7 +7338,7 @@ class arena_allocator {
   [[nodiscard]] bool idle(id block) const noexcept {
     return block != 0 && (map().state(block) == detail::extent_state::free || map().state(block) == detail::extent_state::cached);
   }
-  /// Granules of the idle neighbourhood whose first kept block is `block`; 0: another one comes before it.
+  /// Granules of the idle neighbourhood whose first kept block is `block`; 0: another one comes before it. So each is walked once only.
   [[nodiscard]] std::uint64_t idle_run(id block) const noexcept {
     id first = block;
     if (id const left = map().before(block); idle(left)) {
