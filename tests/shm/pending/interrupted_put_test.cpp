@@ -93,7 +93,7 @@ TEST(shm_interrupted_put, is_seen_by_nobody_and_cleaned_by_the_next) {
       EXPECT_TRUE(witness->erase(key));
     }
   }
-  EXPECT_EQ(space.files().size(), 1U) << "no arena of the dead is left";
+  EXPECT_EQ(space.files().size(), 2U) << "the directory and the arena of the witness, who has put: none of the dead is left";
 }
 
 TEST(shm_interrupted_put, leaves_nothing_where_nobody_else_is) {
