@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -100,6 +101,7 @@ TEST_F(arena, a_block_that_fits_without_rounding_is_given) {
   EXPECT_EQ(allocator_.usage().used, size);
   EXPECT_TRUE(allocator_.deallocate(last));
   EXPECT_EQ(allocator_.usage().largest_free, 64U * 17) << "of no class, so it went back at once";
+  EXPECT_EQ(take(64 * 18), nullptr) << "it does not pass for one of its class";
   EXPECT_EQ(take(64 * 17), last);
 }
 
@@ -141,8 +143,10 @@ TEST_F(arena, a_null_base_gives_nothing) {
 
 TEST_F(arena, a_moved_from_arena_gives_nothing) {
   std::byte* const p = take(100);
+  ASSERT_TRUE(allocator_.deallocate(take(5000)));  // kept in its class, which moves, too
   arena_allocator second(std::move(allocator_));
   EXPECT_TRUE(allocator_.allocate(1) == error_kind::no_space);  // NOLINT(bugprone-use-after-move): the documented state
+  EXPECT_TRUE(allocator_.allocate(5000) == error_kind::no_space);
   EXPECT_FALSE(allocator_.deallocate(p));
   EXPECT_EQ(allocator_.usage().capacity, 0U);
   EXPECT_EQ(allocator_.usage().blocks, 0U);

@@ -116,6 +116,7 @@ TEST(buffer_pool_offsets, a_partial_overlap_is_memory_corruption) {
     auto const refused = pool.free(offset, size);
     ASSERT_TRUE(refused == error_kind::corrupt) << offset << " " << size;
     EXPECT_TRUE(std::string_view(refused.error().text()).starts_with("memory corruption"));
+    EXPECT_NE(std::string_view(refused.error().text()).find("overlaps"), std::string_view::npos) << "it says which mistake";
   }
   EXPECT_EQ(pool.stats().used, before.used);
   EXPECT_EQ(pool.stats().free_ranges, before.free_ranges);

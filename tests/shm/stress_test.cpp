@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -116,6 +117,7 @@ void read_on(directory const& dir, std::uint16_t who, std::atomic<bool> const& s
     ++t.taken;
     if (s.offset != generation) ++t.foreign;
     bool const consume = (generation + who + t.taken) % 3 != 0;
+    if (t.taken % 4 == 0) ::sched_yield();  // long enough for others to do what they must not do meanwhile
     if (s.size != ~generation) ++t.foreign;
     if (consume && generation == last) ++t.foreign;  // a reader has one share of a generation
     if (consume) {
@@ -196,7 +198,7 @@ TEST(shm_stress, two_replicas_of_one_reader_never_hold_at_once) {
           continue;
         }
         if (holding.fetch_add(1) != 0) twice.fetch_add(1);
-        taken.fetch_add(1, std::memory_order_relaxed);
+        if (taken.fetch_add(1, std::memory_order_relaxed) % 16 == 0) ::sched_yield();
         holding.fetch_sub(1);
         release_claim(mine, at, 1, place, false);
       }
@@ -212,10 +214,12 @@ TEST(shm_stress, two_replicas_of_one_reader_never_hold_at_once) {
 TEST(shm_stress, bucket_entries_come_and_go_without_loss) {
   shared_folder folder;
   std::array<std::uint64_t, 3> lost{};
+  std::barrier start(3);
   std::vector<std::thread> threads;
   for (std::uint32_t who = 0; who != 3; ++who)
     threads.emplace_back([&, who] {
       auto const mine = folder.open();
+      start.arrive_and_wait();
       for (std::uint64_t g = 1; g <= 20 * rounds; ++g) {
         std::uint32_t const index = who * 5 + static_cast<std::uint32_t>(g % 5);
         if (!insert_ref(mine, hash_of_key, g, index)) ++lost[who];
@@ -235,22 +239,26 @@ TEST(shm_stress, the_bucket_lock_keeps_two_out) {
   shared_folder folder;
   std::uint64_t counter = 0;  // protected by the lock alone
   std::array<std::uint64_t, 3> failed{};
+  std::barrier start(3);
   std::vector<std::thread> threads;
   for (std::uint32_t who = 0; who != 3; ++who)
     threads.emplace_back([&, who] {
       auto const mine = folder.open();
       EXPECT_TRUE(byte_lock::try_lock(mine.fd(), who + 1));  // alive
-      for (std::uint64_t n = 0; n != 10 * rounds; ++n) {
+      start.arrive_and_wait();
+      for (std::uint64_t n = 0; n != 2 * rounds; ++n) {
         auto locked = bucket_lock::acquire(mine, mine.home_of(hash_of_key), who);
         if (!locked) {
           ++failed[who];
           continue;
         }
-        counter = counter + 1;
+        std::uint64_t const seen = counter;
+        if (n % 64 == 0) ::sched_yield();
+        counter = seen + 1;
       }
     });
   for (auto& t : threads) t.join();
-  EXPECT_EQ(counter + failed[0] + failed[1] + failed[2], 30 * rounds);
+  EXPECT_EQ(counter + failed[0] + failed[1] + failed[2], 6 * rounds);
   EXPECT_EQ(failed[0] + failed[1] + failed[2], 0U);
 }
 
