@@ -54,8 +54,8 @@ const_bytes bytes_of(std::vector<std::byte> const& v) { return {v.data(), v.size
 class own_folder {
  public:
   own_folder() {
-    char path[] = "/dev/shm/hostile-XXXXXX";
-    if (::mkdtemp(path) == nullptr) ADD_FAILURE() << "no folder in /dev/shm: error " << errno;
+    std::string path = ::shm_test::root() + "/hostile-XXXXXX";
+    if (::mkdtemp(path.data()) == nullptr) ADD_FAILURE() << "no folder " << path << ": error " << errno;
     path_ = path;
   }
   own_folder(own_folder const&) = delete;

@@ -30,6 +30,8 @@
 #include <x86intrin.h>
 #endif
 
+#include <shm/support.hpp>
+
 namespace {
 
 using namespace omniconn;
@@ -45,7 +47,7 @@ class shm_protocol : public testing::Test {
  protected:
   void SetUp() override {
     static int count = 0;
-    folder_ = "/dev/shm/omniconn-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
+    folder_ = ::shm_test::root() + "/omniconn-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
     ASSERT_EQ(::mkdir(folder_.c_str(), 0700), 0);
     names const where(folder_, "protocol");
     auto opened = directory::open(where, 64, true);

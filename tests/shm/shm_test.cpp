@@ -382,6 +382,22 @@ TEST_F(shm_test, namespaces_are_apart_and_the_environment_names_one) {
   read(*here, "key", test_pattern(10, 1));
 }
 
+TEST_F(shm_test, the_environment_names_the_folder_where_files_lie) {
+  std::string folder = ::shm_test::root() + "/folder-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  char const* const before = std::getenv("OMNICONN_SHM_DIRECTORY");
+  std::string const kept = before != nullptr ? before : "";
+  ASSERT_EQ(::setenv("OMNICONN_SHM_DIRECTORY", folder.c_str(), 1), 0);
+  {
+    auto there = open({});
+    auto const files = shm_transport::files({});
+    ASSERT_EQ(files.size(), 1U);
+    EXPECT_TRUE(files.front().starts_with(folder + "/")) << files.front();
+  }
+  before != nullptr ? ::setenv("OMNICONN_SHM_DIRECTORY", kept.c_str(), 1) : ::unsetenv("OMNICONN_SHM_DIRECTORY");
+  EXPECT_EQ(::rmdir(folder.c_str()), 0) << "nothing is left in it";
+}
+
 TEST_F(shm_test, a_locator_of_another_directory_is_stale) {
   ::shm_test::fresh_space elsewhere;
   auto here = open();

@@ -19,6 +19,8 @@
 
 #include <gtest/gtest.h>
 
+#include <shm/support.hpp>
+
 namespace {
 
 using namespace omniconn;
@@ -32,7 +34,7 @@ class shared_folder {
  public:
   shared_folder() {
     static std::atomic<int> count{0};
-    path_ = "/dev/shm/omniconn-test-stress-" + std::to_string(::getpid()) + "-" + std::to_string(count.fetch_add(1));
+    path_ = ::shm_test::root() + "/omniconn-test-stress-" + std::to_string(::getpid()) + "-" + std::to_string(count.fetch_add(1));
     EXPECT_EQ(::mkdir(path_.c_str(), 0700), 0);
   }
   shared_folder(shared_folder const&) = delete;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,10 +20,16 @@
 
 namespace shm_test {
 
+/// Where tests put shared memory: tests/run gives a folder that it removes, whatever became of the tests.
+inline std::string root() {
+  char const* const given = std::getenv("OMNICONN_SHM_DIRECTORY");
+  return given != nullptr && *given != '\0' ? given : "/dev/shm";
+}
+
 /// A namespace of its own for one test. At its end unread objects are erased; files that are left then are a failure of that test.
 class fresh_space {
  public:
-  fresh_space() : fresh_space("/dev/shm") {}
+  fresh_space() : fresh_space(root()) {}
   explicit fresh_space(std::string directory) : directory_(std::move(directory)) {
     static std::atomic<int> count{0};
     name_ = "test-" + std::to_string(::getpid()) + "-" + std::to_string(count.fetch_add(1));

@@ -48,8 +48,8 @@ class shm_transport {
     std::string reader = "default";
     /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
-    /// Where the files lie; tmpfs.
-    std::string directory = "/dev/shm";
+    /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
+    std::string directory;
   };
 
   static constexpr capabilities caps{.name = "shm",
@@ -183,7 +183,7 @@ class shm_transport {
     if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
     std::uint32_t slots = o.max_keys;
     if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
-    shm::names where(o.directory, namespace_of(o));
+    shm::names where(folder_of(o), namespace_of(o));
     auto dir = shm::directory::open(where, slots, true);
     if (!dir) return std::move(dir.error());
     auto joined = shm::session::join(std::move(*dir), where, o.reader);
@@ -196,7 +196,7 @@ class shm_transport {
   /// Tidies a namespace that perhaps nobody uses any more: what the dead hold, leases that have ended, and the files once all are gone.
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
-    detail::shm::names where(o.directory, namespace_of(o));
+    detail::shm::names where(folder_of(o), namespace_of(o));
     auto dir = detail::shm::directory::open(where, 0, false);
     if (!dir && dir.error().kind() == error_kind::not_found) return {};
     if (!dir) return std::move(dir.error());
@@ -207,11 +207,11 @@ class shm_transport {
 
   /// Paths of the namespace's files that exist now: none once the last user and the last lease are gone.
   static std::vector<std::string> files(options const& o) {
-    detail::shm::names const where(o.directory, namespace_of(o));
+    detail::shm::names const where(folder_of(o), namespace_of(o));
     std::vector<std::string> out;
-    if (DIR* const folder = ::opendir(o.directory.c_str())) {
+    if (DIR* const folder = ::opendir(where.folder.c_str())) {
       while (dirent const* const entry = ::readdir(folder))
-        if (std::string_view(entry->d_name).starts_with(where.stem)) out.push_back(o.directory + "/" + entry->d_name);
+        if (std::string_view(entry->d_name).starts_with(where.stem)) out.push_back(where.folder + "/" + entry->d_name);
       ::closedir(folder);
     }
     return out;
@@ -662,11 +662,13 @@ class shm_transport {
 
   explicit shm_transport(std::unique_ptr<state> s) noexcept : state_(std::move(s)) {}
 
-  static std::string namespace_of(options const& o) {
-    if (!o.space.empty()) return o.space;
-    char const* const from_environment = std::getenv("OMNICONN_NAMESPACE");
-    return from_environment != nullptr && *from_environment != '\0' ? from_environment : "default";
+  static std::string given(std::string const& option, char const* variable, char const* fallback) {
+    if (!option.empty()) return option;
+    char const* const from_environment = std::getenv(variable);
+    return from_environment != nullptr && *from_environment != '\0' ? from_environment : fallback;
   }
+  static std::string namespace_of(options const& o) { return given(o.space, "OMNICONN_NAMESPACE", "default"); }
+  static std::string folder_of(options const& o) { return given(o.directory, "OMNICONN_SHM_DIRECTORY", "/dev/shm"); }
 
   static error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
   static error cancelled() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
