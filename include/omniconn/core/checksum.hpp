@@ -12,12 +12,6 @@
 
 OMNICONN_BEGIN_NAMESPACE
 
-/// How a payload is checked. The numbers are part of the wire formats.
-enum class checksum_algorithm : std::uint16_t {
-  none = 0,     ///< not at all
-  xxh3_64 = 1,  ///< XXH3 with a 64-bit result and seed 0
-};
-
 /// XXH3-64 of the bytes under seed 0: the same number on every machine, in every version of the library. It detects
 /// accidents (a torn copy, a flipped bit, the wrong block), not forgery. Any thread may call it; it keeps nothing.
 /// The widest vector instructions of the machine are used, whatever flags the program was compiled with.
