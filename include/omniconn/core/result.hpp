@@ -17,10 +17,14 @@ namespace detail {
 // does not throw, so the program ends where the bug is.
 [[noreturn]] inline void bad_result_access() noexcept { std::abort(); }
 
-// The union lives in a base, because clang 14 cannot choose between a trivial and a user-provided destructor by constraint.
+// The union lives in a base, because clang 14 cannot choose between a trivial and a user-provided destructor by constraint. `fill` makes the member
+// that `has` names, inside the base's constructor: if it throws, no destructor runs for what was never made.
 template <class T, class E, bool Trivial = std::is_trivially_destructible_v<T> && std::is_trivially_destructible_v<E>>
 struct result_storage {
-  constexpr explicit result_storage(bool has) noexcept : has_(has) {}
+  template <class Fill>
+  constexpr result_storage(bool has, Fill const& fill) : has_(has) {
+    fill(*this);
+  }
   union {
     T value_;
     E error_;
@@ -30,7 +34,10 @@ struct result_storage {
 
 template <class T, class E>
 struct result_storage<T, E, false> {
-  constexpr explicit result_storage(bool has) noexcept : has_(has) {}
+  template <class Fill>
+  constexpr result_storage(bool has, Fill const& fill) : has_(has) {
+    fill(*this);
+  }
   result_storage(result_storage const&) = delete;
   result_storage& operator=(result_storage const&) = delete;
   constexpr ~result_storage() {
@@ -68,54 +75,42 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
     requires(!std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_base_of_v<omniconn::error, std::remove_cvref_t<U>> &&
              std::is_constructible_v<T, U &&>)  // in this order: whether a T can be made of a result is not to be asked
   constexpr result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>)  // NOLINT(google-explicit-constructor)
-      : storage(true) {
-    std::construct_at(&value_, std::forward<U>(value));
-  }
+      : storage(true, [&](storage& s) { std::construct_at(&s.value_, std::forward<U>(value)); }) {}
   template <class F>
     requires(std::is_base_of_v<omniconn::error, std::remove_cvref_t<F>> && std::is_constructible_v<E, F &&>)
   constexpr result(F&& failure)  // NOLINT(google-explicit-constructor)
-      : storage(false) {
-    std::construct_at(&error_, std::forward<F>(failure));
-  }
+      : storage(false, [&](storage& s) { std::construct_at(&s.error_, std::forward<F>(failure)); }) {}
   constexpr result(error_kind kind, char const* text, int native = 0) : result(omniconn::error(kind, text, native)) {}
   /// A value made in place: for what is dear to move.
   template <class... Args>
     requires std::is_constructible_v<T, Args...>
-  constexpr explicit result(std::in_place_t, Args&&... args) : storage(true) {
-    std::construct_at(&value_, std::forward<Args>(args)...);
-  }
+  constexpr explicit result(std::in_place_t, Args&&... args) : storage(true, [&](storage& s) { std::construct_at(&s.value_, std::forward<Args>(args)...); }) {}
 
   /// From a result whose error widens (`error` → `diagnosis`).
   template <class F>
     requires(!std::is_same_v<F, E> && std::is_constructible_v<E, F>)
-  result(result<T, F>&& other) : storage(other.has_value()) {  // NOLINT(google-explicit-constructor)
-    if (has_) {
-      std::construct_at(&value_, std::move(other.value()));
-    } else {
-      std::construct_at(&error_, std::move(other.error()));
-    }
-  }
+  result(result<T, F>&& other)  // NOLINT(google-explicit-constructor)
+      : storage(other.has_value(), [&](storage& s) { other.has_value() ? make(&s.value_, std::move(other.value())) : make(&s.error_, std::move(other.error())); }) {}
 
-  constexpr result(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) : storage(other.has_) { adopt(std::move(other)); }
+  constexpr result(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>)
+      : storage(other.has_, [&](storage& s) { other.has_ ? make(&s.value_, std::move(other.value_)) : make(&s.error_, std::move(other.error_)); }) {}
   constexpr result(result const& other)
     requires(std::is_copy_constructible_v<T>)
-      : storage(other.has_) {
-    if (has_) {
-      std::construct_at(&value_, other.value_);
-    } else {
-      std::construct_at(&error_, other.error_);
-    }
-  }
-  constexpr result& operator=(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) {
+      : storage(other.has_, [&](storage& s) { other.has_ ? make(&s.value_, other.value_) : make(&s.error_, other.error_); }) {}
+
+  /// Only where moving cannot throw: a result always holds one of the two.
+  constexpr result& operator=(result&& other) noexcept
+    requires(std::is_nothrow_move_constructible_v<T>)
+  {
     if (this != &other) {
       destroy();
       has_ = other.has_;
-      adopt(std::move(other));
+      has_ ? make(&value_, std::move(other.value_)) : make(&error_, std::move(other.error_));
     }
     return *this;
   }
   constexpr result& operator=(result const& other)
-    requires(std::is_copy_constructible_v<T>)
+    requires(std::is_copy_constructible_v<T> && std::is_nothrow_move_constructible_v<T>)
   {
     if (this != &other) *this = result(other);
     return *this;
@@ -152,12 +147,9 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
     if (!ok) [[unlikely]]
       detail::bad_result_access();
   }
-  constexpr void adopt(result&& other) {
-    if (has_) {
-      std::construct_at(&value_, std::move(other.value_));
-    } else {
-      std::construct_at(&error_, std::move(other.error_));
-    }
+  template <class Side, class From>
+  static constexpr void make(Side* at, From&& from) noexcept(std::is_nothrow_constructible_v<Side, From&&>) {
+    std::construct_at(at, std::forward<From>(from));
   }
   constexpr void destroy() noexcept {
     if (has_) {
