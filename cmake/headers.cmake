@@ -14,6 +14,7 @@ set(omniconn_headers_core
   omniconn/core/checksum.hpp
   omniconn/core/deadline.hpp
   omniconn/core/dtype.hpp
+  omniconn/core/envelope.hpp
   omniconn/core/error.hpp
   omniconn/core/function_ref.hpp
   omniconn/core/key.hpp
@@ -91,9 +92,13 @@ set(omniconn_headers_core
   omniconn/transport/inproc/waiter.hpp
   omniconn/transport/inproc.hpp
   omniconn/transport/shm/directory.hpp
+  omniconn/transport/shm/endpoint.hpp
+  omniconn/transport/shm/hold.hpp
   omniconn/transport/shm/layout.hpp
+  omniconn/transport/shm/lookup.hpp
   omniconn/transport/shm/producer.hpp
   omniconn/transport/shm/protocol.hpp
+  omniconn/transport/shm/publish.hpp
   omniconn/transport/shm/recovery.hpp
   omniconn/transport/shm/session.hpp
   omniconn/transport/shm.hpp

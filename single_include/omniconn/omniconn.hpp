@@ -815,12 +815,6 @@ OMNICONN_END_NAMESPACE
 
 OMNICONN_BEGIN_NAMESPACE
 
-/// How a payload is checked. The numbers are part of the wire formats.
-enum class checksum_algorithm : std::uint16_t {
-  none = 0,     ///< not at all
-  xxh3_64 = 1,  ///< XXH3 with a 64-bit result and seed 0
-};
-
 /// XXH3-64 of the bytes under seed 0: the same number on every machine, in every version of the library. It detects
 /// accidents (a torn copy, a flipped bit, the wrong block), not forgery. Any thread may call it; it keeps nothing.
 /// The widest vector instructions of the machine are used, whatever flags the program was compiled with.
@@ -1080,10 +1074,14 @@ namespace detail {
 // does not throw, so the program ends where the bug is.
 [[noreturn]] inline void bad_result_access() noexcept { std::abort(); }
 
-// The union lives in a base, because clang 14 cannot choose between a trivial and a user-provided destructor by constraint.
+// The union lives in a base, because clang 14 cannot choose between a trivial and a user-provided destructor by constraint. `fill` makes the member
+// that `has` names, inside the base's constructor: if it throws, no destructor runs for what was never made.
 template <class T, class E, bool Trivial = std::is_trivially_destructible_v<T> && std::is_trivially_destructible_v<E>>
 struct result_storage {
-  constexpr explicit result_storage(bool has) noexcept : has_(has) {}
+  template <class Fill>
+  constexpr result_storage(bool has, Fill const& fill) : has_(has) {
+    fill(*this);
+  }
   union {
     T value_;
     E error_;
@@ -1093,7 +1091,10 @@ struct result_storage {
 
 template <class T, class E>
 struct result_storage<T, E, false> {
-  constexpr explicit result_storage(bool has) noexcept : has_(has) {}
+  template <class Fill>
+  constexpr result_storage(bool has, Fill const& fill) : has_(has) {
+    fill(*this);
+  }
   result_storage(result_storage const&) = delete;
   result_storage& operator=(result_storage const&) = delete;
   constexpr ~result_storage() {
@@ -1131,54 +1132,42 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
     requires(!std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_base_of_v<omniconn::error, std::remove_cvref_t<U>> &&
              std::is_constructible_v<T, U &&>)  // in this order: whether a T can be made of a result is not to be asked
   constexpr result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>)  // NOLINT(google-explicit-constructor)
-      : storage(true) {
-    std::construct_at(&value_, std::forward<U>(value));
-  }
+      : storage(true, [&](storage& s) { std::construct_at(&s.value_, std::forward<U>(value)); }) {}
   template <class F>
     requires(std::is_base_of_v<omniconn::error, std::remove_cvref_t<F>> && std::is_constructible_v<E, F &&>)
   constexpr result(F&& failure)  // NOLINT(google-explicit-constructor)
-      : storage(false) {
-    std::construct_at(&error_, std::forward<F>(failure));
-  }
+      : storage(false, [&](storage& s) { std::construct_at(&s.error_, std::forward<F>(failure)); }) {}
   constexpr result(error_kind kind, char const* text, int native = 0) : result(omniconn::error(kind, text, native)) {}
   /// A value made in place: for what is dear to move.
   template <class... Args>
     requires std::is_constructible_v<T, Args...>
-  constexpr explicit result(std::in_place_t, Args&&... args) : storage(true) {
-    std::construct_at(&value_, std::forward<Args>(args)...);
-  }
+  constexpr explicit result(std::in_place_t, Args&&... args) : storage(true, [&](storage& s) { std::construct_at(&s.value_, std::forward<Args>(args)...); }) {}
 
   /// From a result whose error widens (`error` → `diagnosis`).
   template <class F>
     requires(!std::is_same_v<F, E> && std::is_constructible_v<E, F>)
-  result(result<T, F>&& other) : storage(other.has_value()) {  // NOLINT(google-explicit-constructor)
-    if (has_) {
-      std::construct_at(&value_, std::move(other.value()));
-    } else {
-      std::construct_at(&error_, std::move(other.error()));
-    }
-  }
+  result(result<T, F>&& other)  // NOLINT(google-explicit-constructor)
+      : storage(other.has_value(), [&](storage& s) { other.has_value() ? make(&s.value_, std::move(other.value())) : make(&s.error_, std::move(other.error())); }) {}
 
-  constexpr result(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) : storage(other.has_) { adopt(std::move(other)); }
+  constexpr result(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>)
+      : storage(other.has_, [&](storage& s) { other.has_ ? make(&s.value_, std::move(other.value_)) : make(&s.error_, std::move(other.error_)); }) {}
   constexpr result(result const& other)
     requires(std::is_copy_constructible_v<T>)
-      : storage(other.has_) {
-    if (has_) {
-      std::construct_at(&value_, other.value_);
-    } else {
-      std::construct_at(&error_, other.error_);
-    }
-  }
-  constexpr result& operator=(result&& other) noexcept(std::is_nothrow_move_constructible_v<T>) {
+      : storage(other.has_, [&](storage& s) { other.has_ ? make(&s.value_, other.value_) : make(&s.error_, other.error_); }) {}
+
+  /// Only where moving cannot throw: a result always holds one of the two.
+  constexpr result& operator=(result&& other) noexcept
+    requires(std::is_nothrow_move_constructible_v<T>)
+  {
     if (this != &other) {
       destroy();
       has_ = other.has_;
-      adopt(std::move(other));
+      has_ ? make(&value_, std::move(other.value_)) : make(&error_, std::move(other.error_));
     }
     return *this;
   }
   constexpr result& operator=(result const& other)
-    requires(std::is_copy_constructible_v<T>)
+    requires(std::is_copy_constructible_v<T> && std::is_nothrow_move_constructible_v<T>)
   {
     if (this != &other) *this = result(other);
     return *this;
@@ -1215,12 +1204,9 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
     if (!ok) [[unlikely]]
       detail::bad_result_access();
   }
-  constexpr void adopt(result&& other) {
-    if (has_) {
-      std::construct_at(&value_, std::move(other.value_));
-    } else {
-      std::construct_at(&error_, std::move(other.error_));
-    }
+  template <class Side, class From>
+  static constexpr void make(Side* at, From&& from) noexcept(std::is_nothrow_constructible_v<Side, From&&>) {
+    std::construct_at(at, std::forward<From>(from));
   }
   constexpr void destroy() noexcept {
     if (has_) {
@@ -4164,15 +4150,26 @@ OMNICONN_END_NAMESPACE
 
 #include <dirent.h>
 
-// ==== begin <omniconn/transport/shm/producer.hpp>
-// The writing side of a participant: its arena and the slots that it has leased. One writer, so a crash cannot corrupt it.
+// ==== begin <omniconn/transport/shm/endpoint.hpp>
+// What the calls of one transport object share, and the operations that they drive.
 
-#include <array>
+#include <atomic>
 #include <cstdint>
-#include <cstring>
-#include <string_view>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
 #include <utility>
-#include <vector>
+
+#include <sched.h>
+
+// ==== begin <omniconn/transport/shm/hold.hpp>
+// A reader's claim on an object in shared memory.
+
+#include <cstdint>
+#include <memory>
+#include <utility>
 
 // ==== begin <omniconn/transport/shm/session.hpp>
 // One participant of a namespace: its place in the directory, the reader names it knows and the arenas it has mapped.
@@ -4219,6 +4216,7 @@ OMNICONN_END_NAMESPACE
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 
 OMNICONN_BEGIN_NAMESPACE
@@ -4226,7 +4224,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 1;
+inline constexpr std::uint32_t format_version = 2;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::size_t max_name_size = 56;
@@ -4235,6 +4233,44 @@ inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to produce
 inline constexpr std::uint32_t max_slots = 1U << 21U;
 inline constexpr std::uint32_t inline_key = 32;
 inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
+
+/// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
+/// trustworthy is a sequentially consistent word beside it.
+template <class T>
+class shared_word {
+ public:
+  constexpr operator T() const noexcept { return word_.load(std::memory_order_relaxed); }  // NOLINT(google-explicit-constructor): stands for a T
+  shared_word& operator=(T value) noexcept {
+    word_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+
+ private:
+  std::atomic<T> word_;
+};
+
+/// A short text in shared words.
+template <std::size_t N>
+class shared_text {
+  static_assert(N % sizeof(std::uint64_t) == 0);
+
+ public:
+  void store(char const* text, std::size_t size) noexcept {
+    std::array<std::uint64_t, N / sizeof(std::uint64_t)> words{};
+    std::memcpy(words.data(), text, size < N ? size : N);
+    for (std::size_t i = 0; i != words.size(); ++i) words_[i] = words[i];
+  }
+  [[nodiscard]] std::array<char, N> load() const noexcept {
+    std::array<std::uint64_t, N / sizeof(std::uint64_t)> words;
+    for (std::size_t i = 0; i != words.size(); ++i) words[i] = words_[i];
+    std::array<char, N> out;
+    std::memcpy(out.data(), words.data(), N);
+    return out;
+  }
+
+ private:
+  std::array<shared_word<std::uint64_t>, N / sizeof(std::uint64_t)> words_;
+};
 
 /// First words of the directory; written once, before the file gets its name.
 struct alignas(64) header {
@@ -4263,12 +4299,12 @@ enum class participant_state : std::uint32_t {
 struct alignas(64) participant {
   std::atomic<participant_state> state;
   std::atomic<std::uint32_t> returned_seq;  ///< counts blocks given back: the producer looks at its chunks only when it moved
-  std::uint64_t arena;                      ///< id in the arena's file name, 0 = none yet
-  std::uint64_t arena_size;
-  std::uint64_t since_ns;                   ///< CLOCK_BOOTTIME
-  std::uint32_t pid;
+  shared_word<std::uint64_t> arena;         ///< id in the arena's file name, 0 = none yet
+  shared_word<std::uint64_t> arena_size;
+  shared_word<std::uint64_t> since_ns;      ///< CLOCK_BOOTTIME
+  shared_word<std::uint32_t> pid;
   std::atomic<std::uint32_t> epoch;         ///< counts the uses of this record
-  std::array<char, 24> name;
+  shared_text<24> name;                     ///< ends with a zero
 };
 static_assert(sizeof(participant) == 64);
 
@@ -4280,6 +4316,7 @@ struct alignas(64) reader_name {
 };
 static_assert(sizeof(reader_name) == 64);
 
+/// A chunk whose slots are all idle may be taken over by a producer that needs one: the owner may be idle for ever.
 struct chunk {
   std::atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
   std::atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
@@ -4308,8 +4345,9 @@ struct slot_ref {
   static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
 };
 
-/// `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
-enum class slot_state : std::uint8_t { free, writing, ready, draining, retired, beaten };
+/// `taken`: a producer is about to write, but nothing in the slot is its own yet. `beaten`: a replacing put came between begin and commit of this
+/// one; its producer gives it up.
+enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, retired, beaten };
 
 /// generation << 8 | state.
 struct control {
@@ -4339,27 +4377,26 @@ struct claim {
   }
 };
 
-/// One object. Fields below `ctl` are written by the owning producer while the state is `writing` and do not change until it is `free`
-/// again, except where atomic.
+/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again.
 struct alignas(64) slot {
   std::atomic<std::uint64_t> ctl;
   std::atomic<std::uint64_t> hash;     ///< of the wire key
   std::atomic<std::uint64_t> expires;  ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
-  std::uint64_t offset;                ///< of the payload in the arena
-  std::uint64_t size;
-  std::uint64_t checksum;
-  std::uint64_t trace;
-  std::uint64_t arena;
+  shared_word<std::uint64_t> offset;   ///< of the payload in the arena
+  shared_word<std::uint64_t> size;
+  shared_word<std::uint64_t> checksum;
+  shared_word<std::uint64_t> trace;
+  shared_word<std::uint64_t> arena;
 
-  std::uint64_t lease;
-  std::uint64_t key_offset;            ///< of a long key in the arena
+  shared_word<std::uint64_t> lease;
+  shared_word<std::uint64_t> key_offset;  ///< of a long key in the arena
   std::atomic<std::uint32_t> owner;    ///< participant
-  std::uint16_t key_size;
-  std::uint16_t kind;
-  std::uint16_t checksum_kind;
+  shared_word<std::uint16_t> key_size;
+  shared_word<std::uint16_t> kind;
+  shared_word<std::uint16_t> checksum_kind;
   std::atomic<std::uint16_t> readers;  ///< how many of `claims` count
   std::atomic<std::uint32_t> replaces; ///< put with on_existing::replace: no other put beats it
-  std::array<char, inline_key> key;
+  shared_text<inline_key> key;
 
   std::array<std::atomic<std::uint64_t>, max_claims> claims;
 };
@@ -4425,15 +4462,30 @@ inline result<struct stat> stat_own_file(int fd) noexcept {
   return st;
 }
 
+/// Puts memory behind `[offset, offset + size)`. In pieces: before Linux 6.6 a signal ends the whole of a long call, and a program with a profiling
+/// timer would never finish one. \returns an errno
+inline int allocate_file(int fd, std::size_t offset, std::size_t size) noexcept {
+  constexpr std::size_t piece = std::size_t{16} << 20U;
+  while (size != 0) {
+    std::size_t const now = size < piece ? size : piece;
+    int rc = EINTR;
+    for (int attempt = 0; rc == EINTR && attempt != 1000; ++attempt)
+      rc = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(now));
+    if (rc != 0) return rc;
+    offset += now;
+    size -= now;
+  }
+  return 0;
+}
+
 /// A file with memory behind every byte of `[0, allocate)` and without a name until `link_file`: a crash in between leaves nothing.
 inline result<unique_fd> unnamed_file(std::string const& folder, std::size_t size, std::size_t allocate) noexcept {
   unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!fd) return errno_error("creating a shared-memory file failed");
   if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return errno_error("sizing a shared-memory file failed");
   // Allocated now: a page that tmpfs cannot provide later would be a SIGBUS in the middle of a put.
-  if (allocate != 0)
-    if (int const rc = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(allocate)); rc != 0)
-      return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it or make it larger", rc};
+  if (int const rc = allocate_file(fd.get(), 0, allocate); rc != 0)
+    return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it or make it larger", rc};
   return fd;
 }
 
@@ -4486,10 +4538,13 @@ class directory {
         continue;  // open it like everybody else: one way in
       }
       if (!fd && (errno == ELOOP || errno == EISDIR || errno == ENXIO))  // a symbolic link, a folder, a socket
-        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno}).in(path);
+        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno})
+            .in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
-      if (!lock_gate(fd.get())) return diagnosis(error_kind::peer_stalled, path + ": another process is stopped while it opens or closes this namespace; continue or end it");
+      if (!lock_gate(fd.get()))
+        return diagnosis(error_kind::peer_stalled,
+                         path + ": another process is stopped while it opens or closes this namespace; continue or end it");
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
@@ -4497,7 +4552,9 @@ class directory {
       if (!opened) return diagnosis(opened.error()).in(path);
       if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
       if (wanted_slots > opened->geometry_.slots)
-        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " + std::to_string(opened->geometry_.slots) + "; ask for no more, or take another namespace, or end its users");
+        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
+                                                        std::to_string(opened->geometry_.slots) +
+                                                        "; ask for no more, or take another namespace, or end its users");
       return std::move(*opened);
     }
     return diagnosis(error_kind::peer_stalled, path + ": the namespace is created and removed again and again by other processes");
@@ -4555,14 +4612,19 @@ class directory {
   }
 
   static result<directory> map(unique_fd fd, std::size_t file_size) {
-    if (file_size < sizeof(header)) return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
+    if (file_size < sizeof(header))
+      return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
     auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     auto const* head = reinterpret_cast<header const*>(mapping->base());
-    if (head->magic != directory_magic) return {error_kind::corrupt, "the file is no omniconn directory; remove it if nothing else uses it"};
-    if (head->version != format_version) return {error_kind::version_mismatch, "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
+    if (head->magic != directory_magic)
+      return {error_kind::corrupt, "the file is no omniconn directory; remove it if nothing else uses it"};
+    if (head->version != format_version)
+      return {error_kind::version_mismatch,
+              "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
     std::uint32_t const slots = head->slots;
-    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots) return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
+    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
+      return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
     auto const g = geometry::of(slots);
     if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users and remove the file"};
@@ -4589,8 +4651,8 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/protocol.hpp>
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → writing → ready → (draining →) retired → free with the next generation. Only its producer takes it from free
-// to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
+// Life of a slot: free → taken → writing → ready → (draining →) retired → free with the next generation. Only the owner of its chunk takes it
+// from free to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
 // sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
 
 #include <atomic>
@@ -4623,7 +4685,7 @@ inline void ring_sleepers(directory const& dir, bucket& home) noexcept {
 
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
 template <class Visit>
-bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) noexcept {
+bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) {
   bucket const& home = dir.home_of(hash);
   std::uint32_t reach = home.reach.load();
   if (reach > max_reach) reach = max_reach;  // hostile until checked
@@ -4674,6 +4736,13 @@ inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 inline std::uint32_t readers_of(slot const& s) noexcept {
   std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
   return n <= max_claims ? n : max_claims;
+}
+
+/// No slot of the chunk has anything that somebody may still want.
+inline bool chunk_is_idle(directory const& dir, std::uint32_t n) noexcept {
+  for (std::uint32_t i = n * chunk_slots; i != (n + 1) * chunk_slots; ++i)
+    if (auto const state = control::state(dir.slot_at(i).ctl.load()); state != slot_state::free && state != slot_state::retired) return false;
+  return true;
 }
 
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
@@ -4855,6 +4924,8 @@ OMNICONN_END_NAMESPACE
 
 #include <cstdint>
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 
@@ -4886,14 +4957,22 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
   std::uint64_t const now = boot_time_ns();
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
     chunk& c = dir.chunk_at(n);
-    if (c.owner.load() != i + 1) continue;
-    std::uint32_t busy = 0;
+    bool const mine = c.owner.load() == i + 1;
+    bool idle = true;
     for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
       slot& s = dir.slot_at(k);
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
+      if (control::state(word) == slot_state::free) continue;
+      if (control::state(word) == slot_state::taken) {  // says nothing of its taker; who owns the chunk decides
+        if (mine) s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+        continue;
+      }
+      idle = false;
+      if (s.owner.load() != i) continue;
       if (control::state(word) == slot_state::ready) {
-        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, s.lease == 0 ? now : now + s.lease < now ? ~std::uint64_t{0} : now + s.lease);
+        std::uint64_t const lease = s.lease;
+        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
         if (expired(s, now)) drain(dir, k, generation);
       } else if (control::state(word) == slot_state::draining) {
         try_retire(dir, k, generation);  // who drained it may have died before it could
@@ -4902,18 +4981,26 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
       auto const state = control::state(word);
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
-        s.ctl.store(control::make(generation + 1, slot_state::free));
+        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) idle = true;
       } else if (state != slot_state::free) {
-        ++busy;
+        ++in_use;
       }
     }
-    if (busy == 0) {
+    if (mine && idle && chunk_is_idle(dir, n)) {
       c.returned.store(0);
-      c.owner.store(0);
+      std::uint32_t me = i + 1;
+      c.owner.compare_exchange_strong(me, 0);
     }
-    in_use += busy;
   }
   return in_use;
+}
+
+/// Gives an arena's memory back, also where readers still map the file, and removes its name. \requires nobody holds an object in it.
+inline void remove_arena(names const& where, std::uint64_t id) noexcept {
+  auto const path = where.arena_path(id);
+  unique_fd const fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (auto st = stat_own_file(fd.get()); fd && st) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st->st_size);
+  ::unlink(path.c_str());
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
@@ -4924,7 +5011,7 @@ inline void settle(directory const& dir, names const& where, std::uint32_t i) no
     std::uint32_t const seen = p.returned_seq.load();
     bool const empty = settle_slots(dir, i) == 0;
     if (empty) {
-      if (p.arena != 0) ::unlink(where.arena_path(p.arena).c_str());
+      if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
       p.state.store(participant_state::free);
       return;
@@ -5031,11 +5118,10 @@ class session {
     return id;
   }
 
-  /// The arena of participant `owner`, mapped on first use.
+  /// The arena of participant `owner`, mapped on first use. It stays mapped, but its producer takes the memory out of it when it leaves.
   result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) {
     if (owner >= max_participants || id == 0) return {error_kind::corrupt, "the namespace's directory names an impossible arena"};
     std::scoped_lock const lock(mutex_);
-    if (arenas_.size() <= owner) arenas_.resize(owner + 1);
     auto& cached = arenas_[owner];
     if (cached != nullptr && cached->id == id) return cached;
     unique_fd fd(::open(where_.arena_path(id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
@@ -5066,6 +5152,7 @@ class session {
 
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
+  static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
   bool take_record(std::string_view name) noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i) {
@@ -5082,8 +5169,7 @@ class session {
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
-      p.name = {};
-      if (!name.empty()) std::memcpy(p.name.data(), name.data(), name.size() < p.name.size() ? name.size() : p.name.size() - 1);
+      p.name.store(name.data(), name.size() < shown_name ? name.size() : shown_name);
       p.state.store(participant_state::live);
       me_ = i;
       return true;
@@ -5133,13 +5219,82 @@ class session {
   std::mutex mutex_;
   std::mutex sweeping_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
-  std::vector<std::shared_ptr<mapped_arena const>> arenas_;
+  std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
 };
 
 }  // namespace detail::shm
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/session.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// A claim on an object, and with it on its producer's memory. Keeps the participant alive.
+class object_hold {
+ public:
+  object_hold() noexcept = default;
+  object_hold(std::shared_ptr<session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
+      : session_(std::move(claimer)), generation_(generation), index_(index), place_(place) {}
+  object_hold(object_hold&& other) noexcept
+      : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
+  object_hold& operator=(object_hold&& other) noexcept {
+    if (this != &other) {
+      finish(disposition::give_back);
+      session_ = std::move(other.session_);
+      arena_ = std::move(other.arena_);
+      bytes_ = other.bytes_;
+      generation_ = other.generation_;
+      index_ = other.index_;
+      place_ = other.place_;
+    }
+    return *this;
+  }
+  ~object_hold() { finish(disposition::give_back); }
+
+  /// What is claimed, and the mapping that it lies in.
+  void set_bytes(std::shared_ptr<mapped_arena const> arena, const_bytes bytes) noexcept {
+    arena_ = std::move(arena);
+    bytes_ = bytes;
+  }
+  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+
+  /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
+  void finish(disposition how) noexcept {
+    if (session_ == nullptr) return;
+    auto const& dir = session_->dir();
+    std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
+    if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
+    bytes_ = {};
+    arena_.reset();
+    session_.reset();
+  }
+
+ private:
+  std::shared_ptr<session> session_;
+  std::shared_ptr<mapped_arena const> arena_;
+  const_bytes bytes_;
+  std::uint64_t generation_ = 0;
+  std::uint32_t index_ = 0;
+  std::uint32_t place_ = 0;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/hold.hpp>
+// ==== begin <omniconn/transport/shm/producer.hpp>
+// The writing side of a participant: its arena and the slots that it has leased. One writer, so a crash cannot corrupt it.
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -5178,13 +5333,26 @@ class producer {
     return memory();
   }
 
-  /// A slot of ours, free, or `no_space`.
+  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`, which fails where somebody took it over meanwhile.
   result<std::uint32_t> take_slot() {
     if (free_.empty()) collect();
-    if (free_.empty() && !lease_chunk()) return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
-    std::uint32_t const index = free_.back();
-    free_.pop_back();
-    return index;
+    for (;;) {
+      if (free_.empty() && !lease_chunk() && !take_over_chunk())
+        return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
+      std::uint32_t const index = free_.back();
+      free_.pop_back();
+      slot& s = session_.dir().slot_at(index);
+      std::uint64_t word = s.ctl.load();
+      auto const state = control::state(word);
+      // `taken` by one that lost the chunk, or died in between: the next generation makes its next step fail.
+      std::uint64_t const generation = control::generation(word) + (state == slot_state::taken ? 1 : 0);
+      if (state != slot_state::free && state != slot_state::taken) continue;
+      std::uint64_t taken = control::make(generation, slot_state::taken);
+      if (!s.ctl.compare_exchange_strong(word, taken)) continue;
+      // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
+      if (owns_chunk(index / chunk_slots)) return index;
+      s.ctl.compare_exchange_strong(taken, control::make(generation, slot_state::free));
+    }
   }
 
   /// Returns a slot that was never ready, its next generation begun.
@@ -5194,15 +5362,25 @@ class producer {
     free_.push_back(index);
   }
 
-  void set_token(std::uint32_t index, outgoing const& out) noexcept { entry_of(index) = {out.token, out.dispose, true}; }
-
-  void forget_token(std::uint32_t index) noexcept { entry_of(index).set = false; }
+  /// Room for one more token to come back: nothing is allocated where nothing may fail.
+  void expect_token() {
+    std::size_t const needed = returned_.size() + out_ + 1;
+    if (returned_.capacity() < needed) returned_.reserve(2 * needed);
+  }
+  /// \requires `expect_token` was called for it.
+  void set_token(std::uint32_t index, std::uint64_t generation, outgoing const& out) noexcept {
+    entry_of(index) = {out.token, generation, out.dispose, true};
+    ++out_;
+  }
+  void forget_token(std::uint32_t index) noexcept {
+    if (std::exchange(entry_of(index).set, false)) --out_;
+  }
 
   /// The block of a slot is nobody's any more.
-  void release_token(std::uint32_t index) {
+  void release_token(std::uint32_t index) noexcept {
     auto& entry = entry_of(index);
-    if (!entry.set) return;
-    entry.set = false;
+    if (!std::exchange(entry.set, false)) return;
+    --out_;
     if (entry.dispose != nullptr) {
       entry.dispose(entry.token);
     } else {
@@ -5213,46 +5391,62 @@ class producer {
   /// Writes a key that does not fit the slot into the slot's page of the arena. \returns its offset in the arena.
   result<std::uint64_t> store_key(std::uint32_t index, std::string_view key) {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::uint64_t const at = std::uint64_t{cell_of(index)} * key_cell;
+    std::uint64_t const at = std::uint64_t{index} * key_cell;
     if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
     std::memcpy(mapping_.base() + at, key.data(), key.size());
     return at;
   }
 
   /// Takes back what readers gave back: O(leased chunks), and only when something came back.
-  void collect() {
+  void collect() noexcept {
+    auto const& dir = session_.dir();
     std::uint32_t const seq = session_.record().returned_seq.load();
     if (seq == seen_seq_) return;
     seen_seq_ = seq;
-    for (auto const n : chunks_) {
-      chunk& c = session_.dir().chunk_at(n);
-      if (c.returned.load(std::memory_order_relaxed) == 0) continue;
-      std::uint32_t bits = c.returned.exchange(0);
+    for (std::size_t k = 0; k != chunks_.size();) {
+      std::uint32_t const n = chunks_[k];
+      chunk& c = dir.chunk_at(n);
+      std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
+      if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
+        lose_chunk(k);
+        if (bits == 0) continue;
+        c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
+        if (owner - 1 < max_participants) dir.participant_at(owner - 1).returned_seq.fetch_add(1);
+        continue;
+      }
+      ++k;
       for (; bits != 0; bits &= bits - 1) {
         auto const bit = static_cast<std::uint32_t>(__builtin_ctz(bits));
         if (bit >= chunk_slots) break;
         std::uint32_t const index = n * chunk_slots + bit;
-        slot& s = session_.dir().slot_at(index);
-        std::uint64_t const word = s.ctl.load();
+        slot& s = dir.slot_at(index);
+        std::uint64_t word = s.ctl.load();
         if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
-        s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+        if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
         release_token(index);
-        free_.push_back(index);
       }
     }
+    for (std::size_t i = 0; i != strays_.size();)
+      if (ended(strays_[i])) {
+        release_token(strays_[i]);
+        strays_[i] = strays_.back();
+        strays_.pop_back();
+      } else {
+        ++i;
+      }
   }
 
   /// Frees the slots of puts that were begun and not ended: the participant leaves.
   void withdraw_unfinished() noexcept {
     auto const& dir = session_.dir();
-    for (auto const n : chunks_)
-      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
-        slot& s = dir.slot_at(index);
-        std::uint64_t const word = s.ctl.load();
-        if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
-        s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
-      }
+    for (std::uint32_t index = 0; index != dir.layout().slots; ++index) {
+      slot& s = dir.slot_at(index);
+      std::uint64_t const word = s.ctl.load();
+      if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
+      if (s.owner.load() != session_.me()) continue;
+      remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
+      s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+    }
   }
 
   std::size_t reclaim(reclaim_sink sink) {
@@ -5275,8 +5469,6 @@ class producer {
     return r.base != nullptr && bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.committed;
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
-  [[nodiscard]] std::size_t leased() const noexcept { return chunks_.size() * chunk_slots; }
-  [[nodiscard]] std::size_t in_use() const noexcept { return leased() - free_.size(); }
 
  private:
   static constexpr std::size_t page = 4096;
@@ -5287,6 +5479,7 @@ class producer {
 
   struct block_entry {
     std::uint64_t token = 0;
+    std::uint64_t generation = 0;  // of the slot
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
@@ -5315,9 +5508,9 @@ class producer {
   }
 
   result<void> allocate(std::size_t offset, std::size_t size) const noexcept {
-    int const rc = ::posix_fallocate(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(size));
-    if (rc == 0) return {};
-    return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it, make it larger, or lower memory_pool_size", rc};
+    if (int const rc = allocate_file(fd_.get(), offset, size); rc != 0)
+      return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it, make it larger, or lower memory_pool_size", rc};
+    return {};
   }
 
   bool lease_chunk() {
@@ -5327,21 +5520,75 @@ class producer {
       std::uint32_t const n = (k + session_.me() * 7) % dir.layout().chunks;
       std::uint32_t none = 0;
       if (dir.chunk_at(n).owner.load(std::memory_order_relaxed) != 0 || !dir.chunk_at(n).owner.compare_exchange_strong(none, session_.me() + 1)) continue;
-      if (position_.size() <= n) position_.resize(dir.layout().chunks);
-      position_[n] = static_cast<std::uint32_t>(chunks_.size());
-      chunks_.push_back(n);
-      entries_.emplace_back();
-      for (std::uint32_t i = chunk_slots; i-- != 0;) {
-        std::uint32_t const index = n * chunk_slots + i;
-        if (control::state(dir.slot_at(index).ctl.load()) == slot_state::free) free_.push_back(index);
-      }
+      adopt_chunk(n);
       if (!free_.empty()) return true;
     }
     return false;
   }
 
-  [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return entries_[position_[index / chunk_slots]][index % chunk_slots]; }
-  [[nodiscard]] std::uint32_t cell_of(std::uint32_t index) const noexcept { return position_[index / chunk_slots] * chunk_slots + index % chunk_slots; }
+  /// Takes a chunk from another producer that has no use for it now: all its objects were read, but it has not put since, and perhaps never will.
+  bool take_over_chunk() {
+    auto const& dir = session_.dir();
+    for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
+      chunk& c = dir.chunk_at(n);
+      std::uint32_t owner = c.owner.load();
+      if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
+      adopt_chunk(n);
+      if (!free_.empty()) return true;
+    }
+    return false;
+  }
+
+  void adopt_chunk(std::uint32_t n) {
+    auto const& dir = session_.dir();
+    if (entries_.empty()) entries_.resize(dir.layout().chunks);
+    if (entries_[n] == nullptr) entries_[n] = std::make_unique<std::array<block_entry, chunk_slots>>();
+    for (std::size_t k = 0; k != chunks_.size(); ++k)
+      if (chunks_[k] == n) {  // taken over and given up again before we noticed
+        lose_chunk(k);
+        break;
+      }
+    chunks_.push_back(n);
+    free_.reserve(chunks_.size() * chunk_slots);
+    strays_.reserve(strays_.size() + chunks_.size() * chunk_slots);
+    for (std::uint32_t i = chunk_slots; i-- != 0;) {
+      std::uint32_t const index = n * chunk_slots + i;
+      slot& s = dir.slot_at(index);
+      std::uint64_t word = s.ctl.load();
+      std::uint64_t const generation = control::generation(word);
+      if (control::state(word) == slot_state::retired) {
+        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, index);  // who retired it may have died before
+        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+        word = s.ctl.load();
+      }
+      // Others are of the former owner, who was quicker: they come back by their bit.
+      if (control::state(word) == slot_state::free) free_.push_back(index);
+    }
+  }
+
+  /// Another producer has taken `chunks_[k]` over.
+  void lose_chunk(std::size_t k) noexcept {
+    std::uint32_t const n = chunks_[k];
+    chunks_[k] = chunks_.back();
+    chunks_.pop_back();
+    std::erase_if(free_, [n](std::uint32_t index) { return index / chunk_slots == n; });
+    for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
+      if (!entry_of(index).set) continue;
+      if (ended(index)) {
+        release_token(index);
+      } else {
+        strays_.push_back(index);
+      }
+    }
+  }
+
+  [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
+  /// The object that we put into this slot is gone.
+  [[nodiscard]] bool ended(std::uint32_t index) noexcept {
+    std::uint64_t const word = session_.dir().slot_at(index).ctl.load();
+    return control::generation(word) != entry_of(index).generation || control::state(word) == slot_state::retired;
+  }
+  [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
 
   session& session_;
   std::uint64_t pool_size_;
@@ -5351,17 +5598,598 @@ class producer {
   unique_fd fd_;
   file_mapping mapping_;
   std::uint32_t seen_seq_ = 0;
-  std::vector<std::uint32_t> chunks_;    // leased, in the order of leasing
-  std::vector<std::uint32_t> position_;  // chunk → place in chunks_
-  std::vector<std::array<block_entry, chunk_slots>> entries_;
-  std::vector<std::uint32_t> free_;      // last in, first out: warm
+  std::vector<std::uint32_t> chunks_;  // leased
+  std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk
+  std::vector<std::uint32_t> free_;    // last in, first out: warm
+  std::vector<std::uint32_t> strays_;  // slots in use by us in chunks that are not ours any more
   std::vector<std::uint64_t> returned_;
+  std::size_t out_ = 0;                // tokens that will come back
 };
 
 }  // namespace detail::shm
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/producer.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// What a locator holds.
+struct place {
+  std::uint64_t directory;
+  std::uint64_t generation;
+  std::uint64_t hash;
+  std::uint32_t index;
+  std::uint32_t reserved;
+};
+
+inline error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
+inline error cancelled_error() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
+inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
+
+/// The part of a transport that does not move.
+struct endpoint {
+  endpoint(std::shared_ptr<shm::session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
+      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : std::thread::hardware_concurrency() > 1 ? 20'000 : 0) {}
+
+  std::shared_ptr<shm::session> session;
+  producer writer;
+  std::uint16_t reader;
+  std::int64_t spin_ns;
+  std::mutex put_mutex;  ///< of `writer`
+  std::stop_source closing;
+  std::atomic<bool> closed{false};
+  std::atomic<std::uint32_t> inside{0};  ///< calls under way: `close` waits for them before it lets the session go
+  std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  /// Drains a ready slot of that generation.
+  bool drain_index(std::uint32_t index, std::uint64_t generation) noexcept {
+    auto const& dir = session->dir();
+    std::uint32_t const owner = dir.slot_at(index).owner.load(std::memory_order_relaxed);
+    if (!drain(dir, index, generation)) return false;
+    session->retired_of(owner);
+    return true;
+  }
+
+  /// Drains a ready slot of that hash. Two keys of one 64-bit hash count as one here: 1 in 10^19.
+  bool drain_if(std::uint32_t index, std::uint64_t hash) noexcept {
+    slot& s = session->dir().slot_at(index);
+    std::uint64_t const word = s.ctl.load();
+    if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != hash) return false;
+    return drain_index(index, control::generation(word));
+  }
+};
+
+/// Keeps `close` from pulling the session away under a call. False: the transport is closed.
+class call {
+ public:
+  explicit call(endpoint* s) noexcept : endpoint_(s) {
+    if (endpoint_ == nullptr) return;
+    endpoint_->inside.fetch_add(1);
+    if (endpoint_->closed.load()) leave();
+  }
+  call(call const&) = delete;
+  call& operator=(call const&) = delete;
+  ~call() { leave(); }
+  explicit operator bool() const noexcept { return endpoint_ != nullptr; }
+
+ private:
+  void leave() noexcept {
+    if (endpoint_ != nullptr) endpoint_->inside.fetch_sub(1);
+    endpoint_ = nullptr;
+  }
+  endpoint* endpoint_;
+};
+
+/// `busy`: a thread is at the operation; another one that wants to cancel it waits for nanoseconds.
+enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
+
+/// What tells put and get operations apart in `wait`. The fields of operations belong to the transport.
+struct shm_operation : operation {
+  std::atomic<stage> at_{stage::idle};
+  bool is_get_ = false;
+  error failure_{error_kind::misconfigured, "the operation was not begun"};
+
+  /// \requires the operation is locked, or nobody else can know it.
+  error fail(error e) noexcept {
+    failure_ = e;
+    at_.store(stage::failed, std::memory_order_release);
+    return e;
+  }
+};
+
+/// Has an operation to itself: `cancel` may come from another thread than `wait`.
+class locked_operation {
+ public:
+  explicit locked_operation(shm_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_relaxed)) {
+    for (int i = 0; seen_ == stage::busy || !op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acquire); ++i) {
+      i < 100 ? cpu_relax() : static_cast<void>(::sched_yield());
+      seen_ = op_.at_.load(std::memory_order_relaxed);
+    }
+  }
+  locked_operation(locked_operation const&) = delete;
+  locked_operation& operator=(locked_operation const&) = delete;
+  ~locked_operation() {
+    if (op_.at_.load(std::memory_order_relaxed) == stage::busy) op_.at_.store(seen_, std::memory_order_release);
+  }
+  /// Where the operation was when it was locked.
+  [[nodiscard]] stage at() const noexcept { return seen_; }
+
+ private:
+  shm_operation& op_;
+  stage seen_;
+};
+
+struct put_operation : shm_operation {
+  ~put_operation();
+  [[nodiscard]] locator where() const noexcept { return where_; }
+
+  endpoint* owner_ = nullptr;
+  locator where_;
+  std::uint64_t hash_ = 0;
+  std::uint32_t index_ = 0;
+  on_existing existing_ = on_existing::fail;
+};
+
+struct get_operation : shm_operation {
+  get_operation() noexcept { is_get_ = true; }
+  [[nodiscard]] object_info info() const noexcept { return info_; }
+  [[nodiscard]] locator where() const noexcept { return where_; }
+  [[nodiscard]] object_hold take() noexcept {
+    locked_operation const lock(*this);
+    if (lock.at() == stage::found) at_.store(stage::idle, std::memory_order_release);
+    return std::move(hold_);
+  }
+
+  wire_key key_;
+  std::string kept_;
+  std::uint64_t hash_ = 0;
+  std::uint16_t reader_ = 0;
+  bool by_locator_ = false;
+  std::uint32_t index_ = 0;
+  std::uint64_t generation_ = 0;
+  object_info info_;
+  locator where_;
+  object_hold hold_;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/endpoint.hpp>
+// ==== begin <omniconn/transport/shm/lookup.hpp>
+// The way of a get: look, claim, validate, or sleep until something changes.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Validates what was claimed and makes it the operation's. false: another key with the same hash.
+///
+/// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
+inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+  auto const& dir = e.session->dir();
+  slot const& s = dir.slot_at(index);
+  object_hold held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  std::uint64_t const size = s.size;
+  std::uint16_t const key_size = s.key_size;
+  std::shared_ptr<mapped_arena const> mapped;
+  if (std::uint64_t const id = s.arena; id != 0) {
+    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id);
+    if (!arena) return arena.error();
+    mapped = std::move(*arena);
+  } else if (size != 0) {
+    return {error_kind::corrupt, "the namespace's directory has an object without an arena"};
+  }
+  if (!op.by_locator_) {
+    if (key_size != op.key_.size()) return false;
+    if (key_size <= inline_key) {
+      auto const key = s.key.load();
+      if (std::string_view(key.data(), key_size) != op.key_) return false;
+    } else {
+      std::uint64_t const at = s.key_offset;
+      if (mapped == nullptr || !mapped->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+      if (text_of(mapped->at(at, key_size)) != op.key_) return false;
+    }
+  }
+  if (mapped != nullptr) {
+    std::uint64_t const at = s.offset;
+    if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
+    auto const bytes = mapped->at(at, size);
+    held.set_bytes(std::move(mapped), bytes);
+  }
+  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
+  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
+  op.hold_ = std::move(held);
+  op.at_.store(stage::found, std::memory_order_release);
+  e.gets.fetch_add(1, std::memory_order_relaxed);
+  e.get_bytes.fetch_add(size, std::memory_order_relaxed);
+  return true;
+}
+
+/// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
+inline result<progress> look(endpoint& e, get_operation& op) {
+  auto const& dir = e.session->dir();
+  bool consumed = false, found = false, is_broken = false;
+  error broken{error_kind::corrupt};
+  auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
+    std::uint32_t claimed = 0;
+    auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
+    if (outcome == claim_outcome::consumed) consumed = true;
+    if (outcome != claim_outcome::taken) return false;
+    auto adopted = adopt(e, op, index, generation, claimed);
+    if (!adopted) {
+      broken = adopted.error();
+      is_broken = true;
+      return true;
+    }
+    found = *adopted;
+    return found;
+  };
+
+  if (op.by_locator_) {
+    slot const& s = dir.slot_at(op.index_);
+    std::uint64_t const word = s.ctl.load();
+    auto const state = control::state(word);
+    if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
+    if (expired(s, boot_time_ns())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    attempt(op.index_, op.generation_);
+  } else {
+    for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
+      slot const& s = dir.slot_at(index);
+      std::uint64_t const word = s.ctl.load();
+      if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
+      if (std::uint64_t const end = s.expires.load(); end != 0 && boot_time_ns() >= end) {
+        e.drain_index(index, control::generation(word));
+        return false;
+      }
+      return attempt(index, control::generation(word));
+    });
+  }
+  if (is_broken) return op.fail(broken);
+  if (found) return progress::done;
+  if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
+  return progress::pending;
+}
+
+inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, find_options const& o) {
+  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
+  op.reader_ = e.reader;
+  if (!o.reader.empty()) {
+    auto id = e.session->reader_id(o.reader);
+    if (!id) return op.fail(id.error());
+    op.reader_ = *id;
+  }
+  auto const& dir = e.session->dir();
+  op.by_locator_ = o.where != nullptr;
+  op.hash_ = dir.hash(key);
+  if (op.by_locator_) {
+    auto at = o.where->unpack<place>(locator_tag::shm);
+    if (!at) return op.fail(at.error());
+    if (at->directory != dir.id() || at->index >= dir.layout().slots || at->hash != op.hash_) return op.fail(stale_error());
+    op.index_ = at->index;
+    op.generation_ = at->generation;
+  }
+  op.key_ = key;
+  auto now = look(e, op);
+  if (!now || *now != progress::pending) return now;
+  if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
+  op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
+  op.key_ = op.kept_;
+  op.at_.store(stage::looking, std::memory_order_release);
+  return now;
+}
+
+inline result<progress> step_get(endpoint* e, get_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() == stage::found) return progress::done;
+  if (lock.at() != stage::looking) return op.failure_;
+  call const entered(e);
+  if (!entered) return op.fail(closed_error());
+  return look(*e, op);
+}
+
+/// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
+inline bool look_again(endpoint& e, get_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() != stage::looking) return true;
+  auto const now = look(e, op);
+  return !now || *now != progress::pending;
+}
+
+/// From any thread, also while a `wait` has the operation: that is woken.
+inline void cancel_get(endpoint* e, get_operation& op) noexcept {
+  locked_operation const lock(op);
+  op.hold_.finish(disposition::give_back);
+  if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  op.fail(cancelled_error());
+  call const entered(e);
+  if (entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
+}
+
+inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+  auto ready = [&]() -> std::size_t {
+    for (std::size_t i = 0; i != ops.size(); ++i) {
+      auto* const op = static_cast<shm_operation*>(ops[i]);
+      if (!op->is_get_ || look_again(e, static_cast<get_operation&>(*op))) return i;
+    }
+    return ops.size();
+  };
+  if (std::size_t const i = ready(); i != ops.size()) return i;
+  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
+  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+
+  auto const& dir = e.session->dir();
+  auto& head = dir.head();
+  bool const one = ops.size() == 1;
+  auto& home = dir.home_of(one ? static_cast<get_operation*>(ops[0])->hash_ : 0);
+  auto& seq = one ? home.seq : head.multi_seq;
+  auto& waiters = one ? home.waiters : head.multi_waiters;
+
+  if (one && e.spin_ns != 0) {
+    std::uint32_t const before = seq.load();
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    std::int64_t const end = deadline::now_ns() + e.spin_ns;
+    do {
+      for (int i = 0; i != 64; ++i) {
+        if (seq.load(std::memory_order_acquire) != before) break;
+        cpu_relax();
+      }
+      if (seq.load(std::memory_order_acquire) != before) break;
+    } while (deadline::now_ns() < end);
+  }
+
+  struct counted {
+    std::atomic<std::uint32_t>& n;
+    explicit counted(std::atomic<std::uint32_t>& counter) noexcept : n(counter) { n.fetch_add(1); }
+    ~counted() { n.fetch_sub(1); }
+  };
+  // Changing the word before the wake: a bell between our look and our sleep is not lost. Other waiters look once in vain.
+  auto bell = [&seq]() noexcept {
+    seq.fetch_add(1);
+    futex_wake_all(seq);
+  };
+  counted const waiting(waiters);
+  std::stop_callback const on_stop(stop, bell);
+  std::stop_callback const on_close(e.closing.get_token(), bell);
+  for (;;) {
+    std::uint32_t const before = seq.load();
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    if (e.closing.stop_requested()) return closed_error();
+    if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+    if (!futex_wait(seq, before, until)) {
+      if (std::size_t const i = ready(); i != ops.size()) return i;
+      return {error_kind::timed_out, "the object did not come before the deadline"};
+    }
+  }
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/lookup.hpp>
+// ==== begin <omniconn/transport/shm/publish.hpp>
+// The way of a put: take a slot, describe the object, reserve the key, publish.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// The numbers of the readers of an object.
+struct reader_numbers {
+  std::uint32_t count = 0;
+  bool named = false;
+  std::array<std::uint16_t, max_claims> names{};
+
+  static result<reader_numbers> of(session& s, reader_set const& readers) {
+    reader_numbers out;
+    out.count = readers.size();
+    out.named = !readers.names.empty();
+    if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
+    for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
+      auto id = s.reader_id(readers.names[i]);
+      if (!id) return id.error();
+      for (std::uint32_t k = 0; k != i; ++k)
+        if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
+      out.names[i] = *id;
+    }
+    return out;
+  }
+};
+
+/// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
+inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
+                                             reader_numbers const& readers, publish_options const& o) {
+  std::scoped_lock const lock(e.put_mutex);
+  auto& writer = e.writer;
+  if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
+  writer.expect_token();
+  auto const& dir = e.session->dir();
+  for (;;) {
+    auto taken = writer.take_slot();
+    if (!taken) return taken.error();
+    std::uint32_t const index = *taken;
+    slot& s = dir.slot_at(index);
+    std::uint64_t word = s.ctl.load();
+    std::uint64_t const generation = control::generation(word);
+    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object.
+    s.hash.store(hash, std::memory_order_relaxed);
+    s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
+    s.owner.store(e.session->me(), std::memory_order_relaxed);
+    word = control::make(generation, slot_state::taken);
+    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // taken over with its chunk
+    s.key_offset = 0;
+    if (key.size() > inline_key) {
+      auto stored = writer.store_key(index, key);
+      if (!stored) {
+        writer.return_slot(index);
+        return stored.error();
+      }
+      s.key_offset = *stored;
+    } else {
+      s.key.store(key.data(), key.size());
+    }
+    s.key_size = static_cast<std::uint16_t>(key.size());
+    s.arena = writer.arena_id();
+    s.offset = payload.empty() ? 0 : writer.offset_of(payload.data());
+    s.size = payload.size();
+    s.trace = info.trace;
+    s.kind = static_cast<std::uint16_t>(info.kind);
+    s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
+    s.expires.store(0, std::memory_order_relaxed);
+    s.readers.store(static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i != readers.count; ++i)
+      s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
+    writer.set_token(index, generation, out);
+    return index;
+  }
+}
+
+/// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
+inline bool key_is_taken(endpoint& e, std::uint64_t hash) {
+  auto const& dir = e.session->dir();
+  return for_each_ref(dir, hash, [&](std::uint32_t index) {
+    slot const& s = dir.slot_at(index);
+    std::uint64_t const word = s.ctl.load();
+    auto const now = control::state(word);
+    if (s.hash.load(std::memory_order_relaxed) != hash) return false;
+    if (now == slot_state::writing) return true;
+    if (now != slot_state::ready) return false;
+    if (s.expires.load() == 0 || !expired(s, boot_time_ns())) return true;
+    e.drain_index(index, control::generation(word));
+    return false;
+  });
+}
+
+/// Takes the key from a put that has not committed yet, unless it replaces, too.
+inline bool beat(directory const& dir, std::uint32_t index, std::uint64_t hash) noexcept {
+  slot& s = dir.slot_at(index);
+  std::uint64_t word = s.ctl.load();
+  if (control::state(word) != slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0) return false;
+  return s.ctl.compare_exchange_strong(word, control::make(control::generation(word), slot_state::beaten));
+}
+
+/// Ends a put that was begun: the key is free, the block on its way home.
+inline void give_up(put_operation& op) noexcept {
+  endpoint& owner = *op.owner_;
+  op.fail(cancelled_error());
+  call const entered(&owner);
+  if (entered) {
+    auto const& dir = owner.session->dir();
+    remove_ref(dir, op.hash_, control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
+  }
+  std::scoped_lock const lock(owner.put_mutex);
+  owner.writer.release_token(op.index_);
+  if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
+}
+
+inline put_operation::~put_operation() {
+  if (at_.load(std::memory_order_relaxed) == stage::begun) give_up(*this);
+}
+
+inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+  if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
+  if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
+  if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
+  const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
+  if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
+  auto const readers = reader_numbers::of(*e.session, o.readers);
+  if (!readers) return readers.error();
+
+  auto const& dir = e.session->dir();
+  std::uint64_t const hash = dir.hash(key);
+  auto const described = describe_object(e, key, hash, payload, out, info, *readers, o);
+  if (!described) return described.error();
+  std::uint32_t const index = *described;
+  std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
+
+  auto locked = bucket_lock::acquire(dir, dir.home_of(hash), e.session->me());
+  error failure{error_kind::peer_stalled};
+  bool inserted = false;
+  if (!locked) {
+    failure = locked.error();
+  } else if (o.existing == on_existing::fail && key_is_taken(e, hash)) {
+    failure = {error_kind::already_exists, "an object with this key exists; wait until it is consumed, clean it up, or put with on_existing::replace"};
+  } else if (inserted = insert_ref(dir, hash, generation, index); !inserted) {
+    failure = {error_kind::no_space, "too many keys share a bucket of the namespace; raise max_keys"};
+  }
+  if (!inserted) {
+    std::scoped_lock const lock(e.put_mutex);
+    e.writer.forget_token(index);  // the caller keeps the block of a put that did not begin
+    e.writer.return_slot(index);
+    return failure;
+  }
+  op.owner_ = &e;
+  op.at_.store(stage::begun, std::memory_order_relaxed);
+  op.index_ = index;
+  op.hash_ = hash;
+  op.existing_ = o.existing;
+  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
+  return progress::done;
+}
+
+inline result<progress> commit_put(endpoint& e, put_operation& op, object_info const& info) {
+  if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
+  auto const& dir = e.session->dir();
+  slot& s = dir.slot_at(op.index_);
+  if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
+  s.size = info.size;
+  s.checksum = info.checksum;
+  s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
+  s.kind = static_cast<std::uint16_t>(info.kind);
+  s.trace = info.trace;
+  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  bucket& home = dir.home_of(op.hash_);
+  std::uint64_t unfinished = control::make(generation, slot_state::writing);
+  std::uint64_t const ready = control::make(generation, slot_state::ready);
+  if (op.existing_ == on_existing::replace) {
+    auto locked = bucket_lock::acquire(dir, home, e.session->me());
+    if (!locked) {
+      give_up(op);
+      return op.fail(locked.error());
+    }
+    s.ctl.store(ready);
+    for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
+      if (other != op.index_ && !beat(dir, other, op.hash_)) e.drain_if(other, op.hash_);
+      return false;
+    });
+  } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
+    give_up(op);
+    return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
+  }
+  ring(dir, home);
+  op.at_.store(stage::found, std::memory_order_relaxed);
+  e.puts.fetch_add(1, std::memory_order_relaxed);
+  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
+  return progress::done;
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/publish.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -5398,105 +6226,9 @@ class shm_transport {
                                      .leaves_process = true,
                                      .zero_copy_get = true};
 
-  /// A claim on an object, and with it on its producer's memory.
-  class hold {
-   public:
-    hold() noexcept = default;
-    hold(hold&& other) noexcept
-        : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
-    hold& operator=(hold&& other) noexcept {
-      if (this != &other) {
-        finish(disposition::give_back);
-        session_ = std::move(other.session_);
-        arena_ = std::move(other.arena_);
-        bytes_ = other.bytes_;
-        generation_ = other.generation_;
-        index_ = other.index_;
-        place_ = other.place_;
-      }
-      return *this;
-    }
-    ~hold() { finish(disposition::give_back); }
-
-    [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
-    /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
-    void finish(disposition how) noexcept {
-      if (session_ == nullptr) return;
-      auto const& dir = session_->dir();
-      std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
-      if (detail::shm::release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
-      bytes_ = {};
-      arena_.reset();
-      session_.reset();
-    }
-
-   private:
-    friend class shm_transport;
-    std::shared_ptr<detail::shm::session> session_;
-    std::shared_ptr<detail::shm::mapped_arena const> arena_;
-    const_bytes bytes_;
-    std::uint64_t generation_ = 0;
-    std::uint32_t index_ = 0;
-    std::uint32_t place_ = 0;
-  };
-
- private:
-  struct state;
-  enum class stage : std::uint8_t { idle, begun, looking, found, failed };
-
-  /// What tells put and get operations apart in `wait`.
-  struct shm_operation : operation {
-    stage at_ = stage::idle;
-    bool is_get_ = false;
-    error failure_{error_kind::misconfigured, "the operation was not begun"};
-
-    error fail(error e) noexcept {
-      at_ = stage::failed;
-      failure_ = e;
-      return e;
-    }
-  };
-
- public:
-  class put_op : public shm_operation {
-   public:
-    ~put_op() {
-      if (at_ == stage::begun) give_up(*owner_, *this);
-    }
-    [[nodiscard]] locator where() const noexcept { return where_; }
-
-   private:
-    friend class shm_transport;
-    state* owner_ = nullptr;
-    locator where_;
-    std::uint64_t hash_ = 0;
-    std::uint32_t index_ = 0;
-    on_existing existing_ = on_existing::fail;
-  };
-
-  class get_op : public shm_operation {
-   public:
-    get_op() noexcept { is_get_ = true; }
-    [[nodiscard]] object_info info() const noexcept { return info_; }
-    [[nodiscard]] locator where() const noexcept { return where_; }
-    [[nodiscard]] hold take() noexcept {
-      at_ = stage::idle;
-      return std::move(hold_);
-    }
-
-   private:
-    friend class shm_transport;
-    wire_key key_;
-    std::string kept_;
-    std::uint64_t hash_ = 0;
-    std::uint16_t reader_ = 0;
-    bool by_locator_ = false;
-    std::uint32_t index_ = 0;
-    std::uint64_t generation_ = 0;
-    object_info info_;
-    locator where_;
-    hold hold_;
-  };
+  using hold = detail::shm::object_hold;
+  using put_op = detail::shm::put_operation;
+  using get_op = detail::shm::get_operation;
 
   /// \requires no operation of the transport is unfinished, as for its destruction.
   shm_transport(shm_transport&&) noexcept = default;
@@ -5526,7 +6258,7 @@ class shm_transport {
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->reader_id(o.reader);
     if (!reader) return diagnosis(reader.error());
-    return shm_transport(std::make_unique<state>(std::move(*joined), o, *reader));
+    return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
   }
 
   /// Tidies a namespace that perhaps nobody uses any more: what the dead hold, leases that have ended, and the files once all are gone.
@@ -5563,7 +6295,7 @@ class shm_transport {
   }
   result<memory_region> grow(std::size_t more) {
     call const entered(state_.get());
-    if (!entered) return closed_error();
+    if (!entered) return detail::shm::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.grow(more);
   }
@@ -5576,278 +6308,63 @@ class shm_transport {
 
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
-  result<progress> begin(put_op& op, wire_key key, outgoing out, object_info info, publish_options const& o) {
-    namespace shm = detail::shm;
+  result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
-    if (!entered) return closed_error();
-    if (op.at_ == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
-    if (key.size() > caps.max_key) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
-    std::uint32_t const readers = o.readers.size();
-    if (readers == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (readers > caps.max_readers) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
-    if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
-    const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
-    if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
-    std::array<std::uint16_t, shm::max_claims> names{};
-    for (std::uint32_t i = 0; i != o.readers.names.size(); ++i) {
-      auto id = state_->session->reader_id(o.readers.names[i]);
-      if (!id) return id.error();
-      for (std::uint32_t k = 0; k != i; ++k)
-        if (names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
-      names[i] = *id;
-    }
-
-    auto const& dir = state_->session->dir();
-    std::uint64_t const hash = dir.hash(key);
-    std::uint32_t index = 0;
-    std::uint64_t generation = 0;
-    {
-      std::scoped_lock const lock(state_->put_mutex);
-      auto& writer = state_->writer;
-      if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
-      auto taken = writer.take_slot();
-      if (!taken) return taken.error();
-      index = *taken;
-      shm::slot& s = dir.slot_at(index);
-      generation = shm::control::generation(s.ctl.load());
-      // Before the state: whoever sees `writing` judges by these two, even if it came here for the slot's last object.
-      s.hash.store(hash, std::memory_order_relaxed);
-      s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
-      s.ctl.store(shm::control::make(generation, shm::slot_state::writing));
-      s.key_offset = 0;
-      if (key.size() > shm::inline_key) {
-        auto stored = writer.store_key(index, key);
-        if (!stored) {
-          writer.return_slot(index);
-          return stored.error();
-        }
-        s.key_offset = *stored;
-      } else if (!key.empty()) {
-        std::memcpy(s.key.data(), key.data(), key.size());
-      }
-      s.arena = writer.arena_id();
-      s.offset = payload.empty() ? 0 : writer.offset_of(payload.data());
-      writer.set_token(index, out);
-    }
-    shm::slot& s = dir.slot_at(index);
-    s.expires.store(0, std::memory_order_relaxed);
-    s.size = payload.size();
-    s.trace = info.trace;
-    s.kind = static_cast<std::uint16_t>(info.kind);
-    s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
-    s.owner.store(state_->session->me(), std::memory_order_relaxed);
-    s.key_size = static_cast<std::uint16_t>(key.size());
-    s.readers.store(static_cast<std::uint16_t>(readers), std::memory_order_relaxed);
-    for (std::uint32_t i = 0; i != readers; ++i) {
-      bool const named = !o.readers.names.empty();
-      s.claims[i].store(shm::claim::make(generation, 0, named ? names[i] : shm::claim::anyone, named, shm::claim::state::empty), std::memory_order_relaxed);
-    }
-
-    shm::bucket& home = dir.home_of(hash);
-    auto locked = shm::bucket_lock::acquire(dir, home, state_->session->me());
-    error failure{error_kind::peer_stalled};
-    bool inserted = false;
-    if (!locked) {
-      failure = locked.error();
-    } else if (o.existing == on_existing::fail && taken_key(hash)) {
-      failure = {error_kind::already_exists, "an object with this key exists; wait until it is consumed, clean it up, or put with on_existing::replace"};
-    } else if (!(inserted = shm::insert_ref(dir, hash, generation, index))) {
-      failure = {error_kind::no_space, "too many keys share a bucket of the namespace; raise max_keys"};
-    }
-    if (!inserted) {
-      std::scoped_lock const lock(state_->put_mutex);
-      state_->writer.forget_token(index);  // the caller keeps the block of a put that did not begin
-      state_->writer.return_slot(index);
-      return failure;
-    }
-    op.owner_ = state_.get();
-    op.at_ = stage::begun;
-    op.index_ = index;
-    op.hash_ = hash;
-    op.existing_ = o.existing;
-    op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
-    return progress::done;
+    if (!entered) return detail::shm::closed_error();
+    return detail::shm::begin_put(*state_, op, key, out, info, o);
   }
-
   void advance(put_op&, std::uint64_t) noexcept {}
-
-  result<progress> commit(put_op& op, object_info info) {
-    namespace shm = detail::shm;
+  result<progress> commit(put_op& op, object_info const& info) {
     call const entered(state_.get());
-    if (!entered) return closed_error();
-    if (op.at_ != stage::begun) return {error_kind::misconfigured, "commit without begin"};
-    auto const& dir = state_->session->dir();
-    shm::slot& s = dir.slot_at(op.index_);
-    if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
-    s.size = info.size;
-    s.checksum = info.checksum;
-    s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
-    s.kind = static_cast<std::uint16_t>(info.kind);
-    s.trace = info.trace;
-    std::uint64_t const generation = shm::control::generation(s.ctl.load(std::memory_order_relaxed));
-    shm::bucket& home = dir.home_of(op.hash_);
-    std::uint64_t unfinished = shm::control::make(generation, shm::slot_state::writing);
-    std::uint64_t const ready = shm::control::make(generation, shm::slot_state::ready);
-    if (op.existing_ == on_existing::replace) {
-      auto locked = shm::bucket_lock::acquire(dir, home, state_->session->me());
-      if (!locked) {
-        abort(op);
-        return op.fail(locked.error());
-      }
-      s.ctl.store(ready);
-      shm::for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
-        if (other != op.index_ && !beat(other, op.hash_)) drain_if(other, op.hash_);
-        return false;
-      });
-    } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
-      abort(op);
-      return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
-    }
-    shm::ring(dir, home);
-    op.at_ = stage::found;
-    state_->puts.fetch_add(1, std::memory_order_relaxed);
-    state_->put_bytes.fetch_add(info.size, std::memory_order_relaxed);
-    return progress::done;
+    if (!entered) return detail::shm::closed_error();
+    return detail::shm::commit_put(*state_, op, info);
   }
-
   /// The block comes back through `reclaim`.
   void abort(put_op& op) noexcept {
-    if (op.at_ == stage::begun) give_up(*op.owner_, op);
+    if (op.at_.load(std::memory_order_relaxed) == detail::shm::stage::begun) detail::shm::give_up(op);
   }
 
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
     call const entered(state_.get());
-    if (!entered) return closed_error();
-    if (op.at_ == stage::found || op.at_ == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
-    if (key.size() > caps.max_key) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
-    op.reader_ = state_->reader;
-    if (!o.reader.empty()) {
-      auto id = state_->session->reader_id(o.reader);
-      if (!id) return op.fail(id.error());
-      op.reader_ = *id;
-    }
-    auto const& dir = state_->session->dir();
-    op.by_locator_ = o.where != nullptr;
-    op.hash_ = dir.hash(key);
-    if (op.by_locator_) {
-      auto at = o.where->unpack<place>(locator_tag::shm);
-      if (!at) return op.fail(at.error());
-      if (at->directory != dir.id() || at->index >= dir.layout().slots || at->hash != op.hash_) return op.fail(stale());
-      op.index_ = at->index;
-      op.generation_ = at->generation;
-    }
-    op.key_ = key;
-    op.at_ = stage::looking;
-    auto now = look(op);
-    if (now && *now == progress::pending && !o.wait) {
-      return op.fail({error_kind::not_found, "no such object now"});
-    }
-    if (now && *now == progress::pending) {  // the caller's key may end with this call; a get that is done at once needs no copy of it
-      op.kept_.assign(key);
-      op.key_ = op.kept_;
-    }
-    return now;
+    if (!entered) return detail::shm::closed_error();
+    return detail::shm::start_get(*state_, op, key, o);
   }
-
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
 
   // --- drive ----------------------------------------------------------------------------------------------------------------------
 
   result<progress> step(put_op& op) {
-    if (op.at_ == stage::begun || op.at_ == stage::found) return progress::done;
+    auto const at = op.at_.load(std::memory_order_relaxed);
+    if (at == detail::shm::stage::begun || at == detail::shm::stage::found) return progress::done;
     return op.failure_;
   }
-  result<progress> step(get_op& op) {
-    if (op.at_ == stage::found) return progress::done;
-    if (op.at_ != stage::looking) return op.failure_;
-    call const entered(state_.get());
-    if (!entered) return op.fail(closed_error());
-    return look(op);
-  }
-
+  result<progress> step(get_op& op) { return detail::shm::step_get(state_.get(), op); }
   result<progress> cancel(put_op& op) {
     abort(op);
     return progress::done;
   }
   result<progress> cancel(get_op& op) {
-    op.hold_.finish(disposition::give_back);
-    if (op.at_ == stage::looking || op.at_ == stage::found) op.fail(cancelled());
+    detail::shm::cancel_get(state_.get(), op);
     return progress::done;
   }
-
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
     call const entered(state_.get());
-    if (!entered) return closed_error();
-    auto ready = [&]() noexcept -> std::size_t {
-      for (std::size_t i = 0; i != ops.size(); ++i) {
-        auto* const op = static_cast<shm_operation*>(ops[i]);
-        if (op->at_ != stage::looking) return i;
-        if (auto now = look(static_cast<get_op&>(*op)); !now || *now != progress::pending) return i;
-      }
-      return ops.size();
-    };
-    if (std::size_t const i = ready(); i != ops.size()) return i;
-    if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-    if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
-    if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
-
-    auto const& dir = state_->session->dir();
-    auto& head = dir.head();
-    bool const one = ops.size() == 1;
-    auto& home = dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0);
-    auto& seq = one ? home.seq : head.multi_seq;
-    auto& waiters = one ? home.waiters : head.multi_waiters;
-
-    if (one && state_->spin_ns != 0) {
-      std::uint32_t const before = seq.load();
-      if (std::size_t const i = ready(); i != ops.size()) return i;
-      std::int64_t const end = deadline::now_ns() + state_->spin_ns;
-      do {
-        for (int i = 0; i != 64; ++i) {
-          if (seq.load(std::memory_order_acquire) != before) break;
-          detail::cpu_relax();
-        }
-        if (seq.load(std::memory_order_acquire) != before) break;
-      } while (deadline::now_ns() < end);
-    }
-
-    struct counted {
-      std::atomic<std::uint32_t>& n;
-      explicit counted(std::atomic<std::uint32_t>& counter) noexcept : n(counter) { n.fetch_add(1); }
-      ~counted() { n.fetch_sub(1); }
-    };
-    // Changing the word before the wake: a bell between our look and our sleep is not lost. Other waiters look once in vain.
-    auto bell = [&seq]() noexcept {
-      seq.fetch_add(1);
-      detail::futex_wake_all(seq);
-    };
-    counted const waiting(waiters);
-    std::stop_callback const on_stop(stop, bell);
-    std::stop_callback const on_close(state_->closing.get_token(), bell);
-    for (;;) {
-      std::uint32_t const before = seq.load();
-      if (std::size_t const i = ready(); i != ops.size()) return i;
-      if (state_->closing.stop_requested()) return closed_error();
-      if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-      if (!detail::futex_wait(seq, before, until)) {
-        if (std::size_t const i = ready(); i != ops.size()) return i;
-        return {error_kind::timed_out, "the object did not come before the deadline"};
-      }
-    }
+    if (!entered) return detail::shm::closed_error();
+    return detail::shm::wait_for_any(*state_, ops, until, stop);
   }
 
   // --- administration -------------------------------------------------------------------------------------------------------------
 
   result<std::size_t> erase(wire_key key) {
     call const entered(state_.get());
-    if (!entered) return closed_error();
+    if (!entered) return detail::shm::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     std::size_t n = 0;
     detail::shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
-      if (drain_if(index, hash)) ++n;
+      if (state_->drain_if(index, hash)) ++n;
       return false;
     });
     return n;
@@ -5856,18 +6373,17 @@ class shm_transport {
   result<std::size_t> erase_if(function_ref<bool(wire_key)> match) {
     namespace shm = detail::shm;
     call const entered(state_.get());
-    if (!entered) return closed_error();
+    if (!entered) return detail::shm::closed_error();
     auto const& dir = state_->session->dir();
     std::size_t n = 0;
     std::string key;
     for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
       shm::slot& s = dir.slot_at(i);
       std::uint64_t word = s.ctl.load();
-      if (shm::control::state(word) != shm::slot_state::ready) continue;
-      if (!read_key(s, key)) continue;
+      if (shm::control::state(word) != shm::slot_state::ready || !read_key(s, key)) continue;
       // Still the same object after the copy, or the key may be half of one and half of another.
       if (!s.ctl.compare_exchange_strong(word, word)) continue;
-      if (match(key) && drain_index(i, shm::control::generation(word))) ++n;
+      if (match(key) && state_->drain_index(i, shm::control::generation(word))) ++n;
     }
     return n;
   }
@@ -5875,7 +6391,7 @@ class shm_transport {
   result<bool> exists(wire_key key) {
     namespace shm = detail::shm;
     call const entered(state_.get());
-    if (!entered) return closed_error();
+    if (!entered) return detail::shm::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
@@ -5886,7 +6402,7 @@ class shm_transport {
   }
 
   [[nodiscard]] value describe(locator const& l) const {
-    auto at = l.unpack<place>(locator_tag::shm);
+    auto at = l.unpack<detail::shm::place>(locator_tag::shm);
     if (!at) return {};
     return value::object({{"transport", "shm"}, {"directory", at->directory}, {"generation", at->generation}, {"hash", at->hash}, {"slot", at->index}});
   }
@@ -5902,7 +6418,7 @@ class shm_transport {
     for (auto const* field : {&directory, &generation, &hash, &index})
       if (!*field) return field->error();
     if (*index >= detail::shm::max_slots) return {error_kind::malformed, "the metadata names an impossible slot"};
-    return locator::pack(locator_tag::shm, place{*directory, *generation, *hash, static_cast<std::uint32_t>(*index), 0});
+    return locator::pack(locator_tag::shm, detail::shm::place{*directory, *generation, *hash, static_cast<std::uint32_t>(*index), 0});
   }
 
   [[nodiscard]] health_report report() const {
@@ -5922,15 +6438,18 @@ class shm_transport {
       out.memory = {memory.committed, memory.reserved};
     }
     out.objects.capacity = dir.layout().slots;
-    for (std::uint32_t i = 0; i != dir.layout().slots; ++i)
-      if (shm::control::state(dir.slot_at(i).ctl.load(std::memory_order_relaxed)) != shm::slot_state::free) ++out.objects.used;
+    for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
+      auto const s = shm::control::state(dir.slot_at(i).ctl.load(std::memory_order_relaxed));
+      if (s != shm::slot_state::free && s != shm::slot_state::taken && s != shm::slot_state::retired) ++out.objects.used;  // retired: nobody's, until its producer looks
+    }
     for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
       auto const& p = dir.participant_at(i);
       auto const s = p.state.load();
       if (s == shm::participant_state::free || i == state_->session->me()) continue;
-      std::string name(p.name.data(), ::strnlen(p.name.data(), p.name.size()));
+      auto const shown = p.name.load();
+      std::string name(shown.data(), ::strnlen(shown.data(), shown.size()));
       bool const alive = s == shm::participant_state::live && shm::byte_lock::held_elsewhere(dir.fd(), i + 1);
-      out.peers.push_back({name + " (pid " + std::to_string(p.pid) + ")", alive});
+      out.peers.push_back({name + " (pid " + std::to_string(std::uint32_t{p.pid}) + ")", alive});
       if (s == shm::participant_state::live && !alive && out.status == health_status::ready) {
         out.status = health_status::degraded;
         out.why = "participant " + out.peers.back().name + " died; its objects live until their leases end";
@@ -5949,54 +6468,10 @@ class shm_transport {
   }
 
  private:
-  /// What a locator holds.
-  struct place {
-    std::uint64_t directory;
-    std::uint64_t generation;
-    std::uint64_t hash;
-    std::uint32_t index;
-    std::uint32_t reserved;
-  };
+  using endpoint = detail::shm::endpoint;
+  using call = detail::shm::call;
 
-  struct state {
-    state(std::shared_ptr<detail::shm::session> s, options const& o, std::uint16_t reader_id)
-        : session(std::move(s)), writer(*session, o.memory_pool_size), reader(reader_id) {
-      spin_ns = o.spin.count();
-      if (spin_ns < 0) spin_ns = std::thread::hardware_concurrency() > 1 ? 20'000 : 0;
-    }
-    std::shared_ptr<detail::shm::session> session;
-    detail::shm::producer writer;
-    std::uint16_t reader;
-    std::int64_t spin_ns;
-    std::mutex put_mutex;
-    std::stop_source closing;
-    std::atomic<bool> closed{false};
-    std::atomic<std::uint32_t> inside{0};  ///< calls under way: `close` waits for them before it lets the session go
-    std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
-  };
-
-  /// Keeps `close` from pulling the session away under a call.
-  class call {
-   public:
-    explicit call(state* s) noexcept : state_(s) {
-      if (state_ == nullptr) return;
-      state_->inside.fetch_add(1);
-      if (state_->closed.load()) leave();
-    }
-    call(call const&) = delete;
-    call& operator=(call const&) = delete;
-    ~call() { leave(); }
-    explicit operator bool() const noexcept { return state_ != nullptr; }
-
-   private:
-    void leave() noexcept {
-      if (state_ != nullptr) state_->inside.fetch_sub(1);
-      state_ = nullptr;
-    }
-    state* state_;
-  };
-
-  explicit shm_transport(std::unique_ptr<state> s) noexcept : state_(std::move(s)) {}
+  explicit shm_transport(std::unique_ptr<endpoint> e) noexcept : state_(std::move(e)) {}
 
   static std::string given(std::string const& option, char const* variable, char const* fallback) {
     if (!option.empty()) return option;
@@ -6006,163 +6481,23 @@ class shm_transport {
   static std::string namespace_of(options const& o) { return given(o.space, "OMNICONN_NAMESPACE", "default"); }
   static std::string folder_of(options const& o) { return given(o.directory, "OMNICONN_SHM_DIRECTORY", "/dev/shm"); }
 
-  static error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
-  static error cancelled() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
-  static error stale() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
-
-  static void give_up(state& owner, put_op& op) noexcept {
-    op.fail(cancelled());
-    call const entered(&owner);
-    if (entered) {
-      auto const& dir = owner.session->dir();
-      detail::shm::remove_ref(dir, op.hash_, detail::shm::control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
-    }
-    std::scoped_lock const lock(owner.put_mutex);
-    owner.writer.release_token(op.index_);
-    if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
-  }
-
-  /// Takes the key from a put that has not committed yet, unless it replaces, too.
-  bool beat(std::uint32_t index, std::uint64_t hash) noexcept {
-    namespace shm = detail::shm;
-    shm::slot& s = state_->session->dir().slot_at(index);
-    std::uint64_t word = s.ctl.load();
-    if (shm::control::state(word) != shm::slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0)
-      return false;
-    return s.ctl.compare_exchange_strong(word, shm::control::make(shm::control::generation(word), shm::slot_state::beaten));
-  }
-
-  /// Drains a ready slot of that hash. Two keys of one 64-bit hash count as one here: 1 in 10^19.
-  bool drain_if(std::uint32_t index, std::uint64_t hash) noexcept {
-    namespace shm = detail::shm;
-    shm::slot& s = state_->session->dir().slot_at(index);
-    std::uint64_t const word = s.ctl.load();
-    if (shm::control::state(word) != shm::slot_state::ready || s.hash.load(std::memory_order_relaxed) != hash) return false;
-    return drain_index(index, shm::control::generation(word));
-  }
-  bool drain_index(std::uint32_t index, std::uint64_t generation) noexcept {
-    auto const& dir = state_->session->dir();
-    std::uint32_t const owner = dir.slot_at(index).owner.load(std::memory_order_relaxed);
-    if (!detail::shm::drain(dir, index, generation)) return false;
-    state_->session->retired_of(owner);
-    return true;
-  }
-
-  /// \requires the bucket's lock is held.
-  bool taken_key(std::uint64_t hash) noexcept {
-    namespace shm = detail::shm;
-    auto const& dir = state_->session->dir();
-    return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
-      shm::slot& s = dir.slot_at(index);
-      std::uint64_t const word = s.ctl.load();
-      auto const now = shm::control::state(word);
-      if (s.hash.load(std::memory_order_relaxed) != hash) return false;
-      if (now == shm::slot_state::writing) return true;
-      if (now != shm::slot_state::ready) return false;
-      if (s.expires.load() == 0 || !shm::expired(s, detail::boot_time_ns())) return true;
-      drain_index(index, shm::control::generation(word));
-      return false;
-    });
-  }
-
+  /// Copies the key of an object that nobody holds for us; the caller looks at the slot's state again afterwards.
   bool read_key(detail::shm::slot const& s, std::string& out) {
     std::size_t const size = s.key_size;
     if (size > caps.max_key) return false;
     if (size <= detail::shm::inline_key) {
-      out.assign(s.key.data(), size);
+      auto const key = s.key.load();
+      out.assign(key.data(), size);
       return true;
     }
+    std::uint64_t const at = s.key_offset;
     auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
-    if (!arena || !(*arena)->contains(s.key_offset, size)) return false;
-    out.assign(text_of((*arena)->at(s.key_offset, size)));
+    if (!arena || !(*arena)->contains(at, size)) return false;
+    out.assign(text_of((*arena)->at(at, size)));
     return true;
   }
 
-  /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped.
-  result<progress> look(get_op& op) {
-    namespace shm = detail::shm;
-    auto const& dir = state_->session->dir();
-    auto failed = [&op](error e) -> result<progress> { return op.fail(e); };
-    bool consumed = false;
-    error broken{error_kind::corrupt};
-    bool is_broken = false;
-    auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
-      std::uint32_t claimed = 0;
-      auto const outcome = shm::take_claim(dir, index, generation, static_cast<std::uint16_t>(state_->session->me()), op.reader_, claimed);
-      if (outcome == shm::claim_outcome::consumed) consumed = true;
-      if (outcome != shm::claim_outcome::taken) return false;
-      auto adopted = adopt(op, index, generation, claimed);
-      if (!adopted) {
-        broken = adopted.error();
-        is_broken = true;
-        return true;
-      }
-      return *adopted;
-    };
-
-    if (op.by_locator_) {
-      std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
-      if (shm::control::generation(word) != op.generation_ || shm::control::state(word) == shm::slot_state::draining || shm::control::state(word) == shm::slot_state::retired ||
-          shm::control::state(word) == shm::slot_state::free)
-        return failed(stale());
-      if (shm::expired(dir.slot_at(op.index_), detail::boot_time_ns())) return failed({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
-      attempt(op.index_, op.generation_);
-    } else {
-      shm::for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
-        shm::slot& s = dir.slot_at(index);
-        std::uint64_t const word = s.ctl.load();
-        if (shm::control::state(word) != shm::slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
-        if (std::uint64_t const end = s.expires.load(); end != 0 && detail::boot_time_ns() >= end) {
-          drain_index(index, shm::control::generation(word));
-          return false;
-        }
-        return attempt(index, shm::control::generation(word));
-      });
-    }
-    if (is_broken) return failed(broken);
-    if (op.at_ == stage::found) return progress::done;
-    if (consumed) return failed({error_kind::consumed, "this reader has had its share of the object"});
-    return progress::pending;
-  }
-
-  /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
-  result<bool> adopt(get_op& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
-    namespace shm = detail::shm;
-    auto const& dir = state_->session->dir();
-    shm::slot& s = dir.slot_at(index);
-    hold held;  // gives the claim back on every way out but the last
-    held.session_ = state_->session;
-    held.index_ = index;
-    held.generation_ = generation;
-    held.place_ = claimed;
-    if (s.arena != 0) {
-      auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
-      if (!arena) return arena.error();
-      held.arena_ = std::move(*arena);
-      if (!held.arena_->contains(s.offset, s.size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
-      held.bytes_ = held.arena_->at(s.offset, s.size);
-    } else if (s.size != 0) {
-      return {error_kind::corrupt, "the namespace's directory has an object without an arena"};
-    }
-    if (!op.by_locator_) {
-      if (s.key_size != op.key_.size()) return false;
-      if (s.key_size <= shm::inline_key) {
-        if (std::string_view(s.key.data(), s.key_size) != op.key_) return false;
-      } else {
-        if (held.arena_ == nullptr || !held.arena_->contains(s.key_offset, s.key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-        if (text_of(held.arena_->at(s.key_offset, s.key_size)) != op.key_) return false;
-      }
-    }
-    op.info_ = {s.size, s.checksum, s.trace, static_cast<payload_kind>(s.kind), static_cast<checksum_kind>(s.checksum_kind)};
-    op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
-    op.hold_ = std::move(held);
-    op.at_ = stage::found;
-    state_->gets.fetch_add(1, std::memory_order_relaxed);
-    state_->get_bytes.fetch_add(s.size, std::memory_order_relaxed);
-    return true;
-  }
-
-  std::unique_ptr<state> state_;
+  std::unique_ptr<endpoint> state_;
 };
 
 OMNICONN_END_NAMESPACE

@@ -13,6 +13,8 @@
 #include <type_traits>
 #include <vector>
 
+#include <sys/statvfs.h>
+
 #include <gtest/gtest.h>
 
 #include <omniconn/testing/conformance/transport_side.hpp>
@@ -248,6 +250,96 @@ TEST_F(shm_test, what_was_handed_on_survives_several_generations_of_processes) {
   for (int i = 0; i != 20; ++i) read(*last, "of reader " + std::to_string(i), data);
   EXPECT_EQ(space.files().size(), 1U);
   EXPECT_EQ((*last)->report().objects.used, 0U);
+}
+
+TEST_F(shm_test, a_producer_that_is_idle_leaves_no_memory_and_no_slots_to_want) {
+  auto o = options();
+  o.max_keys = 64;
+  auto busy = open(o);
+  auto reader = open(o);
+  auto const data = test_pattern(1000, 1);
+  for (int burst = 0; burst != 3; ++burst) {
+    for (int i = 0; i != 64; ++i) ASSERT_TRUE(busy->put("key " + std::to_string(i), data)) << i;
+    EXPECT_EQ((*reader)->report().objects.used, 64U);
+    for (int i = 0; i != 64; ++i) read(*reader, "key " + std::to_string(i), data);
+    EXPECT_EQ((*busy)->report().objects.used, 0U) << "what was read is not in use, whether its producer has looked or not";
+    // It never puts again; others take its slots.
+    auto other = open(o);
+    for (int i = 0; i != 64; ++i) ASSERT_TRUE(other->put("other " + std::to_string(i), data)) << i;
+    EXPECT_TRUE(busy->put("one more", data) == error_kind::no_space) << "now they are the other's";
+    busy->reclaim();
+    EXPECT_EQ(busy->returned(), 64 * (burst + 1) + burst) << "its own blocks came home all the same";
+    for (int i = 0; i != 64; ++i) read(*reader, "other " + std::to_string(i), data);
+    EXPECT_TRUE(busy->put("one more", data)) << "and are taken back";
+    read(*reader, "one more", data);
+    busy->reclaim();
+    EXPECT_EQ(busy->returned(), 64 * (burst + 1) + burst + 1);
+  }
+}
+
+TEST_F(shm_test, a_chunk_with_something_unread_in_it_is_not_taken_over) {
+  auto o = options();
+  o.max_keys = 32;
+  auto first = open(o);
+  auto second = open(o);
+  auto const data = test_pattern(100, 1);
+  for (int i = 0; i != 17; ++i) ASSERT_TRUE(first->put("first " + std::to_string(i), data));
+  EXPECT_TRUE(second->put("second", data) == error_kind::no_space) << "both chunks have something to read";
+  read(*second, "first 16", data);
+  EXPECT_TRUE(second->put("second", data)) << "the one that is empty now changed hands";
+  read(*first, "second", data);
+  for (int i = 0; i != 16; ++i) read(*second, "first " + std::to_string(i), data);
+  first->reclaim();
+  EXPECT_EQ(first->returned(), 17);
+}
+
+TEST_F(shm_test, producers_that_take_slots_from_one_another_lose_nothing) {
+  auto o = options();
+  o.max_keys = 64;  // four chunks for three producers that want up to 24 slots each
+  constexpr int threads = 3, rounds = 400;
+  std::atomic<int> lost{0}, puts{0};
+  std::vector<std::thread> all;
+  for (int who = 0; who != threads; ++who)
+    all.emplace_back([&, who] {
+      auto mine = open(o);
+      int sent = 0;
+      for (int round = 0; round != rounds; ++round) {
+        int const burst = 1 + (round * 7 + who * 5) % 24;
+        int done = 0;
+        for (; done != burst; ++done)
+          if (!mine->put(std::to_string(who) + "/" + std::to_string(done), test_pattern(64, static_cast<std::uint64_t>(done)))) break;
+        for (int i = 0; i != done; ++i) {
+          auto got = look(*mine, std::to_string(who) + "/" + std::to_string(i));
+          if (!got || !same_bytes(got->bytes, test_pattern(64, static_cast<std::uint64_t>(i)))) lost.fetch_add(1);
+          if (got) got->hold.finish(disposition::consumed);
+        }
+        sent += done;
+        if (round % 50 == 0) mine->reclaim();
+      }
+      mine->reclaim();
+      if (mine->returned() != sent) lost.fetch_add(1000);
+      puts.fetch_add(sent);
+    });
+  for (auto& t : all) t.join();
+  EXPECT_EQ(lost.load(), 0);
+  EXPECT_GT(puts.load(), rounds) << "they do not only refuse one another";
+}
+
+TEST_F(shm_test, a_producer_that_leaves_takes_its_memory_along_even_if_a_reader_has_it_mapped) {
+  auto reader = open();
+  struct statvfs before {}, with {}, after {};
+  ASSERT_EQ(::statvfs(::shm_test::root().c_str(), &before), 0);
+  {
+    auto producer = open();
+    ASSERT_TRUE(producer->put("key", test_pattern(std::size_t{32} << 20U, 1)));
+    ASSERT_TRUE(look(*reader, "key"));  // maps the arena, gives the object back
+    read(*reader, "key", test_pattern(std::size_t{32} << 20U, 1));
+    ASSERT_EQ(::statvfs(::shm_test::root().c_str(), &with), 0);
+  }
+  ASSERT_EQ(::statvfs(::shm_test::root().c_str(), &after), 0);
+  auto const mib = [](struct statvfs const& v) { return static_cast<std::int64_t>(v.f_bfree * v.f_bsize >> 20U); };
+  // Other tests share the file system; 32 MiB are more than they take meanwhile.
+  EXPECT_GT(mib(after) - mib(with), 16) << mib(before) << " MiB free before";
 }
 
 // --- the directory ------------------------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ TEST(shm_stress, bucket_entries_come_and_go_without_loss) {
 
 TEST(shm_stress, the_bucket_lock_keeps_two_out) {
   shared_folder folder;
-  std::uint64_t counter = 0;  // protected by the lock alone
+  std::atomic<std::uint64_t> counter{0};  // its increment is protected by the lock alone
   std::array<std::uint64_t, 3> failed{};
   std::barrier start(3);
   std::vector<std::thread> threads;
@@ -254,13 +254,13 @@ TEST(shm_stress, the_bucket_lock_keeps_two_out) {
           ++failed[who];
           continue;
         }
-        std::uint64_t const seen = counter;
+        std::uint64_t const seen = counter.load(std::memory_order_relaxed);
         if (n % 64 == 0) ::sched_yield();
-        counter = seen + 1;
+        counter.store(seen + 1, std::memory_order_relaxed);
       }
     });
   for (auto& t : threads) t.join();
-  EXPECT_EQ(counter + failed[0] + failed[1] + failed[2], 6 * rounds);
+  EXPECT_EQ(counter.load() + failed[0] + failed[1] + failed[2], 6 * rounds);
   EXPECT_EQ(failed[0] + failed[1] + failed[2], 0U);
 }
 

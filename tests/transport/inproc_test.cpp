@@ -255,21 +255,6 @@ TEST_F(inproc, a_commit_that_must_not_replace_loses_to_one_that_may) {
   EXPECT_EQ(get(c, "key")->bytes().data(), theirs.bytes.data());
 }
 
-TEST_F(inproc, cancelling_from_another_thread_ends_a_wait) {
-  auto c = open();
-  for (int round = 0; round != 200; ++round) {
-    transport::get_op op;
-    ASSERT_TRUE(c.find(op, "key", {}));
-    operation* const one[]{&op};
-    result<std::size_t> woken{error_kind::io, ""};
-    std::thread waiter([&] { woken = c.wait(one, deadline::never(), {}); });
-    ASSERT_TRUE(c.cancel(op));
-    waiter.join();
-    ASSERT_EQ(woken.value_or(99), 0U);
-    EXPECT_TRUE(c.step(op) == error_kind::cancelled);
-  }
-}
-
 TEST_F(inproc, ten_thousand_keys_find_their_objects) {
   constexpr std::size_t count = 10'000;
   std::vector<block> blocks(count);

@@ -46,12 +46,12 @@ REGISTER_TYPED_TEST_SUITE_P(
     an_absent_object_is_pending, a_get_that_does_not_wait_is_told_what_is_there_now, a_deadline_is_kept,
     a_wait_for_nothing_only_ends_in_time, a_finished_operation_is_answered_at_once, a_failed_operation_fails_again,
     an_operation_serves_one_at_a_time_and_many_in_turn, the_wait_for_any_names_which, a_put_wakes_who_waits, a_stop_token_ends_a_wait,
-    close_ends_a_wait, a_get_that_is_cancelled_consumes_nothing, memory_is_quiet_after_cancel,
+    close_ends_a_wait, a_cancel_from_another_thread_ends_a_wait, a_get_that_is_cancelled_consumes_nothing, memory_is_quiet_after_cancel,
     // locators
     a_locator_finds_its_object, a_stale_locator_says_so, a_get_by_locator_fails_when_its_object_goes, a_foreign_locator_is_malformed,
     a_locator_survives_as_metadata,
     // threads
-    of_two_producers_exactly_one_wins, of_two_readers_exactly_one_gets, nothing_is_lost_among_many_threads,
+    of_two_producers_exactly_one_wins, erase_if_beside_puts_sees_whole_keys, of_two_readers_exactly_one_gets, nothing_is_lost_among_many_threads,
     cancel_and_put_race_and_nothing_is_lost);
 
 OMNICONN_END_NAMESPACE

@@ -38,6 +38,38 @@ TYPED_TEST_P(transport_conformance, of_two_producers_exactly_one_wins) {
   }
 }
 
+TYPED_TEST_P(transport_conformance, erase_if_beside_puts_sees_whole_keys) {
+  if constexpr (!TestFixture::caps.can_list) GTEST_SKIP() << "caps.can_list is false";
+  auto both = this->open("both");
+  std::string const long_tail(100, 'k');
+  std::atomic<bool> done{false};
+  std::atomic<int> foreign{0}, looks{0};
+  std::thread lister([&] {
+    while (!done.load()) {
+      auto const n = (*both)->erase_if([&](wire_key key) {
+        bool const ours = key.starts_with("short ") || (key.starts_with("long ") && key.ends_with(long_tail));
+        if (!ours) foreign.fetch_add(1);
+        return false;
+      });
+      if (!n || *n != 0) foreign.fetch_add(1);
+      looks.fetch_add(1);
+      std::this_thread::yield();
+    }
+  });
+  for (int round = 0; round < 500 || looks.load() == 0; ++round) {
+    std::string const number = std::to_string(round);
+    for (auto const& key : {"short " + number, "long " + number + long_tail}) {
+      ASSERT_TRUE(succeeded(both->put(key, test_pattern(50, 1))));
+      auto got = both->get(key, this->patient());
+      ASSERT_TRUE(succeeded(got));
+      this->let_go(std::move(*got));
+    }
+  }
+  done.store(true);
+  lister.join();
+  EXPECT_EQ(foreign.load(), 0);
+}
+
 TYPED_TEST_P(transport_conformance, of_two_readers_exactly_one_gets) {
   constexpr int rounds = 200;
   auto producer = this->open("producer");

@@ -127,6 +127,14 @@ class transport_side {
     return mutable_bytes(landings_.back().get(), size);
   }
 
+  /// How many blocks came home, each time counted.
+  [[nodiscard]] int returned() {
+    std::lock_guard const guard(lock_);
+    int n = 0;
+    for (auto const& b : blocks_) n += b.returned.load();
+    return n;
+  }
+
   // --- put ------------------------------------------------------------------------------------------------------------
 
   /// How a block is handed over: through a function where the transport allows any memory, through `reclaim` from its own.

@@ -222,6 +222,29 @@ TYPED_TEST_P(transport_conformance, close_ends_a_wait) {
   }
 }
 
+TYPED_TEST_P(transport_conformance, a_cancel_from_another_thread_ends_a_wait) {
+  for (int round = 0; round != 50; ++round) {
+    auto consumer = this->open("consumer");
+    typename TestFixture::get_op op;
+    ASSERT_TRUE(succeeded((*consumer)->find(op, "key", {})));
+    operation* const one[]{&op};
+    std::atomic<bool> looking{false};
+    result<std::size_t> woken{error_kind::io, ""};
+    std::thread waiter([&] {
+      looking.store(true);
+      looking.notify_one();
+      woken = (*consumer)->wait(one, deadline::never(), {});
+    });
+    looking.wait(false);
+    for (int n = 0; n != round; ++n) std::this_thread::yield();  // before, in and after the wait's first look
+    EXPECT_TRUE(succeeded((*consumer)->cancel(op)));
+    waiter.join();
+    EXPECT_EQ(woken.value_or(99), 0U);
+    consumer->quiet(op);
+    EXPECT_TRUE(failed_with((*consumer)->step(op), error_kind::cancelled));
+  }
+}
+
 TYPED_TEST_P(transport_conformance, a_get_that_is_cancelled_consumes_nothing) {
   auto producer = this->open("producer");
   auto consumer = this->open("consumer");

@@ -58,15 +58,30 @@ inline result<struct stat> stat_own_file(int fd) noexcept {
   return st;
 }
 
+/// Puts memory behind `[offset, offset + size)`. In pieces: before Linux 6.6 a signal ends the whole of a long call, and a program with a profiling
+/// timer would never finish one. \returns an errno
+inline int allocate_file(int fd, std::size_t offset, std::size_t size) noexcept {
+  constexpr std::size_t piece = std::size_t{16} << 20U;
+  while (size != 0) {
+    std::size_t const now = size < piece ? size : piece;
+    int rc = EINTR;
+    for (int attempt = 0; rc == EINTR && attempt != 1000; ++attempt)
+      rc = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(now));
+    if (rc != 0) return rc;
+    offset += now;
+    size -= now;
+  }
+  return 0;
+}
+
 /// A file with memory behind every byte of `[0, allocate)` and without a name until `link_file`: a crash in between leaves nothing.
 inline result<unique_fd> unnamed_file(std::string const& folder, std::size_t size, std::size_t allocate) noexcept {
   unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!fd) return errno_error("creating a shared-memory file failed");
   if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return errno_error("sizing a shared-memory file failed");
   // Allocated now: a page that tmpfs cannot provide later would be a SIGBUS in the middle of a put.
-  if (allocate != 0)
-    if (int const rc = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(allocate)); rc != 0)
-      return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it or make it larger", rc};
+  if (int const rc = allocate_file(fd.get(), 0, allocate); rc != 0)
+    return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it or make it larger", rc};
   return fd;
 }
 
@@ -119,10 +134,13 @@ class directory {
         continue;  // open it like everybody else: one way in
       }
       if (!fd && (errno == ELOOP || errno == EISDIR || errno == ENXIO))  // a symbolic link, a folder, a socket
-        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno}).in(path);
+        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno})
+            .in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
-      if (!lock_gate(fd.get())) return diagnosis(error_kind::peer_stalled, path + ": another process is stopped while it opens or closes this namespace; continue or end it");
+      if (!lock_gate(fd.get()))
+        return diagnosis(error_kind::peer_stalled,
+                         path + ": another process is stopped while it opens or closes this namespace; continue or end it");
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
@@ -130,7 +148,9 @@ class directory {
       if (!opened) return diagnosis(opened.error()).in(path);
       if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
       if (wanted_slots > opened->geometry_.slots)
-        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " + std::to_string(opened->geometry_.slots) + "; ask for no more, or take another namespace, or end its users");
+        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
+                                                        std::to_string(opened->geometry_.slots) +
+                                                        "; ask for no more, or take another namespace, or end its users");
       return std::move(*opened);
     }
     return diagnosis(error_kind::peer_stalled, path + ": the namespace is created and removed again and again by other processes");
@@ -188,14 +208,19 @@ class directory {
   }
 
   static result<directory> map(unique_fd fd, std::size_t file_size) {
-    if (file_size < sizeof(header)) return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
+    if (file_size < sizeof(header))
+      return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
     auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     auto const* head = reinterpret_cast<header const*>(mapping->base());
-    if (head->magic != directory_magic) return {error_kind::corrupt, "the file is no omniconn directory; remove it if nothing else uses it"};
-    if (head->version != format_version) return {error_kind::version_mismatch, "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
+    if (head->magic != directory_magic)
+      return {error_kind::corrupt, "the file is no omniconn directory; remove it if nothing else uses it"};
+    if (head->version != format_version)
+      return {error_kind::version_mismatch,
+              "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
     std::uint32_t const slots = head->slots;
-    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots) return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
+    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
+      return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
     auto const g = geometry::of(slots);
     if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users and remove the file"};

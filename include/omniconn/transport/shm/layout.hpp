@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/result.hpp>
@@ -20,7 +21,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 1;
+inline constexpr std::uint32_t format_version = 2;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::size_t max_name_size = 56;
@@ -29,6 +30,44 @@ inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to produce
 inline constexpr std::uint32_t max_slots = 1U << 21U;
 inline constexpr std::uint32_t inline_key = 32;
 inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
+
+/// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
+/// trustworthy is a sequentially consistent word beside it.
+template <class T>
+class shared_word {
+ public:
+  constexpr operator T() const noexcept { return word_.load(std::memory_order_relaxed); }  // NOLINT(google-explicit-constructor): stands for a T
+  shared_word& operator=(T value) noexcept {
+    word_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+
+ private:
+  std::atomic<T> word_;
+};
+
+/// A short text in shared words.
+template <std::size_t N>
+class shared_text {
+  static_assert(N % sizeof(std::uint64_t) == 0);
+
+ public:
+  void store(char const* text, std::size_t size) noexcept {
+    std::array<std::uint64_t, N / sizeof(std::uint64_t)> words{};
+    std::memcpy(words.data(), text, size < N ? size : N);
+    for (std::size_t i = 0; i != words.size(); ++i) words_[i] = words[i];
+  }
+  [[nodiscard]] std::array<char, N> load() const noexcept {
+    std::array<std::uint64_t, N / sizeof(std::uint64_t)> words;
+    for (std::size_t i = 0; i != words.size(); ++i) words[i] = words_[i];
+    std::array<char, N> out;
+    std::memcpy(out.data(), words.data(), N);
+    return out;
+  }
+
+ private:
+  std::array<shared_word<std::uint64_t>, N / sizeof(std::uint64_t)> words_;
+};
 
 /// First words of the directory; written once, before the file gets its name.
 struct alignas(64) header {
@@ -57,12 +96,12 @@ enum class participant_state : std::uint32_t {
 struct alignas(64) participant {
   std::atomic<participant_state> state;
   std::atomic<std::uint32_t> returned_seq;  ///< counts blocks given back: the producer looks at its chunks only when it moved
-  std::uint64_t arena;                      ///< id in the arena's file name, 0 = none yet
-  std::uint64_t arena_size;
-  std::uint64_t since_ns;                   ///< CLOCK_BOOTTIME
-  std::uint32_t pid;
+  shared_word<std::uint64_t> arena;         ///< id in the arena's file name, 0 = none yet
+  shared_word<std::uint64_t> arena_size;
+  shared_word<std::uint64_t> since_ns;      ///< CLOCK_BOOTTIME
+  shared_word<std::uint32_t> pid;
   std::atomic<std::uint32_t> epoch;         ///< counts the uses of this record
-  std::array<char, 24> name;
+  shared_text<24> name;                     ///< ends with a zero
 };
 static_assert(sizeof(participant) == 64);
 
@@ -74,6 +113,7 @@ struct alignas(64) reader_name {
 };
 static_assert(sizeof(reader_name) == 64);
 
+/// A chunk whose slots are all idle may be taken over by a producer that needs one: the owner may be idle for ever.
 struct chunk {
   std::atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
   std::atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
@@ -102,8 +142,9 @@ struct slot_ref {
   static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
 };
 
-/// `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
-enum class slot_state : std::uint8_t { free, writing, ready, draining, retired, beaten };
+/// `taken`: a producer is about to write, but nothing in the slot is its own yet. `beaten`: a replacing put came between begin and commit of this
+/// one; its producer gives it up.
+enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, retired, beaten };
 
 /// generation << 8 | state.
 struct control {
@@ -133,27 +174,26 @@ struct claim {
   }
 };
 
-/// One object. Fields below `ctl` are written by the owning producer while the state is `writing` and do not change until it is `free`
-/// again, except where atomic.
+/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again.
 struct alignas(64) slot {
   std::atomic<std::uint64_t> ctl;
   std::atomic<std::uint64_t> hash;     ///< of the wire key
   std::atomic<std::uint64_t> expires;  ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
-  std::uint64_t offset;                ///< of the payload in the arena
-  std::uint64_t size;
-  std::uint64_t checksum;
-  std::uint64_t trace;
-  std::uint64_t arena;
+  shared_word<std::uint64_t> offset;   ///< of the payload in the arena
+  shared_word<std::uint64_t> size;
+  shared_word<std::uint64_t> checksum;
+  shared_word<std::uint64_t> trace;
+  shared_word<std::uint64_t> arena;
 
-  std::uint64_t lease;
-  std::uint64_t key_offset;            ///< of a long key in the arena
+  shared_word<std::uint64_t> lease;
+  shared_word<std::uint64_t> key_offset;  ///< of a long key in the arena
   std::atomic<std::uint32_t> owner;    ///< participant
-  std::uint16_t key_size;
-  std::uint16_t kind;
-  std::uint16_t checksum_kind;
+  shared_word<std::uint16_t> key_size;
+  shared_word<std::uint16_t> kind;
+  shared_word<std::uint16_t> checksum_kind;
   std::atomic<std::uint16_t> readers;  ///< how many of `claims` count
   std::atomic<std::uint32_t> replaces; ///< put with on_existing::replace: no other put beats it
-  std::array<char, inline_key> key;
+  shared_text<inline_key> key;
 
   std::array<std::atomic<std::uint64_t>, max_claims> claims;
 };

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -52,13 +53,26 @@ class producer {
     return memory();
   }
 
-  /// A slot of ours, free, or `no_space`.
+  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`, which fails where somebody took it over meanwhile.
   result<std::uint32_t> take_slot() {
     if (free_.empty()) collect();
-    if (free_.empty() && !lease_chunk()) return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
-    std::uint32_t const index = free_.back();
-    free_.pop_back();
-    return index;
+    for (;;) {
+      if (free_.empty() && !lease_chunk() && !take_over_chunk())
+        return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
+      std::uint32_t const index = free_.back();
+      free_.pop_back();
+      slot& s = session_.dir().slot_at(index);
+      std::uint64_t word = s.ctl.load();
+      auto const state = control::state(word);
+      // `taken` by one that lost the chunk, or died in between: the next generation makes its next step fail.
+      std::uint64_t const generation = control::generation(word) + (state == slot_state::taken ? 1 : 0);
+      if (state != slot_state::free && state != slot_state::taken) continue;
+      std::uint64_t taken = control::make(generation, slot_state::taken);
+      if (!s.ctl.compare_exchange_strong(word, taken)) continue;
+      // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
+      if (owns_chunk(index / chunk_slots)) return index;
+      s.ctl.compare_exchange_strong(taken, control::make(generation, slot_state::free));
+    }
   }
 
   /// Returns a slot that was never ready, its next generation begun.
@@ -68,15 +82,25 @@ class producer {
     free_.push_back(index);
   }
 
-  void set_token(std::uint32_t index, outgoing const& out) noexcept { entry_of(index) = {out.token, out.dispose, true}; }
-
-  void forget_token(std::uint32_t index) noexcept { entry_of(index).set = false; }
+  /// Room for one more token to come back: nothing is allocated where nothing may fail.
+  void expect_token() {
+    std::size_t const needed = returned_.size() + out_ + 1;
+    if (returned_.capacity() < needed) returned_.reserve(2 * needed);
+  }
+  /// \requires `expect_token` was called for it.
+  void set_token(std::uint32_t index, std::uint64_t generation, outgoing const& out) noexcept {
+    entry_of(index) = {out.token, generation, out.dispose, true};
+    ++out_;
+  }
+  void forget_token(std::uint32_t index) noexcept {
+    if (std::exchange(entry_of(index).set, false)) --out_;
+  }
 
   /// The block of a slot is nobody's any more.
-  void release_token(std::uint32_t index) {
+  void release_token(std::uint32_t index) noexcept {
     auto& entry = entry_of(index);
-    if (!entry.set) return;
-    entry.set = false;
+    if (!std::exchange(entry.set, false)) return;
+    --out_;
     if (entry.dispose != nullptr) {
       entry.dispose(entry.token);
     } else {
@@ -87,46 +111,62 @@ class producer {
   /// Writes a key that does not fit the slot into the slot's page of the arena. \returns its offset in the arena.
   result<std::uint64_t> store_key(std::uint32_t index, std::string_view key) {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::uint64_t const at = std::uint64_t{cell_of(index)} * key_cell;
+    std::uint64_t const at = std::uint64_t{index} * key_cell;
     if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
     std::memcpy(mapping_.base() + at, key.data(), key.size());
     return at;
   }
 
   /// Takes back what readers gave back: O(leased chunks), and only when something came back.
-  void collect() {
+  void collect() noexcept {
+    auto const& dir = session_.dir();
     std::uint32_t const seq = session_.record().returned_seq.load();
     if (seq == seen_seq_) return;
     seen_seq_ = seq;
-    for (auto const n : chunks_) {
-      chunk& c = session_.dir().chunk_at(n);
-      if (c.returned.load(std::memory_order_relaxed) == 0) continue;
-      std::uint32_t bits = c.returned.exchange(0);
+    for (std::size_t k = 0; k != chunks_.size();) {
+      std::uint32_t const n = chunks_[k];
+      chunk& c = dir.chunk_at(n);
+      std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
+      if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
+        lose_chunk(k);
+        if (bits == 0) continue;
+        c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
+        if (owner - 1 < max_participants) dir.participant_at(owner - 1).returned_seq.fetch_add(1);
+        continue;
+      }
+      ++k;
       for (; bits != 0; bits &= bits - 1) {
         auto const bit = static_cast<std::uint32_t>(__builtin_ctz(bits));
         if (bit >= chunk_slots) break;
         std::uint32_t const index = n * chunk_slots + bit;
-        slot& s = session_.dir().slot_at(index);
-        std::uint64_t const word = s.ctl.load();
+        slot& s = dir.slot_at(index);
+        std::uint64_t word = s.ctl.load();
         if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
-        s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+        if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
         release_token(index);
-        free_.push_back(index);
       }
     }
+    for (std::size_t i = 0; i != strays_.size();)
+      if (ended(strays_[i])) {
+        release_token(strays_[i]);
+        strays_[i] = strays_.back();
+        strays_.pop_back();
+      } else {
+        ++i;
+      }
   }
 
   /// Frees the slots of puts that were begun and not ended: the participant leaves.
   void withdraw_unfinished() noexcept {
     auto const& dir = session_.dir();
-    for (auto const n : chunks_)
-      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
-        slot& s = dir.slot_at(index);
-        std::uint64_t const word = s.ctl.load();
-        if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
-        s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
-      }
+    for (std::uint32_t index = 0; index != dir.layout().slots; ++index) {
+      slot& s = dir.slot_at(index);
+      std::uint64_t const word = s.ctl.load();
+      if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
+      if (s.owner.load() != session_.me()) continue;
+      remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
+      s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+    }
   }
 
   std::size_t reclaim(reclaim_sink sink) {
@@ -149,8 +189,6 @@ class producer {
     return r.base != nullptr && bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.committed;
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
-  [[nodiscard]] std::size_t leased() const noexcept { return chunks_.size() * chunk_slots; }
-  [[nodiscard]] std::size_t in_use() const noexcept { return leased() - free_.size(); }
 
  private:
   static constexpr std::size_t page = 4096;
@@ -161,6 +199,7 @@ class producer {
 
   struct block_entry {
     std::uint64_t token = 0;
+    std::uint64_t generation = 0;  // of the slot
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
@@ -189,9 +228,9 @@ class producer {
   }
 
   result<void> allocate(std::size_t offset, std::size_t size) const noexcept {
-    int const rc = ::posix_fallocate(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(size));
-    if (rc == 0) return {};
-    return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it, make it larger, or lower memory_pool_size", rc};
+    if (int const rc = allocate_file(fd_.get(), offset, size); rc != 0)
+      return error{kind_of_errno(rc), "the shared-memory file system is full; free space on it, make it larger, or lower memory_pool_size", rc};
+    return {};
   }
 
   bool lease_chunk() {
@@ -201,21 +240,75 @@ class producer {
       std::uint32_t const n = (k + session_.me() * 7) % dir.layout().chunks;
       std::uint32_t none = 0;
       if (dir.chunk_at(n).owner.load(std::memory_order_relaxed) != 0 || !dir.chunk_at(n).owner.compare_exchange_strong(none, session_.me() + 1)) continue;
-      if (position_.size() <= n) position_.resize(dir.layout().chunks);
-      position_[n] = static_cast<std::uint32_t>(chunks_.size());
-      chunks_.push_back(n);
-      entries_.emplace_back();
-      for (std::uint32_t i = chunk_slots; i-- != 0;) {
-        std::uint32_t const index = n * chunk_slots + i;
-        if (control::state(dir.slot_at(index).ctl.load()) == slot_state::free) free_.push_back(index);
-      }
+      adopt_chunk(n);
       if (!free_.empty()) return true;
     }
     return false;
   }
 
-  [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return entries_[position_[index / chunk_slots]][index % chunk_slots]; }
-  [[nodiscard]] std::uint32_t cell_of(std::uint32_t index) const noexcept { return position_[index / chunk_slots] * chunk_slots + index % chunk_slots; }
+  /// Takes a chunk from another producer that has no use for it now: all its objects were read, but it has not put since, and perhaps never will.
+  bool take_over_chunk() {
+    auto const& dir = session_.dir();
+    for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
+      chunk& c = dir.chunk_at(n);
+      std::uint32_t owner = c.owner.load();
+      if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
+      adopt_chunk(n);
+      if (!free_.empty()) return true;
+    }
+    return false;
+  }
+
+  void adopt_chunk(std::uint32_t n) {
+    auto const& dir = session_.dir();
+    if (entries_.empty()) entries_.resize(dir.layout().chunks);
+    if (entries_[n] == nullptr) entries_[n] = std::make_unique<std::array<block_entry, chunk_slots>>();
+    for (std::size_t k = 0; k != chunks_.size(); ++k)
+      if (chunks_[k] == n) {  // taken over and given up again before we noticed
+        lose_chunk(k);
+        break;
+      }
+    chunks_.push_back(n);
+    free_.reserve(chunks_.size() * chunk_slots);
+    strays_.reserve(strays_.size() + chunks_.size() * chunk_slots);
+    for (std::uint32_t i = chunk_slots; i-- != 0;) {
+      std::uint32_t const index = n * chunk_slots + i;
+      slot& s = dir.slot_at(index);
+      std::uint64_t word = s.ctl.load();
+      std::uint64_t const generation = control::generation(word);
+      if (control::state(word) == slot_state::retired) {
+        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, index);  // who retired it may have died before
+        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+        word = s.ctl.load();
+      }
+      // Others are of the former owner, who was quicker: they come back by their bit.
+      if (control::state(word) == slot_state::free) free_.push_back(index);
+    }
+  }
+
+  /// Another producer has taken `chunks_[k]` over.
+  void lose_chunk(std::size_t k) noexcept {
+    std::uint32_t const n = chunks_[k];
+    chunks_[k] = chunks_.back();
+    chunks_.pop_back();
+    std::erase_if(free_, [n](std::uint32_t index) { return index / chunk_slots == n; });
+    for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
+      if (!entry_of(index).set) continue;
+      if (ended(index)) {
+        release_token(index);
+      } else {
+        strays_.push_back(index);
+      }
+    }
+  }
+
+  [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
+  /// The object that we put into this slot is gone.
+  [[nodiscard]] bool ended(std::uint32_t index) noexcept {
+    std::uint64_t const word = session_.dir().slot_at(index).ctl.load();
+    return control::generation(word) != entry_of(index).generation || control::state(word) == slot_state::retired;
+  }
+  [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
 
   session& session_;
   std::uint64_t pool_size_;
@@ -225,11 +318,12 @@ class producer {
   unique_fd fd_;
   file_mapping mapping_;
   std::uint32_t seen_seq_ = 0;
-  std::vector<std::uint32_t> chunks_;    // leased, in the order of leasing
-  std::vector<std::uint32_t> position_;  // chunk → place in chunks_
-  std::vector<std::array<block_entry, chunk_slots>> entries_;
-  std::vector<std::uint32_t> free_;      // last in, first out: warm
+  std::vector<std::uint32_t> chunks_;  // leased
+  std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk
+  std::vector<std::uint32_t> free_;    // last in, first out: warm
+  std::vector<std::uint32_t> strays_;  // slots in use by us in chunks that are not ours any more
   std::vector<std::uint64_t> returned_;
+  std::size_t out_ = 0;                // tokens that will come back
 };
 
 }  // namespace detail::shm

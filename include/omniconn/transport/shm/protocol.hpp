@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → writing → ready → (draining →) retired → free with the next generation. Only its producer takes it from free
-// to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
+// Life of a slot: free → taken → writing → ready → (draining →) retired → free with the next generation. Only the owner of its chunk takes it
+// from free to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
 // sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
 #pragma once
 
@@ -41,7 +41,7 @@ inline void ring_sleepers(directory const& dir, bucket& home) noexcept {
 
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
 template <class Visit>
-bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) noexcept {
+bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) {
   bucket const& home = dir.home_of(hash);
   std::uint32_t reach = home.reach.load();
   if (reach > max_reach) reach = max_reach;  // hostile until checked
@@ -92,6 +92,13 @@ inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 inline std::uint32_t readers_of(slot const& s) noexcept {
   std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
   return n <= max_claims ? n : max_claims;
+}
+
+/// No slot of the chunk has anything that somebody may still want.
+inline bool chunk_is_idle(directory const& dir, std::uint32_t n) noexcept {
+  for (std::uint32_t i = n * chunk_slots; i != (n + 1) * chunk_slots; ++i)
+    if (auto const state = control::state(dir.slot_at(i).ctl.load()); state != slot_state::free && state != slot_state::retired) return false;
+  return true;
 }
 
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
@@ -41,14 +43,22 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
   std::uint64_t const now = boot_time_ns();
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
     chunk& c = dir.chunk_at(n);
-    if (c.owner.load() != i + 1) continue;
-    std::uint32_t busy = 0;
+    bool const mine = c.owner.load() == i + 1;
+    bool idle = true;
     for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
       slot& s = dir.slot_at(k);
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
+      if (control::state(word) == slot_state::free) continue;
+      if (control::state(word) == slot_state::taken) {  // says nothing of its taker; who owns the chunk decides
+        if (mine) s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+        continue;
+      }
+      idle = false;
+      if (s.owner.load() != i) continue;
       if (control::state(word) == slot_state::ready) {
-        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, s.lease == 0 ? now : now + s.lease < now ? ~std::uint64_t{0} : now + s.lease);
+        std::uint64_t const lease = s.lease;
+        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
         if (expired(s, now)) drain(dir, k, generation);
       } else if (control::state(word) == slot_state::draining) {
         try_retire(dir, k, generation);  // who drained it may have died before it could
@@ -57,18 +67,26 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
       auto const state = control::state(word);
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
-        s.ctl.store(control::make(generation + 1, slot_state::free));
+        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) idle = true;
       } else if (state != slot_state::free) {
-        ++busy;
+        ++in_use;
       }
     }
-    if (busy == 0) {
+    if (mine && idle && chunk_is_idle(dir, n)) {
       c.returned.store(0);
-      c.owner.store(0);
+      std::uint32_t me = i + 1;
+      c.owner.compare_exchange_strong(me, 0);
     }
-    in_use += busy;
   }
   return in_use;
+}
+
+/// Gives an arena's memory back, also where readers still map the file, and removes its name. \requires nobody holds an object in it.
+inline void remove_arena(names const& where, std::uint64_t id) noexcept {
+  auto const path = where.arena_path(id);
+  unique_fd const fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (auto st = stat_own_file(fd.get()); fd && st) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st->st_size);
+  ::unlink(path.c_str());
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
@@ -79,7 +97,7 @@ inline void settle(directory const& dir, names const& where, std::uint32_t i) no
     std::uint32_t const seen = p.returned_seq.load();
     bool const empty = settle_slots(dir, i) == 0;
     if (empty) {
-      if (p.arena != 0) ::unlink(where.arena_path(p.arena).c_str());
+      if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
       p.state.store(participant_state::free);
       return;

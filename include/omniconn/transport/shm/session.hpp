@@ -90,11 +90,10 @@ class session {
     return id;
   }
 
-  /// The arena of participant `owner`, mapped on first use.
+  /// The arena of participant `owner`, mapped on first use. It stays mapped, but its producer takes the memory out of it when it leaves.
   result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) {
     if (owner >= max_participants || id == 0) return {error_kind::corrupt, "the namespace's directory names an impossible arena"};
     std::scoped_lock const lock(mutex_);
-    if (arenas_.size() <= owner) arenas_.resize(owner + 1);
     auto& cached = arenas_[owner];
     if (cached != nullptr && cached->id == id) return cached;
     unique_fd fd(::open(where_.arena_path(id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
@@ -125,6 +124,7 @@ class session {
 
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
+  static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
   bool take_record(std::string_view name) noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i) {
@@ -141,8 +141,7 @@ class session {
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
-      p.name = {};
-      if (!name.empty()) std::memcpy(p.name.data(), name.data(), name.size() < p.name.size() ? name.size() : p.name.size() - 1);
+      p.name.store(name.data(), name.size() < shown_name ? name.size() : shown_name);
       p.state.store(participant_state::live);
       me_ = i;
       return true;
@@ -192,7 +191,7 @@ class session {
   std::mutex mutex_;
   std::mutex sweeping_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
-  std::vector<std::shared_ptr<mapped_arena const>> arenas_;
+  std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
 };
 
 }  // namespace detail::shm

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// A reader's claim on an object in shared memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/shm/session.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// A claim on an object, and with it on its producer's memory. Keeps the participant alive.
+class object_hold {
+ public:
+  object_hold() noexcept = default;
+  object_hold(std::shared_ptr<session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
+      : session_(std::move(claimer)), generation_(generation), index_(index), place_(place) {}
+  object_hold(object_hold&& other) noexcept
+      : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
+  object_hold& operator=(object_hold&& other) noexcept {
+    if (this != &other) {
+      finish(disposition::give_back);
+      session_ = std::move(other.session_);
+      arena_ = std::move(other.arena_);
+      bytes_ = other.bytes_;
+      generation_ = other.generation_;
+      index_ = other.index_;
+      place_ = other.place_;
+    }
+    return *this;
+  }
+  ~object_hold() { finish(disposition::give_back); }
+
+  /// What is claimed, and the mapping that it lies in.
+  void set_bytes(std::shared_ptr<mapped_arena const> arena, const_bytes bytes) noexcept {
+    arena_ = std::move(arena);
+    bytes_ = bytes;
+  }
+  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+
+  /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
+  void finish(disposition how) noexcept {
+    if (session_ == nullptr) return;
+    auto const& dir = session_->dir();
+    std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
+    if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
+    bytes_ = {};
+    arena_.reset();
+    session_.reset();
+  }
+
+ private:
+  std::shared_ptr<session> session_;
+  std::shared_ptr<mapped_arena const> arena_;
+  const_bytes bytes_;
+  std::uint64_t generation_ = 0;
+  std::uint32_t index_ = 0;
+  std::uint32_t place_ = 0;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way of a get: look, claim, validate, or sleep until something changes.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/deadline.hpp>
+#include <omniconn/core/object.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/futex.hpp>
+#include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/shm/endpoint.hpp>
+#include <omniconn/transport/shm/protocol.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Validates what was claimed and makes it the operation's. false: another key with the same hash.
+///
+/// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
+inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+  auto const& dir = e.session->dir();
+  slot const& s = dir.slot_at(index);
+  object_hold held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  std::uint64_t const size = s.size;
+  std::uint16_t const key_size = s.key_size;
+  std::shared_ptr<mapped_arena const> mapped;
+  if (std::uint64_t const id = s.arena; id != 0) {
+    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id);
+    if (!arena) return arena.error();
+    mapped = std::move(*arena);
+  } else if (size != 0) {
+    return {error_kind::corrupt, "the namespace's directory has an object without an arena"};
+  }
+  if (!op.by_locator_) {
+    if (key_size != op.key_.size()) return false;
+    if (key_size <= inline_key) {
+      auto const key = s.key.load();
+      if (std::string_view(key.data(), key_size) != op.key_) return false;
+    } else {
+      std::uint64_t const at = s.key_offset;
+      if (mapped == nullptr || !mapped->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+      if (text_of(mapped->at(at, key_size)) != op.key_) return false;
+    }
+  }
+  if (mapped != nullptr) {
+    std::uint64_t const at = s.offset;
+    if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
+    auto const bytes = mapped->at(at, size);
+    held.set_bytes(std::move(mapped), bytes);
+  }
+  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
+  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
+  op.hold_ = std::move(held);
+  op.at_.store(stage::found, std::memory_order_release);
+  e.gets.fetch_add(1, std::memory_order_relaxed);
+  e.get_bytes.fetch_add(size, std::memory_order_relaxed);
+  return true;
+}
+
+/// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
+inline result<progress> look(endpoint& e, get_operation& op) {
+  auto const& dir = e.session->dir();
+  bool consumed = false, found = false, is_broken = false;
+  error broken{error_kind::corrupt};
+  auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
+    std::uint32_t claimed = 0;
+    auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
+    if (outcome == claim_outcome::consumed) consumed = true;
+    if (outcome != claim_outcome::taken) return false;
+    auto adopted = adopt(e, op, index, generation, claimed);
+    if (!adopted) {
+      broken = adopted.error();
+      is_broken = true;
+      return true;
+    }
+    found = *adopted;
+    return found;
+  };
+
+  if (op.by_locator_) {
+    slot const& s = dir.slot_at(op.index_);
+    std::uint64_t const word = s.ctl.load();
+    auto const state = control::state(word);
+    if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
+    if (expired(s, boot_time_ns())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    attempt(op.index_, op.generation_);
+  } else {
+    for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
+      slot const& s = dir.slot_at(index);
+      std::uint64_t const word = s.ctl.load();
+      if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
+      if (std::uint64_t const end = s.expires.load(); end != 0 && boot_time_ns() >= end) {
+        e.drain_index(index, control::generation(word));
+        return false;
+      }
+      return attempt(index, control::generation(word));
+    });
+  }
+  if (is_broken) return op.fail(broken);
+  if (found) return progress::done;
+  if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
+  return progress::pending;
+}
+
+inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, find_options const& o) {
+  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
+  op.reader_ = e.reader;
+  if (!o.reader.empty()) {
+    auto id = e.session->reader_id(o.reader);
+    if (!id) return op.fail(id.error());
+    op.reader_ = *id;
+  }
+  auto const& dir = e.session->dir();
+  op.by_locator_ = o.where != nullptr;
+  op.hash_ = dir.hash(key);
+  if (op.by_locator_) {
+    auto at = o.where->unpack<place>(locator_tag::shm);
+    if (!at) return op.fail(at.error());
+    if (at->directory != dir.id() || at->index >= dir.layout().slots || at->hash != op.hash_) return op.fail(stale_error());
+    op.index_ = at->index;
+    op.generation_ = at->generation;
+  }
+  op.key_ = key;
+  auto now = look(e, op);
+  if (!now || *now != progress::pending) return now;
+  if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
+  op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
+  op.key_ = op.kept_;
+  op.at_.store(stage::looking, std::memory_order_release);
+  return now;
+}
+
+inline result<progress> step_get(endpoint* e, get_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() == stage::found) return progress::done;
+  if (lock.at() != stage::looking) return op.failure_;
+  call const entered(e);
+  if (!entered) return op.fail(closed_error());
+  return look(*e, op);
+}
+
+/// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
+inline bool look_again(endpoint& e, get_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() != stage::looking) return true;
+  auto const now = look(e, op);
+  return !now || *now != progress::pending;
+}
+
+/// From any thread, also while a `wait` has the operation: that is woken.
+inline void cancel_get(endpoint* e, get_operation& op) noexcept {
+  locked_operation const lock(op);
+  op.hold_.finish(disposition::give_back);
+  if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  op.fail(cancelled_error());
+  call const entered(e);
+  if (entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
+}
+
+inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+  auto ready = [&]() -> std::size_t {
+    for (std::size_t i = 0; i != ops.size(); ++i) {
+      auto* const op = static_cast<shm_operation*>(ops[i]);
+      if (!op->is_get_ || look_again(e, static_cast<get_operation&>(*op))) return i;
+    }
+    return ops.size();
+  };
+  if (std::size_t const i = ready(); i != ops.size()) return i;
+  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
+  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+
+  auto const& dir = e.session->dir();
+  auto& head = dir.head();
+  bool const one = ops.size() == 1;
+  auto& home = dir.home_of(one ? static_cast<get_operation*>(ops[0])->hash_ : 0);
+  auto& seq = one ? home.seq : head.multi_seq;
+  auto& waiters = one ? home.waiters : head.multi_waiters;
+
+  if (one && e.spin_ns != 0) {
+    std::uint32_t const before = seq.load();
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    std::int64_t const end = deadline::now_ns() + e.spin_ns;
+    do {
+      for (int i = 0; i != 64; ++i) {
+        if (seq.load(std::memory_order_acquire) != before) break;
+        cpu_relax();
+      }
+      if (seq.load(std::memory_order_acquire) != before) break;
+    } while (deadline::now_ns() < end);
+  }
+
+  struct counted {
+    std::atomic<std::uint32_t>& n;
+    explicit counted(std::atomic<std::uint32_t>& counter) noexcept : n(counter) { n.fetch_add(1); }
+    ~counted() { n.fetch_sub(1); }
+  };
+  // Changing the word before the wake: a bell between our look and our sleep is not lost. Other waiters look once in vain.
+  auto bell = [&seq]() noexcept {
+    seq.fetch_add(1);
+    futex_wake_all(seq);
+  };
+  counted const waiting(waiters);
+  std::stop_callback const on_stop(stop, bell);
+  std::stop_callback const on_close(e.closing.get_token(), bell);
+  for (;;) {
+    std::uint32_t const before = seq.load();
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    if (e.closing.stop_requested()) return closed_error();
+    if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+    if (!futex_wait(seq, before, until)) {
+      if (std::size_t const i = ready(); i != ops.size()) return i;
+      return {error_kind::timed_out, "the object did not come before the deadline"};
+    }
+  }
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
