@@ -36,6 +36,7 @@ set(omniconn_headers_core
   omniconn/detail/futex.hpp
   omniconn/detail/get_driver.hpp
   omniconn/detail/json_lines.hpp
+  omniconn/detail/memory.hpp
   omniconn/detail/posix.hpp
   omniconn/detail/region_blocks.hpp
   omniconn/detail/transfer_config_reader.hpp

@@ -6517,6 +6517,37 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+// ==== begin <omniconn/detail/memory.hpp>
+// Where memory runs out over somebody else's payload, that is an error like any other.
+
+#include <new>
+#include <stdexcept>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Calls, and turns the exceptions of containers into `no_space`. Where exceptions are off, the program ends instead, as it does everywhere else.
+template <class Call>
+auto while_memory_lasts(Call const& call) -> decltype(call()) {
+#ifdef __cpp_exceptions
+  try {
+    return call();
+  } catch (std::bad_alloc const&) {
+    return {error_kind::no_space, "memory ran out over the payload; set max_get_size if such payloads are not wanted"};
+  } catch (std::length_error const&) {
+    return {error_kind::no_space, "the payload asks for a container larger than memory can be"};
+  }
+#else
+  return call();
+#endif
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/memory.hpp>
 // ==== begin <omniconn/serializer/concept.hpp>
 // The contract of a Serializer; docs/concepts/serializer.md has it as a table.
 
@@ -6549,6 +6580,12 @@ concept serializes = requires(S const& s, P const& payload, gather_list& out) {
 template <class S, class P>
 concept deserializes = requires(S const& s, encoded from) {
   { s.template decode<P>(from) } -> std::same_as<result<P>>;
+};
+
+/// `S` can read a `P` that needs nothing of `from.bytes` afterwards. \errors as `decode`, and `misconfigured` where a part of `P` can only borrow.
+template <class S, class P>
+concept deserializes_owned = requires(S const& s, encoded from) {
+  { s.template decode_owned<P>(from) } -> std::same_as<result<P>>;
 };
 
 /// The contract: at least bytes go in; what else does is asked with `serializes` and `deserializes`.
@@ -6646,23 +6683,32 @@ class raw_serializer {
   /// Gives the payload's bytes. `const_bytes` and vectors of `std::byte` take a payload of any kind: its bytes are what they are.
   /// \copies none for `const_bytes`, which is valid as long as `from.bytes`; else every byte once.
   /// \errors `malformed`: the payload is a serialized object, whose bytes are no text and no elements; or its size is not a
-  /// multiple of the element's.
+  /// multiple of the element's. `no_space`: no memory for the copy.
   template <class P>
     requires raw_decodable<P>
   [[nodiscard]] result<P> decode(encoded from) const {
     if constexpr (std::same_as<P, const_bytes>) {
       return from.bytes;
     } else {
-      using element = typename P::value_type;
-      if constexpr (!std::same_as<element, std::byte>)
-        if (from.kind != payload_kind::raw)
-          return {error_kind::malformed, "the payload is a serialized object; read it with the serializer that wrote it, or as bytes"};
-      if (from.bytes.size() % sizeof(element) != 0)
-        return {error_kind::malformed, "the payload's size is not a multiple of the element's size"};
+      return decode_owned<P>(from);
+    }
+  }
+
+  /// The same for a `P` that owns its bytes. \copies every byte once.
+  template <class P>
+    requires(raw_decodable<P> && !std::same_as<P, const_bytes>)
+  [[nodiscard]] result<P> decode_owned(encoded from) const {
+    using element = typename P::value_type;
+    if constexpr (!std::same_as<element, std::byte>)
+      if (from.kind != payload_kind::raw)
+        return {error_kind::malformed, "the payload is a serialized object; read it with the serializer that wrote it, or as bytes"};
+    if (from.bytes.size() % sizeof(element) != 0)
+      return {error_kind::malformed, "the payload's size is not a multiple of the element's size"};
+    return detail::while_memory_lasts([&]() -> result<P> {
       P out(from.bytes.size() / sizeof(element), element());
       if (!from.bytes.empty()) std::memcpy(out.data(), from.bytes.data(), from.bytes.size());
       return out;
-    }
+    });
   }
 };
 
@@ -11096,6 +11142,9 @@ inline result<void> check_msgpack(const_bytes in, msgpack_limits const& limits) 
   return {};
 }
 
+/// Thrown where a structure that must own everything has a member that cannot.
+struct borrowing_member {};
+
 // Exceptions of containers, of msgpack-cxx and of users' adaptors end here.
 template <class Call>
 auto without_exceptions(Call&& call) noexcept -> decltype(call()) {
@@ -11109,6 +11158,8 @@ auto without_exceptions(Call&& call) noexcept -> decltype(call()) {
     return {error_kind::too_large, "msgpack cannot hold a text, binary, array or map of 2^32 parts or more; split it, or send it raw"};
   } catch (msgpack::type_error const&) {
     return {error_kind::malformed, "the msgpack value is of another type than the structure asks for"};
+  } catch (borrowing_member const&) {
+    return {error_kind::misconfigured, "the structure has a tensor_view, which borrows the payload's bytes; use get_view and view::as, or hold a value or a blob instead"};
   } catch (...) {
     return {error_kind::malformed, "the structure's msgpack adaptor refused the value"};
   }
@@ -11630,9 +11681,25 @@ gather_packer& our_packer(msgpack::packer<Stream>& p) noexcept {
   return gather_packer::of(p);
 }
 
+// What a structure's members do with the payload's bytes. Adaptors have no parameter for it, so it is the thread's.
+inline thread_local bool members_own = false;
+
+/// For the time of one conversion.
+class owning_members {
+ public:
+  owning_members() noexcept : before_(std::exchange(members_own, true)) {}
+  owning_members(owning_members const&) = delete;
+  owning_members& operator=(owning_members const&) = delete;
+  ~owning_members() { members_own = before_; }
+
+ private:
+  bool before_;
+};
+
 inline blob blob_of(msgpack::object const& o) {
   if (o.type != msgpack::type::BIN) throw msgpack::type_error();
-  return blob::borrow(msgpack_bytes(o.via.bin.ptr, o.via.bin.size));
+  const_bytes const bytes = msgpack_bytes(o.via.bin.ptr, o.via.bin.size);
+  return members_own ? blob::copy(bytes) : blob::borrow(bytes);
 }
 
 // Recursive: the depth was checked before the object tree was built.
@@ -11663,6 +11730,7 @@ inline value value_of(msgpack::object const& o) {
 }
 
 inline tensor_view tensor_of(msgpack::object const& o) {
+  if (members_own) throw borrowing_member();
   // Straight from the object: a `value` would be gone before the view.
   array_fields fields;
   fields.is_map = o.type == msgpack::type::MAP;
@@ -11688,8 +11756,8 @@ inline tensor_view tensor_of(msgpack::object const& o) {
 }  // namespace detail
 OMNICONN_END_NAMESPACE
 
-// Inside structures our types look as they do alone: a tensor is its map, bytes are a bin. Both are written by reference and
-// read by reference, so a structure read from a view is valid as long as the view.
+// Inside structures our types look as they do alone: a tensor is its map, bytes are a bin. Both are written by reference. Read by `decode`
+// they refer to the payload, so a structure read from a view is valid as long as the view; read by `decode_owned` they own what they hold.
 namespace msgpack {
 MSGPACK_API_VERSION_NAMESPACE(MSGPACK_DEFAULT_API_NS) {
   namespace adaptor {
@@ -11729,6 +11797,7 @@ MSGPACK_API_VERSION_NAMESPACE(MSGPACK_DEFAULT_API_NS) {
   struct convert<omniconn::value> {
     msgpack::object const& operator()(msgpack::object const& o, omniconn::value& v) const {
       v = omniconn::detail::value_of(o);
+      if (omniconn::detail::members_own) v = v.to_owned();
       return o;
     }
   };
@@ -11840,6 +11909,20 @@ class omni_msgpack_serializer {
                                                      referenced, [](msgpack::type::object_type, std::size_t, void*) { return true; });
         return tree.as<P>();
       }
+    });
+  }
+
+  /// The same for a `P` that owns everything it holds: values, blobs and texts are copies. \copies every byte once.
+  /// \errors as `decode`, and `misconfigured`: a structure with a `tensor_view` in it, which can only borrow.
+  template <class P>
+    requires(msgpack_decodable<P> && !std::same_as<P, tensor_view> && !std::same_as<P, const_bytes>)
+  [[nodiscard]] result<P> decode_owned(encoded from) const {
+    return detail::without_exceptions([&]() -> result<P> {
+      detail::owning_members const from_here;
+      auto out = decode<P>(from);
+      if constexpr (std::same_as<P, value>)
+        if (out) return out->to_owned();
+      return out;
     });
   }
 

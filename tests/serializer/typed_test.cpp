@@ -48,6 +48,14 @@ struct frame {
   MSGPACK_DEFINE_MAP(index, samples, thumbnail, extra)
 };
 
+struct kept_frame {
+  omniconn::blob thumbnail;
+  omniconn::value extra;
+  std::vector<omniconn::blob> pages;
+  std::string title;
+  MSGPACK_DEFINE_MAP(thumbnail, extra, pages, title)
+};
+
 enum class color { red, green };
 
 // Adaptors outside of the type; packs from a temporary.
@@ -247,6 +255,39 @@ TEST(typed, tensors_blobs_and_values_in_structures_go_by_reference) {
   EXPECT_EQ(got->extra, f.extra);
   // The tensor looks as Python's does.
   EXPECT_TRUE(is_tensor(*read<value>(payload)->find("samples")));
+}
+
+TEST(typed, what_is_decoded_to_be_owned_needs_nothing_of_the_payload) {
+  kept_frame f;
+  f.thumbnail = blob::copy(std::vector<std::byte>(600, std::byte{1}));
+  f.extra = value::object({{"text", "hello"}, {"bytes", blob::copy(std::vector<std::byte>(300, std::byte{2}))}});
+  f.pages = {blob::copy(std::vector<std::byte>(1, std::byte{3})), blob()};
+  f.title = "a title";
+  auto payload = std::make_unique<std::vector<std::byte>>(written(f));
+  encoded const from{payload_kind::object, *payload};
+  auto const borrowed = omni_msgpack_serializer().decode<kept_frame>(from);
+  auto const owned = omni_msgpack_serializer().decode_owned<kept_frame>(from);
+  auto const owned_value = omni_msgpack_serializer().decode_owned<value>(from);
+  ASSERT_TRUE(borrowed && owned && owned_value);
+  EXPECT_FALSE(borrowed->thumbnail.owns()) << "one does not change how the other reads";
+  payload.reset();  // whoever refers to it is caught by the address sanitizer
+  EXPECT_EQ(owned->thumbnail, f.thumbnail);
+  EXPECT_EQ(owned->extra, f.extra);
+  EXPECT_EQ(owned->pages, f.pages);
+  EXPECT_EQ(owned->title, f.title);
+  EXPECT_EQ(*owned_value->find("thumbnail"), value(f.thumbnail));
+}
+
+TEST(typed, a_structure_that_can_only_borrow_is_not_decoded_to_be_owned) {
+  static_assert(!deserializes_owned<omni_msgpack_serializer, tensor_view> && !deserializes_owned<omni_msgpack_serializer, const_bytes>);
+  std::vector<float> samples(10, 0.5F);
+  frame f;
+  f.samples = *tensor_view::make(dtype::float32, {10}, std::as_bytes(std::span(samples)));
+  auto const payload = written(f);
+  auto const refused = omni_msgpack_serializer().decode_owned<frame>({payload_kind::object, payload});
+  ASSERT_TRUE(refused == error_kind::misconfigured);
+  EXPECT_NE(std::string_view(refused.error().text()).find("get_view"), std::string_view::npos);
+  EXPECT_TRUE(read<frame>(payload)) << "and afterwards by reference";
 }
 
 TEST(typed, a_field_that_is_no_tensor_is_malformed) {

@@ -37,6 +37,12 @@ concept deserializes = requires(S const& s, encoded from) {
   { s.template decode<P>(from) } -> std::same_as<result<P>>;
 };
 
+/// `S` can read a `P` that needs nothing of `from.bytes` afterwards. \errors as `decode`, and `misconfigured` where a part of `P` can only borrow.
+template <class S, class P>
+concept deserializes_owned = requires(S const& s, encoded from) {
+  { s.template decode_owned<P>(from) } -> std::same_as<result<P>>;
+};
+
 /// The contract: at least bytes go in; what else does is asked with `serializes` and `deserializes`.
 template <class S>
 concept serializer_policy = serializer_basics<S> && serializes<S, const_bytes>;

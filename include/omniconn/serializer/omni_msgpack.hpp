@@ -125,6 +125,20 @@ class omni_msgpack_serializer {
     });
   }
 
+  /// The same for a `P` that owns everything it holds: values, blobs and texts are copies. \copies every byte once.
+  /// \errors as `decode`, and `misconfigured`: a structure with a `tensor_view` in it, which can only borrow.
+  template <class P>
+    requires(msgpack_decodable<P> && !std::same_as<P, tensor_view> && !std::same_as<P, const_bytes>)
+  [[nodiscard]] result<P> decode_owned(encoded from) const {
+    return detail::without_exceptions([&]() -> result<P> {
+      detail::owning_members const from_here;
+      auto out = decode<P>(from);
+      if constexpr (std::same_as<P, value>)
+        if (out) return out->to_owned();
+      return out;
+    });
+  }
+
   [[nodiscard]] options const& limits() const noexcept { return limits_; }
 
  private:

@@ -18,6 +18,7 @@
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/core/tensor.hpp>
+#include <omniconn/detail/memory.hpp>
 #include <omniconn/serializer/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -101,23 +102,32 @@ class raw_serializer {
   /// Gives the payload's bytes. `const_bytes` and vectors of `std::byte` take a payload of any kind: its bytes are what they are.
   /// \copies none for `const_bytes`, which is valid as long as `from.bytes`; else every byte once.
   /// \errors `malformed`: the payload is a serialized object, whose bytes are no text and no elements; or its size is not a
-  /// multiple of the element's.
+  /// multiple of the element's. `no_space`: no memory for the copy.
   template <class P>
     requires raw_decodable<P>
   [[nodiscard]] result<P> decode(encoded from) const {
     if constexpr (std::same_as<P, const_bytes>) {
       return from.bytes;
     } else {
-      using element = typename P::value_type;
-      if constexpr (!std::same_as<element, std::byte>)
-        if (from.kind != payload_kind::raw)
-          return {error_kind::malformed, "the payload is a serialized object; read it with the serializer that wrote it, or as bytes"};
-      if (from.bytes.size() % sizeof(element) != 0)
-        return {error_kind::malformed, "the payload's size is not a multiple of the element's size"};
+      return decode_owned<P>(from);
+    }
+  }
+
+  /// The same for a `P` that owns its bytes. \copies every byte once.
+  template <class P>
+    requires(raw_decodable<P> && !std::same_as<P, const_bytes>)
+  [[nodiscard]] result<P> decode_owned(encoded from) const {
+    using element = typename P::value_type;
+    if constexpr (!std::same_as<element, std::byte>)
+      if (from.kind != payload_kind::raw)
+        return {error_kind::malformed, "the payload is a serialized object; read it with the serializer that wrote it, or as bytes"};
+    if (from.bytes.size() % sizeof(element) != 0)
+      return {error_kind::malformed, "the payload's size is not a multiple of the element's size"};
+    return detail::while_memory_lasts([&]() -> result<P> {
       P out(from.bytes.size() / sizeof(element), element());
       if (!from.bytes.empty()) std::memcpy(out.data(), from.bytes.data(), from.bytes.size());
       return out;
-    }
+    });
   }
 };
 

@@ -95,6 +95,9 @@ inline result<void> check_msgpack(const_bytes in, msgpack_limits const& limits) 
   return {};
 }
 
+/// Thrown where a structure that must own everything has a member that cannot.
+struct borrowing_member {};
+
 // Exceptions of containers, of msgpack-cxx and of users' adaptors end here.
 template <class Call>
 auto without_exceptions(Call&& call) noexcept -> decltype(call()) {
@@ -108,6 +111,8 @@ auto without_exceptions(Call&& call) noexcept -> decltype(call()) {
     return {error_kind::too_large, "msgpack cannot hold a text, binary, array or map of 2^32 parts or more; split it, or send it raw"};
   } catch (msgpack::type_error const&) {
     return {error_kind::malformed, "the msgpack value is of another type than the structure asks for"};
+  } catch (borrowing_member const&) {
+    return {error_kind::misconfigured, "the structure has a tensor_view, which borrows the payload's bytes; use get_view and view::as, or hold a value or a blob instead"};
   } catch (...) {
     return {error_kind::malformed, "the structure's msgpack adaptor refused the value"};
   }

@@ -23,6 +23,7 @@
 #include <omniconn/core/tensor.hpp>
 #include <omniconn/core/tensor_value.hpp>
 #include <omniconn/core/value.hpp>
+#include <omniconn/serializer/msgpack/check.hpp>
 #include <omniconn/serializer/msgpack/read.hpp>
 #include <omniconn/serializer/msgpack/write.hpp>
 
@@ -91,9 +92,25 @@ gather_packer& our_packer(msgpack::packer<Stream>& p) noexcept {
   return gather_packer::of(p);
 }
 
+// What a structure's members do with the payload's bytes. Adaptors have no parameter for it, so it is the thread's.
+inline thread_local bool members_own = false;
+
+/// For the time of one conversion.
+class owning_members {
+ public:
+  owning_members() noexcept : before_(std::exchange(members_own, true)) {}
+  owning_members(owning_members const&) = delete;
+  owning_members& operator=(owning_members const&) = delete;
+  ~owning_members() { members_own = before_; }
+
+ private:
+  bool before_;
+};
+
 inline blob blob_of(msgpack::object const& o) {
   if (o.type != msgpack::type::BIN) throw msgpack::type_error();
-  return blob::borrow(msgpack_bytes(o.via.bin.ptr, o.via.bin.size));
+  const_bytes const bytes = msgpack_bytes(o.via.bin.ptr, o.via.bin.size);
+  return members_own ? blob::copy(bytes) : blob::borrow(bytes);
 }
 
 // Recursive: the depth was checked before the object tree was built.
@@ -124,6 +141,7 @@ inline value value_of(msgpack::object const& o) {
 }
 
 inline tensor_view tensor_of(msgpack::object const& o) {
+  if (members_own) throw borrowing_member();
   // Straight from the object: a `value` would be gone before the view.
   array_fields fields;
   fields.is_map = o.type == msgpack::type::MAP;
@@ -149,8 +167,8 @@ inline tensor_view tensor_of(msgpack::object const& o) {
 }  // namespace detail
 OMNICONN_END_NAMESPACE
 
-// Inside structures our types look as they do alone: a tensor is its map, bytes are a bin. Both are written by reference and
-// read by reference, so a structure read from a view is valid as long as the view.
+// Inside structures our types look as they do alone: a tensor is its map, bytes are a bin. Both are written by reference. Read by `decode`
+// they refer to the payload, so a structure read from a view is valid as long as the view; read by `decode_owned` they own what they hold.
 namespace msgpack {
 MSGPACK_API_VERSION_NAMESPACE(MSGPACK_DEFAULT_API_NS) {
   namespace adaptor {
@@ -190,6 +208,7 @@ MSGPACK_API_VERSION_NAMESPACE(MSGPACK_DEFAULT_API_NS) {
   struct convert<omniconn::value> {
     msgpack::object const& operator()(msgpack::object const& o, omniconn::value& v) const {
       v = omniconn::detail::value_of(o);
+      if (omniconn::detail::members_own) v = v.to_owned();
       return o;
     }
   };
