@@ -17,6 +17,8 @@
 #include <span>
 #include <vector>
 
+#include "support.hpp"
+
 using namespace omniconn;
 
 namespace {
@@ -118,6 +120,7 @@ void compare(benchmark::State& state, Ours&& ours, Base&& base) {
     state.SetIterationTime(mine * 1e-9);
   }
   state.counters["ratio"] = median(ratios);
+  state.counters["bar"] = 1.1;
   state.counters["ours_us"] = median(ours_ns) / 1e3;
   state.counters["base_us"] = median(base_ns) / 1e3;
 }
@@ -152,4 +155,14 @@ BENCHMARK(decode_only);
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::AddCustomContext("compiler", bench::compiler());
+  benchmark::AddCustomContext("flags", bench::compiler_flags());
+  benchmark::AddCustomContext("commit", bench::measured_commit());
+  benchmark::AddCustomContext("cpu", bench::cpu());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

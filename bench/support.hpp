@@ -99,6 +99,36 @@ inline std::string first_line_of(char const* command) {
   return out;
 }
 
+/// The commit that was measured, "+changes" where the sources differ from it; asked where the sources are, wherever the program was started.
+inline std::string measured_commit() {
+#ifdef OMNICONN_BENCH_SOURCE_DIR
+  std::string const git = "git -C '" OMNICONN_BENCH_SOURCE_DIR "' ";
+#else
+  std::string const git = "git ";
+#endif
+  std::string commit = first_line_of((git + "rev-parse --short HEAD 2>/dev/null").c_str());
+  if (!commit.empty() && !first_line_of((git + "status --porcelain --untracked-files=no -- include bench 2>/dev/null").c_str()).empty()) commit += "+changes";
+  return commit;
+}
+
+inline char const* compiler_flags() {
+#ifdef OMNICONN_BENCH_FLAGS
+  return OMNICONN_BENCH_FLAGS;
+#else
+  return "not recorded";
+#endif
+}
+
+inline char const* compiler() {
+#ifdef __clang__
+  return "clang " __VERSION__;
+#else
+  return "g++ " __VERSION__;
+#endif
+}
+
+inline std::string cpu() { return first_line_of("sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1"); }
+
 /// Prints a table and writes the JSON from which tools/bench_tables.py makes the tables of docs/.
 inline void report(std::string const& name, std::string const& options, int rounds, std::vector<figure> const& figures, char const* json_path) {
   std::printf("\n%s (%s; median of %d rounds)\n", name.c_str(), options.c_str(), rounds);
@@ -107,21 +137,8 @@ inline void report(std::string const& name, std::string const& options, int roun
   if (json_path == nullptr) return;
   std::ofstream out(json_path);
   out << "{\n  \"name\": " << quoted(name) << ",\n  \"options\": " << quoted(options) << ",\n  \"rounds\": " << rounds
-      << ",\n  \"compiler\": " << quoted(
-#ifdef __clang__
-             "clang "
-#else
-             "g++ "
-#endif
-             __VERSION__) << ",\n  \"flags\": " << quoted(
-#ifdef OMNICONN_BENCH_FLAGS
-                                                                                         OMNICONN_BENCH_FLAGS
-#else
-                                                                                         "not recorded"
-#endif
-                                                                                         )
-      << ",\n  \"commit\": " << quoted(first_line_of("git rev-parse --short HEAD 2>/dev/null")) << ",\n  \"cpu\": "
-      << quoted(first_line_of("sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1")) << ",\n  \"figures\": [";
+      << ",\n  \"compiler\": " << quoted(compiler()) << ",\n  \"flags\": " << quoted(compiler_flags()) << ",\n  \"commit\": " << quoted(measured_commit())
+      << ",\n  \"cpu\": " << quoted(cpu()) << ",\n  \"figures\": [";
   for (std::size_t i = 0; i != figures.size(); ++i) {
     auto const& f = figures[i];
     std::ostringstream line;

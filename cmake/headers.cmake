@@ -39,6 +39,7 @@ set(omniconn_headers_core
   omniconn/detail/memory.hpp
   omniconn/detail/posix.hpp
   omniconn/detail/region_blocks.hpp
+  omniconn/detail/shm_layout.hpp
   omniconn/detail/transfer_config_reader.hpp
   omniconn/detail/xxh3.hpp
   omniconn/detail/xxh3_kernels.hpp

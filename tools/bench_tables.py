@@ -3,7 +3,7 @@
 """Writes the tables of docs/benchmarks.md from the JSON files that the benchmarks wrote to bench/results/.
 
     tools/bench_tables.py            rewrite the tables
-    tools/bench_tables.py --check    exit 1 if a table is not what its file says (a test runs this)
+    tools/bench_tables.py --check    exit 1 if a table is not what its file says, or a file does not say what was measured (a test runs this)
 
 A table stands between `<!-- bench: NAME -->` and `<!-- end -->`, NAME being bench/results/NAME.json.
 """
@@ -17,44 +17,69 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 MARK = re.compile(r"(<!-- bench: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
+def made_of(run):
+    """Compiler, flags, commit and processor, as the benchmark recorded them; "" for a file that says none."""
+    return "; ".join(text for text in (
+        ", ".join(run[field] for field in ("compiler", "flags") if run.get(field)),
+        f"commit {run['commit']}" if "commit" in run else "", run.get("cpu", "")) if text)
+
+
+def rows(head, lines):
+    return ["", f"| {' | '.join(head)} | bar | |", "|---" * (len(head) + 2) + "|"] + lines
+
+
+def judged(bar, met):
+    return f"{bar} | {'' if not bar else 'met' if met else '**not met**'} |"
+
+
 def google_benchmark(run):
-    """Google Benchmark's own format: the counters base_us, ours_us and ratio of each benchmark that has them."""
-    lines = [
-        f"{run['context']['num_cpus']} CPUs at {run['context']['mhz_per_cpu']} MHz; medians of the iterations.",
-        "",
-        "| figure | peer | ours | ratio |",
-        "|---|---|---|---|",
-    ]
+    """Google Benchmark's own format: the counters base_us, ours_us, ratio and bar of each benchmark that has them."""
+    context = run["context"]
+    made = made_of(context)
+    lines = []
     for b in run["benchmarks"]:
         if "ratio" in b:
-            lines.append(f"| {b['name'].split('/')[0].replace('_', ' ')} | {b['base_us']:.4g} us | {b['ours_us']:.4g} us | {b['ratio']:.3f} |")
-    return "\n".join(lines) + "\n"
+            name = b["name"].split("/")[0].replace("_", " ")
+            bar = f"<= {b['bar']:g}" if "bar" in b else ""
+            lines.append(f"| {name} | {b['base_us']:.4g} us | {b['ours_us']:.4g} us | {b['ratio']:.3f} | " + judged(bar, not bar or b["ratio"] <= b["bar"]))
+    head = f"{context['num_cpus']} CPUs at {context['mhz_per_cpu']} MHz; medians of the iterations{'; ' + made if made else ''}."
+    return [head] + rows(["figure", "peer", "ours", "ratio"], lines)
+
+
+def own_format(run):
+    lines = [
+        f"| {f['name']} | {f['median']:g} {f['unit']} | {f['min']:g} .. {f['max']:g} | " + judged(f["bar"], f["met"])
+        for f in run["figures"]
+    ]
+    return [f"{run['options']}; median of {run['rounds']} rounds [least .. most]; {made_of(run)}."] + rows(["figure", "median", "range"], lines)
+
+
+def load(name):
+    return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def table(name):
-    run = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    if "benchmarks" in run:
-        return google_benchmark(run)
-    lines = [
-        f"{run['options']}; median of {run['rounds']} rounds [least .. most]; {run['compiler']}, {run['flags']}; commit {run['commit']}; {run['cpu']}.",
-        "",
-        "| figure | median | range | bar | |",
-        "|---|---|---|---|---|",
-    ]
-    for f in run["figures"]:
-        met = "" if not f["bar"] else "met" if f["met"] else "**not met**"
-        lines.append(f"| {f['name']} | {f['median']:g} {f['unit']} | {f['min']:g} .. {f['max']:g} | {f['bar']} | {met} |")
-    return "\n".join(lines) + "\n"
+    run = load(name)
+    return "\n".join(google_benchmark(run) if "benchmarks" in run else own_format(run)) + "\n"
+
+
+def nameless(name):
+    """Whether the file leaves open which commit was measured. Older files of Google Benchmark had no room for it."""
+    run = load(name)
+    return not run.get("context", run).get("commit", "" if "figures" in run else "older")
 
 
 def main():
     old = PAGE.read_text(encoding="utf-8")
     new = MARK.sub(lambda m: m.group(1) + table(m.group(2)) + m.group(4), old)
     if sys.argv[1:] == ["--check"]:
+        problems = [f"bench/results/{name}.json does not say which commit was measured; run the benchmark again, built from a git checkout"
+                    for _, name, _, _ in MARK.findall(old) if nameless(name)]
         if new != old:
-            print("docs/benchmarks.md is not what bench/results/ says; run tools/bench_tables.py")
-            return 1
-        return 0
+            problems.append("docs/benchmarks.md is not what bench/results/ says; run tools/bench_tables.py")
+        for problem in problems:
+            print(problem)
+        return 1 if problems else 0
     PAGE.write_text(new, encoding="utf-8")
     return 0
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the pipeline: four programs, one configuration, one report. `pipeline --help` says how.
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -22,6 +25,7 @@
 
 #include "dsp/snr.hpp"
 #include "dsp/wav.hpp"
+#include "report.hpp"
 
 namespace {
 
@@ -133,18 +137,28 @@ std::string how_it_ended(int status) {
   return "ended with exit status " + std::to_string(WEXITSTATUS(status));
 }
 
-/// Waits until all stages have ended well. Otherwise ends them all and says why. \returns the exit status.
-int supervise(std::vector<stage_process>& stages, int signals) {
+/// How the stages ended.
+struct ending {
+  int status = 0;         ///< the exit status
+  std::int64_t cut = 0;   ///< when we learnt that the pipeline has to end early; 0: it did not
+};
+
+/// Waits until all stages have ended well. Otherwise ends them all and says why.
+ending supervise(std::vector<stage_process>& stages, int signals) {
   for (std::size_t running = stages.size(); running != 0;) {
     signalfd_siginfo info{};
     if (::read(signals, &info, sizeof info) != sizeof info) {
       if (errno == EINTR) continue;
-      return 1;
+      std::fprintf(stderr, "pipeline: waiting for signals failed: %s; ending all stages\n", std::strerror(errno));
+      auto const cut = oc::deadline::now_ns();
+      end_all(stages);
+      return {1, cut};
     }
+    auto const cut = oc::deadline::now_ns();
     if (info.ssi_signo != SIGCHLD) {
       std::fprintf(stderr, "pipeline: stopped by signal %u; ending all stages\n", info.ssi_signo);
       end_all(stages);
-      return 128 + static_cast<int>(info.ssi_signo);
+      return {128 + static_cast<int>(info.ssi_signo), cut};
     }
     for (auto& s : stages) {
       int status = 0;
@@ -154,10 +168,10 @@ int supervise(std::vector<stage_process>& stages, int signals) {
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
       std::fprintf(stderr, "pipeline: stage %s %s; ending the others\n", s.name, how_it_ended(status).c_str());
       end_all(stages);
-      return 1;
+      return {1, cut};
     }
   }
-  return 0;
+  return {};
 }
 
 std::optional<oc::value> read_report(std::string const& path) {
@@ -169,21 +183,8 @@ std::optional<oc::value> read_report(std::string const& path) {
   return std::move(*parsed);
 }
 
-double number(oc::value const& row, std::string_view field) {
-  auto const* v = row.find(field);
-  return v == nullptr ? 0 : v->as_double().value_or(0);
-}
-std::string text(oc::value const& row, std::string_view field) {
-  auto const* v = row.find(field);
-  return v == nullptr ? "" : std::string(v->as_string().value_or(""));
-}
-
 struct reports {
-  struct row {
-    std::string stage;
-    oc::value figures;
-  };
-  std::vector<row> sends, receives;
+  std::vector<pipeline::end_report> sends, receives;
 
   bool load(std::string const& folder, std::vector<stage_process> const& stages) {
     for (auto const& s : stages) {
@@ -203,36 +204,9 @@ struct reports {
 
 /// Prints the table of edges. \returns false where an object was lost or readers did not share one block.
 bool print_edges(reports const& all) {
-  bool good = true;
-  std::printf("\n%-8s %-8s %8s %10s %10s %10s %8s %7s %7s\n", "edge", "reader", "objects", "bytes", "p50 us", "p99 us", "GB/s", "copies", "errors");
-  for (auto const& sent : all.sends) {
-    std::string const edge = text(sent.figures, "from") + " -> " + text(sent.figures, "to");
-    std::string const* first_reader = nullptr;
-    oc::value const* first_places = nullptr;
-    for (auto const& got : all.receives) {
-      if (text(got.figures, "from") != text(sent.figures, "from") || text(got.figures, "to") != text(sent.figures, "to")) continue;
-      double const bytes = number(got.figures, "bytes"), seconds = number(got.figures, "seconds");
-      std::printf("%-8s %-8s %8.0f %10.0f %10.1f %10.1f %8.3f %7s %7.0f\n", edge.c_str(), got.stage.c_str(), number(got.figures, "objects"), bytes, number(got.figures, "p50_us"),
-                  number(got.figures, "p99_us"), seconds > 0 ? bytes / seconds / 1e9 : 0.0, "1 + 0", number(got.figures, "errors") + number(sent.figures, "errors"));
-      if (number(got.figures, "objects") != number(sent.figures, "objects") || number(got.figures, "errors") + number(sent.figures, "errors") != 0) {
-        std::printf("  %s sent %.0f objects, %s got %.0f\n", sent.stage.c_str(), number(sent.figures, "objects"), got.stage.c_str(), number(got.figures, "objects"));
-        good = false;
-      }
-      auto const* places = got.figures.find("places");
-      if (first_places == nullptr) {
-        first_places = places;
-        first_reader = &got.stage;
-      } else if (places == nullptr || !(*places == *first_places)) {
-        std::printf("  %s and %s did not read the same blocks\n", first_reader->c_str(), got.stage.c_str());
-        good = false;
-      }
-    }
-  }
-  std::printf("(copies: on put + on get; latency: from before the put until the view is there; GB/s: over the whole stream)\n\n");
-  for (auto const& got : all.receives)
-    if (auto const* places = got.figures.find("places"); places != nullptr && places->size() != 0)
-      std::printf("first object of %s -> %s as %-8s sees it: %s\n", text(got.figures, "from").c_str(), text(got.figures, "to").c_str(), got.stage.c_str(), std::string(places->if_array()->front().as_string().value_or("")).c_str());
-  return good;
+  auto const table = pipeline::make_edge_table(all.sends, all.receives);
+  std::printf("\n%s", table.text.c_str());
+  return table.good;
 }
 
 bool print_gain(settings const& s) {
@@ -287,12 +261,14 @@ int main(int argc, char** argv) try {
   }
   std::fflush(stdout);
 
-  int status = supervise(stages, signals);
+  auto const [ended, cut] = supervise(stages, signals);
+  int status = ended;
   if (status == 0) {
     reports all;
     if (!all.load(s.out, stages) || !print_edges(all) || !print_gain(s)) status = 1;
   }
   if (!tidy(space, status != 0)) status = status == 0 ? 1 : status;
+  if (cut != 0) std::fprintf(stderr, "pipeline: everything ended and tidied up %.3f s after that\n", static_cast<double>(oc::deadline::now_ns() - cut) / 1e9);
   if (status == 0) std::printf("\nshared memory is as it was before\n");
   return status;
 } catch (std::exception const& e) {

@@ -893,7 +893,7 @@ class deadline {
     using wide = std::chrono::duration<long double, std::nano>;
     std::int64_t const now = now_ns();
     long double const ns = std::chrono::duration_cast<wide>(span).count();
-    if (ns >= static_cast<long double>(std::numeric_limits<std::int64_t>::max() - now)) return never();
+    if (!(ns < static_cast<long double>(std::numeric_limits<std::int64_t>::max() - now))) return never();  // NaN, too
     if (ns <= static_cast<long double>(-now)) return deadline(0);
     return deadline(now + static_cast<std::int64_t>(ns));
   }
@@ -1490,7 +1490,7 @@ class error_counters {
   void count(error_kind kind) noexcept {
     if (index(kind) < error_kind_count) counts_[index(kind)].fetch_add(1, std::memory_order_relaxed);
   }
-  [[nodiscard]] std::uint64_t of(error_kind kind) const noexcept { return counts_[index(kind)].load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t of(error_kind kind) const noexcept { return index(kind) < error_kind_count ? counts_[index(kind)].load(std::memory_order_relaxed) : 0; }
   [[nodiscard]] std::array<std::uint64_t, error_kind_count> all() const noexcept {
     std::array<std::uint64_t, error_kind_count> out{};
     for (std::size_t i = 0; i != out.size(); ++i) out[i] = counts_[i].load(std::memory_order_relaxed);
@@ -2460,14 +2460,33 @@ class function_ref<R(Args...)> {
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, function_ref> && std::is_invocable_r_v<R, F&, Args...>)
   function_ref(F&& f) noexcept  // NOLINT(google-explicit-constructor): a parameter type, as std::function_ref
-      : object_(const_cast<void*>(static_cast<void const*>(std::addressof(f)))),
-        call_([](void* object, Args... args) -> R {
-          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
+      : object_(address_of(f)), call_([](void* object, Args... args) -> R {
+          using callable = std::remove_reference_t<F>;
+          callable* target = nullptr;
+          if constexpr (std::is_function_v<callable>) {
+            target = reinterpret_cast<callable*>(object);
+          } else {
+            target = static_cast<callable*>(object);
+          }
+          if constexpr (std::is_void_v<R>) {
+            static_cast<void>((*target)(std::forward<Args>(args)...));
+          } else {
+            return (*target)(std::forward<Args>(args)...);
+          }
         }) {}
 
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
 
  private:
+  template <class F>
+  static void* address_of(F& f) noexcept {
+    if constexpr (std::is_function_v<F>) {
+      return reinterpret_cast<void*>(&f);  // POSIX: a function's address fits
+    } else {
+      return const_cast<void*>(static_cast<void const*>(std::addressof(f)));
+    }
+  }
+
   void* object_;
   R (*call_)(void*, Args...);
 };
@@ -9175,31 +9194,8 @@ OMNICONN_END_NAMESPACE
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
-
-// ==== begin <omniconn/runtime/factory.hpp>
-// Connectors by name: what a configuration asks for, made at run time.
-
-#include <memory>
-#include <string>
-#include <string_view>
 #include <type_traits>
 #include <utility>
-#include <vector>
-
-// ==== begin <omniconn/runtime/connector_spec.hpp>
-// What a configuration says of one connector, and the reader through which a connector takes its options.
-
-#include <charconv>
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <initializer_list>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 // ==== begin <omniconn/detail/describe.hpp>
 // How texts and values from outside are shown in an error: short, in quotes, with nothing that could fake a second line.
@@ -9273,6 +9269,11 @@ inline std::string describe(value const& item) {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/describe.hpp>
+// ==== begin <omniconn/detail/shm_layout.hpp>
+// Which layout `SharedMemoryConnector` means: the words for it, and what OMNICONN_SHM_LAYOUT says. One place for the loader and the factory.
+
+#include <string_view>
+
 // ==== begin <omniconn/runtime/env.hpp>
 // References to environment variables in configuration texts, and the words that mean "choose the address yourself".
 
@@ -9393,6 +9394,54 @@ inline std::string expand_references(std::string_view text, env_lookup lookup, f
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/env.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+inline constexpr std::string_view shm_layout_ours = "omniconn";
+inline constexpr std::string_view shm_layout_upstream = "upstream";
+
+constexpr bool is_shm_layout(std::string_view word) noexcept { return word == shm_layout_ours || word == shm_layout_upstream; }
+
+/// The layout where neither the options nor the loader's caller say one: OMNICONN_SHM_LAYOUT, else upstream's. Another word is `misconfigured`.
+inline result<std::string_view, diagnosis> shm_layout_of_environment(env_lookup env) {
+  char const* const set = env("OMNICONN_SHM_LAYOUT");
+  std::string_view const word = set == nullptr ? "" : set;
+  if (word == shm_layout_ours) return shm_layout_ours;
+  if (word.empty() || word == shm_layout_upstream) return shm_layout_upstream;
+  return diagnosis(error_kind::misconfigured,
+                   "OMNICONN_SHM_LAYOUT is " + in_quotes(word) + "; set it to omniconn (no Python stage takes part) or upstream, or unset it");
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/shm_layout.hpp>
+// ==== begin <omniconn/runtime/factory.hpp>
+// Connectors by name: what a configuration asks for, made at run time.
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/runtime/connector_spec.hpp>
+// What a configuration says of one connector, and the reader through which a connector takes its options.
+
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -9796,10 +9845,14 @@ inline connector_defaults read_defaults(option_reader& options) {
   connector_defaults out;
   if (auto const* readers = options.take("readers"); readers != nullptr && readers->is_array()) {
     out.readers = options.take_strings("readers");
-    if (out.readers.empty()) options.problem("readers is an empty list; name at least one reader, or leave it out for one reader of any name");
-    for (std::size_t i = 0; i != out.readers.size(); ++i)
+    if (readers->size() == 0) options.problem("readers is an empty list; name at least one reader, or leave it out for one reader of any name");
+    for (std::size_t i = 0; i != out.readers.size(); ++i) {
+      if (out.readers[i].empty()) options.problem("readers holds an empty name, but whoever has no name reads as 'default'; name each reader");
       for (std::size_t k = 0; k != i; ++k)
-        if (out.readers[i] == out.readers[k]) options.problem("readers names '" + out.readers[i] + "' twice");
+        if (out.readers[i] == out.readers[k]) options.problem("readers names " + in_quotes(out.readers[i]) + " twice");
+    }
+  } else if (auto const* text = readers == nullptr ? nullptr : readers->if_string(); text != nullptr && text->find('$') == std::string::npos) {
+    options.problem("readers is " + describe(*readers) + ", expected a number or a list of names; write [" + in_quotes(*text) + "] for one reader of that name");
   } else {
     out.reader_count = static_cast<std::uint32_t>(options.take_uint("readers", 1, 1, UINT32_MAX));
   }
@@ -9816,45 +9869,96 @@ inline connector_defaults read_defaults(option_reader& options) {
   return out;
 }
 
-template <class Serializer>
-result<any_connector, diagnosis> make_shm_connector(connector_spec const& spec) {
-  using made = shm_connector<Serializer>;
-  option_reader options(spec.extra);
-  typename made::options o;
-  o.defaults = read_defaults(options);
-  o.transport.space = options.take_string("namespace", "");
-  o.transport.memory_pool_size = options.take_bytes_size("memory_pool_size", o.transport.memory_pool_size);
-  o.transport.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
-  o.transport.directory = options.take_string("directory", o.transport.directory);
-  if (auto const spin = options.take_duration_seconds("spin")) o.transport.spin = *spin;
-  if (!o.defaults.reader.empty()) o.transport.reader = o.defaults.reader;
-  if (auto read = options.done(); !read) return std::move(read.error());
-  auto opened = made::open(o);
-  if (!opened) return std::move(opened.error());
-  return any_connector(std::move(*opened));
+/// Options of shared memory in our layout.
+inline shm_transport::options read_shm_options(option_reader& options, connector_defaults const& defaults) {
+  shm_transport::options out;
+  out.space = options.take_string("namespace", "");
+  out.memory_pool_size = options.take_bytes_size("memory_pool_size", out.memory_pool_size);
+  out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
+  out.directory = options.take_string("directory", out.directory);
+  if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
+  if (!defaults.reader.empty()) out.reader = defaults.reader;
+  return out;
 }
 
-template <class Serializer>
-result<any_connector, diagnosis> make_inproc_connector(connector_spec const& spec) {
-  using made = inproc_connector<Serializer>;
-  option_reader options(spec.extra);
-  typename made::options o;
-  o.defaults = read_defaults(options);
-  o.transport.hub = inproc_hub::named(options.take_string("namespace", "default"));
-  o.transport.reader = o.defaults.reader;
+/// Options of memory within the process. The namespace means what it means in shared memory.
+inline inproc_transport::options read_inproc_options(option_reader& options, connector_defaults const& defaults) {
+  inproc_transport::options out;
+  std::string space = options.take_string("namespace", "");
+  if (char const* const set = process_env("OMNICONN_NAMESPACE"); space.empty() && set != nullptr) space = set;
+  out.hub = inproc_hub::named(space.empty() ? "default" : space);
+  out.reader = defaults.reader.empty() ? "default" : defaults.reader;  // as in shared memory
+  return out;
+}
+
+constexpr std::string_view msgpack_name = "omni_msgpack";
+
+/// `serializer`: the name of one of those given, of which the first is the default. `omni_msgpack` is a name also where its part is not registered.
+template <class First, class... More>
+std::string read_serializer(option_reader& options) {
+  if constexpr (First::name == msgpack_name || ((More::name == msgpack_name) || ...)) {
+    return options.take_choice("serializer", {First::name, More::name...}, First::name);
+  } else {
+    return options.take_choice("serializer", {First::name, More::name..., msgpack_name}, First::name);
+  }
+}
+
+/// Opens `Connector<S>`, `S` being the serializer of that name.
+template <template <class> class Connector, class... Serializers>
+result<any_connector, diagnosis> open_named(std::string_view serializer, typename Connector<raw_serializer>::transport_type::options const& transport, connector_defaults const& defaults) {
+  result<any_connector, diagnosis> out = diagnosis(error_kind::unsupported,
+                                                   "serializer omni_msgpack is not part of this factory; call register_msgpack of <omniconn/runtime/msgpack_part.hpp> after "
+                                                   "register_builtin_connectors (CMake target omniconn::msgpack), or set `serializer: raw`");
+  auto const open = [&]<class Serializer>(std::type_identity<Serializer>) -> result<any_connector, diagnosis> {
+    typename Connector<Serializer>::options o;
+    o.transport = transport;
+    o.defaults = defaults;
+    auto opened = Connector<Serializer>::open(o);
+    if (!opened) return std::move(opened.error());
+    return any_connector(std::move(*opened));
+  };
+  static_cast<void>(((Serializers::name == serializer && (out = open(std::type_identity<Serializers>{}), true)) || ...));
+  return out;
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> open_shm_connector(option_reader& options) {
+  auto const defaults = read_defaults(options);
+  auto const transport = read_shm_options(options, defaults);
+  auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
-  auto opened = made::open(o);
-  if (!opened) return std::move(opened.error());
-  return any_connector(std::move(*opened));
+  return open_named<shm_connector, Serializers...>(serializer, transport, defaults);
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> make_shm_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  return open_shm_connector<Serializers...>(options);
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> make_inproc_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  auto const defaults = read_defaults(options);
+  auto const transport = read_inproc_options(options, defaults);
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<inproc_connector, Serializers...>(serializer, transport, defaults);
 }
 
 /// `SharedMemoryConnector` means the layout that Python stages use. Ours only where the configuration says that every stage is ours.
-template <class Serializer>
+template <class... Serializers>
 result<any_connector, diagnosis> make_shared_memory_connector(connector_spec const& spec) {
   option_reader options(spec.extra);
-  auto const layout = options.take_choice("layout", {"omniconn", "upstream"}, "upstream");
+  std::string_view fallback = shm_layout_upstream;
+  if (options.take("layout") == nullptr) {
+    auto const said = shm_layout_of_environment(process_env);
+    if (!said) return said.error();
+    fallback = *said;
+  }
+  auto const layout = options.take_choice("layout", {shm_layout_ours, shm_layout_upstream}, fallback);
   if (auto read = options.done(); !read) return std::move(read.error());
-  if (layout == "omniconn") return make_shm_connector<Serializer>(spec);
+  if (layout == shm_layout_ours) return open_shm_connector<Serializers...>(options);
   return diagnosis(error_kind::unsupported,
                    "upstream's layout (one POSIX segment per key) is not built yet; where every stage is C++, set `layout: omniconn` in extra or OMNICONN_SHM_LAYOUT=omniconn");
 }
@@ -9867,7 +9971,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>,
-                            "serializer raw; only with `layout: omniconn`: upstream's layout is not built yet");
+                            "serializer raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})
@@ -10260,8 +10364,8 @@ struct config_options {
   std::optional<std::uint64_t> default_shm_threshold;
   /// Serves edges that name no connector, instead of SharedMemoryConnector, unless the document has a `default_connector` of its own.
   std::optional<connector_spec> default_connector;
-  /// True where no Python stage takes part: every SharedMemoryConnector whose `extra` has no `layout` gets `layout: omniconn`. Without
-  /// it the environment variable OMNICONN_SHM_LAYOUT decides: `omniconn` means true, `upstream` and unset false.
+  /// True where no Python stage takes part: every SharedMemoryConnector whose `extra` has no `layout` gets `layout: omniconn`; false: it gets
+  /// `layout: upstream`. Without it the environment variable OMNICONN_SHM_LAYOUT decides, here (`omniconn`) and when a connector is opened.
   std::optional<bool> all_stages_are_ours;
   /// Whether an edge may lead to a stage that the document does not list. Without it such an edge is taken for a typing error.
   bool allow_unlisted_stages = false;
@@ -10316,18 +10420,17 @@ class transfer_config_reader {
     return check_stages();
   }
 
-  // The layout is part of the spec from here on, so that a connector can be opened from its spec alone.
+  // The layout is part of the spec from here on, so that a connector can be opened from its spec alone. Only what is said so in `options` is written
+  // as upstream's too: what opens the connector would ask its own environment otherwise.
   problem decide_layout() {
     if (options_.all_stages_are_ours) {
-      ours_ = *options_.all_stages_are_ours;
+      layout_ = *options_.all_stages_are_ours ? shm_layout_ours : shm_layout_upstream;
       return {};
     }
-    char const* const word = env_("OMNICONN_SHM_LAYOUT");
-    std::string_view const layout = word == nullptr ? "" : word;
-    ours_ = layout == "omniconn";
-    if (ours_ || layout.empty() || layout == "upstream") return {};
-    return diagnosis(error_kind::misconfigured, "OMNICONN_SHM_LAYOUT is " + in_quotes(layout) +
-                                                    "; set it to omniconn (no Python stage takes part) or upstream, or unset it");
+    auto const said = shm_layout_of_environment(env_);
+    if (!said) return said.error();
+    if (*said == shm_layout_ours) layout_ = *said;
+    return {};
   }
 
   // Two forms: `stages` with `connectors` and `edges` beside it, or `stage_args` with both of them under `runtime`.
@@ -10413,14 +10516,14 @@ class transfer_config_reader {
     auto const layout = extra.entry("layout");
     if (!layout || spec.name != shared_memory_connector_name) return {};
     auto const* const text = layout->item().if_string();
-    if (text != nullptr && (*text == "omniconn" || *text == "upstream")) return {};
+    if (text != nullptr && is_shm_layout(*text)) return {};
     return layout->wrong_type("omniconn or upstream", "write layout: omniconn where no Python stage uses this edge, or leave it out");
   }
 
   void set_layout(connector_spec& spec) const {
     if (spec.extra.is_nil()) spec.extra = value::map{};
-    if (ours_ && spec.name == shared_memory_connector_name && spec.extra.is_map() && spec.extra.find("layout") == nullptr)
-      spec.extra.set("layout", "omniconn");
+    if (!layout_.empty() && spec.name == shared_memory_connector_name && spec.extra.is_map() && spec.extra.find("layout") == nullptr)
+      spec.extra.set("layout", layout_);
   }
 
   // The name of a connector under `connectors`, or a connector written in place.
@@ -10585,7 +10688,7 @@ class transfer_config_reader {
   config_cursor root_;
   config_options const& options_;
   env_lookup env_;
-  bool ours_ = false;
+  std::string_view layout_;  // of connectors that name none; empty: left to who opens them
   place stages_;
   place connectors_;
   place edges_;
@@ -11959,33 +12062,14 @@ OMNICONN_END_NAMESPACE
 
 OMNICONN_BEGIN_NAMESPACE
 
-namespace detail {
-
-using make_function = result<any_connector, diagnosis> (*)(connector_spec const&);
-
-/// `serializer: omni_msgpack` (the default once the part is registered) or `raw`.
-struct serializer_choice {
-  make_function objects;
-  make_function raw;
-
-  result<any_connector, diagnosis> operator()(connector_spec const& spec) const {
-    option_reader options(spec.extra);
-    auto const name = options.take_choice("serializer", {"omni_msgpack", "raw"}, "omni_msgpack");
-    if (auto read = options.done(); !read) return std::move(read.error());
-    return name == "raw" ? raw(spec) : objects(spec);
-  }
-};
-
-}  // namespace detail
-
-/// Makes the built-in connectors of a factory write and read values with `omni_msgpack`. Call it after `register_builtin_connectors`.
+/// Makes the built-in connectors of a factory write and read values with `omni_msgpack`, unless an edge says `serializer: raw`. Call it after `register_builtin_connectors`.
 inline void register_msgpack(connector_factory& factory) {
   using objects = omni_msgpack_serializer;
   constexpr auto note = "serializers omni_msgpack (default), raw";
-  factory.replace_connector("ShmConnector", detail::serializer_choice{&detail::make_shm_connector<objects>, &detail::make_shm_connector<raw_serializer>}, note);
-  factory.replace_connector("InprocConnector", detail::serializer_choice{&detail::make_inproc_connector<objects>, &detail::make_inproc_connector<raw_serializer>}, note);
-  factory.replace_connector("SharedMemoryConnector", detail::serializer_choice{&detail::make_shared_memory_connector<objects>, &detail::make_shared_memory_connector<raw_serializer>},
-                            "serializers omni_msgpack (default), raw; only with `layout: omniconn`: upstream's layout is not built yet");
+  factory.replace_connector("ShmConnector", &detail::make_shm_connector<objects, raw_serializer>, note);
+  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<objects, raw_serializer>, note);
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>,
+                            "serializers omni_msgpack (default), raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
 }
 
 OMNICONN_END_NAMESPACE

@@ -279,7 +279,8 @@ TEST(transfer_config, layout_of_shared_memory) {
   EXPECT_EQ(layout_of(*with_env(""), {"0", "1"}), "none");
   config_options theirs;
   theirs.all_stages_are_ours = false;
-  EXPECT_EQ(layout_of(*with_env("omniconn", theirs), {"0", "1"}), "none") << "the option outranks the environment";
+  EXPECT_EQ(layout_of(*with_env("omniconn", theirs), {"0", "1"}), "upstream") << "the option outranks the environment, also that of who opens the connector";
+  EXPECT_EQ(layout_of(*with_env(nullptr, theirs), {"1", "2"}), "none") << "of another connector";
   EXPECT_TRUE(with_env("nonsense", theirs));
   auto const wrong = with_env("Omniconn");
   ASSERT_FALSE(wrong);

@@ -32,7 +32,7 @@ class deadline {
     using wide = std::chrono::duration<long double, std::nano>;
     std::int64_t const now = now_ns();
     long double const ns = std::chrono::duration_cast<wide>(span).count();
-    if (ns >= static_cast<long double>(std::numeric_limits<std::int64_t>::max() - now)) return never();
+    if (!(ns < static_cast<long double>(std::numeric_limits<std::int64_t>::max() - now))) return never();  // NaN, too
     if (ns <= static_cast<long double>(-now)) return deadline(0);
     return deadline(now + static_cast<std::int64_t>(ns));
   }

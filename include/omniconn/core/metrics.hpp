@@ -20,7 +20,7 @@ class error_counters {
   void count(error_kind kind) noexcept {
     if (index(kind) < error_kind_count) counts_[index(kind)].fetch_add(1, std::memory_order_relaxed);
   }
-  [[nodiscard]] std::uint64_t of(error_kind kind) const noexcept { return counts_[index(kind)].load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t of(error_kind kind) const noexcept { return index(kind) < error_kind_count ? counts_[index(kind)].load(std::memory_order_relaxed) : 0; }
   [[nodiscard]] std::array<std::uint64_t, error_kind_count> all() const noexcept {
     std::array<std::uint64_t, error_kind_count> out{};
     for (std::size_t i = 0; i != out.size(); ++i) out[i] = counts_[i].load(std::memory_order_relaxed);

@@ -15,6 +15,7 @@
 #include <omniconn/core/value.hpp>
 #include <omniconn/detail/config_cursor.hpp>
 #include <omniconn/detail/describe.hpp>
+#include <omniconn/detail/shm_layout.hpp>
 #include <omniconn/runtime/connector_spec.hpp>
 #include <omniconn/runtime/document.hpp>
 #include <omniconn/runtime/env.hpp>
@@ -64,18 +65,17 @@ class transfer_config_reader {
     return check_stages();
   }
 
-  // The layout is part of the spec from here on, so that a connector can be opened from its spec alone.
+  // The layout is part of the spec from here on, so that a connector can be opened from its spec alone. Only what is said so in `options` is written
+  // as upstream's too: what opens the connector would ask its own environment otherwise.
   problem decide_layout() {
     if (options_.all_stages_are_ours) {
-      ours_ = *options_.all_stages_are_ours;
+      layout_ = *options_.all_stages_are_ours ? shm_layout_ours : shm_layout_upstream;
       return {};
     }
-    char const* const word = env_("OMNICONN_SHM_LAYOUT");
-    std::string_view const layout = word == nullptr ? "" : word;
-    ours_ = layout == "omniconn";
-    if (ours_ || layout.empty() || layout == "upstream") return {};
-    return diagnosis(error_kind::misconfigured, "OMNICONN_SHM_LAYOUT is " + in_quotes(layout) +
-                                                    "; set it to omniconn (no Python stage takes part) or upstream, or unset it");
+    auto const said = shm_layout_of_environment(env_);
+    if (!said) return said.error();
+    if (*said == shm_layout_ours) layout_ = *said;
+    return {};
   }
 
   // Two forms: `stages` with `connectors` and `edges` beside it, or `stage_args` with both of them under `runtime`.
@@ -161,14 +161,14 @@ class transfer_config_reader {
     auto const layout = extra.entry("layout");
     if (!layout || spec.name != shared_memory_connector_name) return {};
     auto const* const text = layout->item().if_string();
-    if (text != nullptr && (*text == "omniconn" || *text == "upstream")) return {};
+    if (text != nullptr && is_shm_layout(*text)) return {};
     return layout->wrong_type("omniconn or upstream", "write layout: omniconn where no Python stage uses this edge, or leave it out");
   }
 
   void set_layout(connector_spec& spec) const {
     if (spec.extra.is_nil()) spec.extra = value::map{};
-    if (ours_ && spec.name == shared_memory_connector_name && spec.extra.is_map() && spec.extra.find("layout") == nullptr)
-      spec.extra.set("layout", "omniconn");
+    if (!layout_.empty() && spec.name == shared_memory_connector_name && spec.extra.is_map() && spec.extra.find("layout") == nullptr)
+      spec.extra.set("layout", layout_);
   }
 
   // The name of a connector under `connectors`, or a connector written in place.
@@ -333,7 +333,7 @@ class transfer_config_reader {
   config_cursor root_;
   config_options const& options_;
   env_lookup env_;
-  bool ours_ = false;
+  std::string_view layout_;  // of connectors that name none; empty: left to who opens them
   place stages_;
   place connectors_;
   place edges_;

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <omniconn/config.hpp>
 #include <omniconn/allocator/arena.hpp>
 #include <omniconn/allocator/heap.hpp>
 #include <omniconn/connector.hpp>
+#include <omniconn/detail/describe.hpp>
+#include <omniconn/detail/shm_layout.hpp>
 #include <omniconn/keying/namespaced.hpp>
 #include <omniconn/runtime/factory.hpp>
 #include <omniconn/serializer/raw.hpp>
@@ -35,10 +38,14 @@ inline connector_defaults read_defaults(option_reader& options) {
   connector_defaults out;
   if (auto const* readers = options.take("readers"); readers != nullptr && readers->is_array()) {
     out.readers = options.take_strings("readers");
-    if (out.readers.empty()) options.problem("readers is an empty list; name at least one reader, or leave it out for one reader of any name");
-    for (std::size_t i = 0; i != out.readers.size(); ++i)
+    if (readers->size() == 0) options.problem("readers is an empty list; name at least one reader, or leave it out for one reader of any name");
+    for (std::size_t i = 0; i != out.readers.size(); ++i) {
+      if (out.readers[i].empty()) options.problem("readers holds an empty name, but whoever has no name reads as 'default'; name each reader");
       for (std::size_t k = 0; k != i; ++k)
-        if (out.readers[i] == out.readers[k]) options.problem("readers names '" + out.readers[i] + "' twice");
+        if (out.readers[i] == out.readers[k]) options.problem("readers names " + in_quotes(out.readers[i]) + " twice");
+    }
+  } else if (auto const* text = readers == nullptr ? nullptr : readers->if_string(); text != nullptr && text->find('$') == std::string::npos) {
+    options.problem("readers is " + describe(*readers) + ", expected a number or a list of names; write [" + in_quotes(*text) + "] for one reader of that name");
   } else {
     out.reader_count = static_cast<std::uint32_t>(options.take_uint("readers", 1, 1, UINT32_MAX));
   }
@@ -55,45 +62,96 @@ inline connector_defaults read_defaults(option_reader& options) {
   return out;
 }
 
-template <class Serializer>
-result<any_connector, diagnosis> make_shm_connector(connector_spec const& spec) {
-  using made = shm_connector<Serializer>;
-  option_reader options(spec.extra);
-  typename made::options o;
-  o.defaults = read_defaults(options);
-  o.transport.space = options.take_string("namespace", "");
-  o.transport.memory_pool_size = options.take_bytes_size("memory_pool_size", o.transport.memory_pool_size);
-  o.transport.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
-  o.transport.directory = options.take_string("directory", o.transport.directory);
-  if (auto const spin = options.take_duration_seconds("spin")) o.transport.spin = *spin;
-  if (!o.defaults.reader.empty()) o.transport.reader = o.defaults.reader;
-  if (auto read = options.done(); !read) return std::move(read.error());
-  auto opened = made::open(o);
-  if (!opened) return std::move(opened.error());
-  return any_connector(std::move(*opened));
+/// Options of shared memory in our layout.
+inline shm_transport::options read_shm_options(option_reader& options, connector_defaults const& defaults) {
+  shm_transport::options out;
+  out.space = options.take_string("namespace", "");
+  out.memory_pool_size = options.take_bytes_size("memory_pool_size", out.memory_pool_size);
+  out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
+  out.directory = options.take_string("directory", out.directory);
+  if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
+  if (!defaults.reader.empty()) out.reader = defaults.reader;
+  return out;
 }
 
-template <class Serializer>
-result<any_connector, diagnosis> make_inproc_connector(connector_spec const& spec) {
-  using made = inproc_connector<Serializer>;
-  option_reader options(spec.extra);
-  typename made::options o;
-  o.defaults = read_defaults(options);
-  o.transport.hub = inproc_hub::named(options.take_string("namespace", "default"));
-  o.transport.reader = o.defaults.reader;
+/// Options of memory within the process. The namespace means what it means in shared memory.
+inline inproc_transport::options read_inproc_options(option_reader& options, connector_defaults const& defaults) {
+  inproc_transport::options out;
+  std::string space = options.take_string("namespace", "");
+  if (char const* const set = process_env("OMNICONN_NAMESPACE"); space.empty() && set != nullptr) space = set;
+  out.hub = inproc_hub::named(space.empty() ? "default" : space);
+  out.reader = defaults.reader.empty() ? "default" : defaults.reader;  // as in shared memory
+  return out;
+}
+
+constexpr std::string_view msgpack_name = "omni_msgpack";
+
+/// `serializer`: the name of one of those given, of which the first is the default. `omni_msgpack` is a name also where its part is not registered.
+template <class First, class... More>
+std::string read_serializer(option_reader& options) {
+  if constexpr (First::name == msgpack_name || ((More::name == msgpack_name) || ...)) {
+    return options.take_choice("serializer", {First::name, More::name...}, First::name);
+  } else {
+    return options.take_choice("serializer", {First::name, More::name..., msgpack_name}, First::name);
+  }
+}
+
+/// Opens `Connector<S>`, `S` being the serializer of that name.
+template <template <class> class Connector, class... Serializers>
+result<any_connector, diagnosis> open_named(std::string_view serializer, typename Connector<raw_serializer>::transport_type::options const& transport, connector_defaults const& defaults) {
+  result<any_connector, diagnosis> out = diagnosis(error_kind::unsupported,
+                                                   "serializer omni_msgpack is not part of this factory; call register_msgpack of <omniconn/runtime/msgpack_part.hpp> after "
+                                                   "register_builtin_connectors (CMake target omniconn::msgpack), or set `serializer: raw`");
+  auto const open = [&]<class Serializer>(std::type_identity<Serializer>) -> result<any_connector, diagnosis> {
+    typename Connector<Serializer>::options o;
+    o.transport = transport;
+    o.defaults = defaults;
+    auto opened = Connector<Serializer>::open(o);
+    if (!opened) return std::move(opened.error());
+    return any_connector(std::move(*opened));
+  };
+  static_cast<void>(((Serializers::name == serializer && (out = open(std::type_identity<Serializers>{}), true)) || ...));
+  return out;
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> open_shm_connector(option_reader& options) {
+  auto const defaults = read_defaults(options);
+  auto const transport = read_shm_options(options, defaults);
+  auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
-  auto opened = made::open(o);
-  if (!opened) return std::move(opened.error());
-  return any_connector(std::move(*opened));
+  return open_named<shm_connector, Serializers...>(serializer, transport, defaults);
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> make_shm_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  return open_shm_connector<Serializers...>(options);
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> make_inproc_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  auto const defaults = read_defaults(options);
+  auto const transport = read_inproc_options(options, defaults);
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<inproc_connector, Serializers...>(serializer, transport, defaults);
 }
 
 /// `SharedMemoryConnector` means the layout that Python stages use. Ours only where the configuration says that every stage is ours.
-template <class Serializer>
+template <class... Serializers>
 result<any_connector, diagnosis> make_shared_memory_connector(connector_spec const& spec) {
   option_reader options(spec.extra);
-  auto const layout = options.take_choice("layout", {"omniconn", "upstream"}, "upstream");
+  std::string_view fallback = shm_layout_upstream;
+  if (options.take("layout") == nullptr) {
+    auto const said = shm_layout_of_environment(process_env);
+    if (!said) return said.error();
+    fallback = *said;
+  }
+  auto const layout = options.take_choice("layout", {shm_layout_ours, shm_layout_upstream}, fallback);
   if (auto read = options.done(); !read) return std::move(read.error());
-  if (layout == "omniconn") return make_shm_connector<Serializer>(spec);
+  if (layout == shm_layout_ours) return open_shm_connector<Serializers...>(options);
   return diagnosis(error_kind::unsupported,
                    "upstream's layout (one POSIX segment per key) is not built yet; where every stage is C++, set `layout: omniconn` in extra or OMNICONN_SHM_LAYOUT=omniconn");
 }
@@ -106,7 +164,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>,
-                            "serializer raw; only with `layout: omniconn`: upstream's layout is not built yet");
+                            "serializer raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})

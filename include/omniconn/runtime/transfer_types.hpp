@@ -153,8 +153,8 @@ struct config_options {
   std::optional<std::uint64_t> default_shm_threshold;
   /// Serves edges that name no connector, instead of SharedMemoryConnector, unless the document has a `default_connector` of its own.
   std::optional<connector_spec> default_connector;
-  /// True where no Python stage takes part: every SharedMemoryConnector whose `extra` has no `layout` gets `layout: omniconn`. Without
-  /// it the environment variable OMNICONN_SHM_LAYOUT decides: `omniconn` means true, `upstream` and unset false.
+  /// True where no Python stage takes part: every SharedMemoryConnector whose `extra` has no `layout` gets `layout: omniconn`; false: it gets
+  /// `layout: upstream`. Without it the environment variable OMNICONN_SHM_LAYOUT decides, here (`omniconn`) and when a connector is opened.
   std::optional<bool> all_stages_are_ours;
   /// Whether an edge may lead to a stage that the document does not list. Without it such an edge is taken for a typing error.
   bool allow_unlisted_stages = false;

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tools/bench_tables.py: tables of both formats, and a check that sees stale tables and files that do not say what was measured."""
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+import bench_tables  # noqa: E402
+
+OWN = {
+    "name": "x", "options": "64 B", "rounds": 7, "compiler": "g++ 12", "flags": "-O2", "commit": "abc1234", "cpu": "Some CPU",
+    "figures": [
+        {"name": "plain", "unit": "us", "median": 1.5, "min": 1, "max": 2, "bar": "", "met": True},
+        {"name": "good", "unit": "x", "median": 1.2, "min": 1.1, "max": 1.4, "bar": "<= 1.5", "met": True},
+        {"name": "bad", "unit": "x", "median": 1.6, "min": 1.1, "max": 1.9, "bar": "<= 1.5", "met": False},
+    ],
+}
+GOOGLE = {
+    "context": {"num_cpus": 2, "mhz_per_cpu": 2596, "compiler": "g++ 12", "flags": "-O2", "commit": "abc1234", "cpu": "Some CPU"},
+    "benchmarks": [
+        {"name": "at_bar/iterations:9", "base_us": 100.0, "ours_us": 110.0, "ratio": 1.1, "bar": 1.1},
+        {"name": "over/iterations:9", "base_us": 100.0, "ours_us": 111.0, "ratio": 1.11, "bar": 1.1},
+        {"name": "no_bar", "base_us": 1.0, "ours_us": 2.0, "ratio": 2.0},
+        {"name": "alone", "real_time": 5.0},
+    ],
+}
+PAGE = "# Figures\n\n<!-- bench: run -->\n<!-- end -->\n\nafter\n"
+
+
+class BenchTablesTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        (self.root / "bench" / "results").mkdir(parents=True)
+        self.addCleanup(setattr, bench_tables, "ROOT", bench_tables.ROOT)
+        self.addCleanup(setattr, bench_tables, "PAGE", bench_tables.PAGE)
+        self.addCleanup(setattr, sys, "argv", sys.argv)
+        bench_tables.ROOT = self.root
+        bench_tables.PAGE = self.root / "page.md"
+        bench_tables.PAGE.write_text(PAGE, encoding="utf-8")
+
+    def call(self, run, *arguments):
+        (self.root / "bench" / "results" / "run.json").write_text(json.dumps(run), encoding="utf-8")
+        sys.argv = ["bench_tables.py", *arguments]
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            status = bench_tables.main()
+        return status, said.getvalue()
+
+    def written(self, run):
+        self.assertEqual(self.call(run), (0, ""))
+        self.assertEqual(self.call(run, "--check"), (0, ""))
+        page = bench_tables.PAGE.read_text(encoding="utf-8")
+        self.assertTrue(page.startswith("# Figures\n\n<!-- bench: run -->\n") and page.endswith("<!-- end -->\n\nafter\n"), page)
+        return page
+
+    def test_our_own_format(self):
+        page = self.written(OWN)
+        self.assertIn("64 B; median of 7 rounds [least .. most]; g++ 12, -O2; commit abc1234; Some CPU.\n\n| figure | median | range | bar | |\n|---|---|---|---|---|\n", page)
+        self.assertIn("| plain | 1.5 us | 1 .. 2 |  |  |\n", page)
+        self.assertIn("| good | 1.2 x | 1.1 .. 1.4 | <= 1.5 | met |\n", page)
+        self.assertIn("| bad | 1.6 x | 1.1 .. 1.9 | <= 1.5 | **not met** |\n", page)
+
+    def test_google_benchmark(self):
+        page = self.written(GOOGLE)
+        self.assertIn("2 CPUs at 2596 MHz; medians of the iterations; g++ 12, -O2; commit abc1234; Some CPU.\n\n| figure | peer | ours | ratio | bar | |\n|---|---|---|---|---|---|\n", page)
+        self.assertIn("| at bar | 100 us | 110 us | 1.100 | <= 1.1 | met |\n", page)
+        self.assertIn("| over | 100 us | 111 us | 1.110 | <= 1.1 | **not met** |\n", page)
+        self.assertIn("| no bar | 1 us | 2 us | 2.000 |  |  |\n", page)
+        self.assertNotIn("alone", page)
+
+    def test_stale_table(self):
+        self.written(OWN)
+        status, said = self.call({**OWN, "rounds": 8}, "--check")
+        self.assertEqual(status, 1)
+        self.assertIn("docs/benchmarks.md is not what bench/results/ says", said)
+
+    def test_commit_that_is_not_said(self):
+        older = {**GOOGLE, "context": {"num_cpus": 2, "mhz_per_cpu": 2596}}
+        self.assertIn("2 CPUs at 2596 MHz; medians of the iterations.\n", self.written(older))
+        for run in ({**OWN, "commit": ""}, {field: OWN[field] for field in OWN if field != "commit"}, {**GOOGLE, "context": {**GOOGLE["context"], "commit": ""}}):
+            self.call(run)
+            status, said = self.call(run, "--check")
+            self.assertEqual(status, 1, run)
+            self.assertEqual(said, "bench/results/run.json does not say which commit was measured; run the benchmark again, built from a git checkout\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
