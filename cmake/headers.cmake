@@ -31,6 +31,7 @@ set(omniconn_headers_core
   omniconn/detail/block_source.hpp
   omniconn/detail/buffer_pool_state.hpp
   omniconn/detail/config_cursor.hpp
+  omniconn/detail/consumed_if_decoded.hpp
   omniconn/detail/describe.hpp
   omniconn/detail/extent_map.hpp
   omniconn/detail/futex.hpp

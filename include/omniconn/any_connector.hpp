@@ -12,6 +12,8 @@
 #include <omniconn/config.hpp>
 #include <omniconn/connector_concept.hpp>
 #include <omniconn/core/tensor.hpp>
+#include <omniconn/detail/consumed_if_decoded.hpp>
+#include <omniconn/detail/memory.hpp>
 #include <omniconn/serializer/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -110,7 +112,7 @@ class any_connector {
     template <class T>
       requires(std::is_same_v<T, const_bytes> || std::is_same_v<T, value> || std::is_same_v<T, tensor_view>)
     [[nodiscard]] result<T> as() const {
-      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty"};
+      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
       if constexpr (std::is_same_v<T, const_bytes>) {
         return bytes_;
       } else if constexpr (std::is_same_v<T, value>) {
@@ -123,6 +125,7 @@ class any_connector {
     template <class T, class Serializer>
       requires deserializes<Serializer, T>
     [[nodiscard]] result<T> as_with(Serializer const& serializer) const {
+      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
       return serializer.template decode<T>(encoded{info_.kind, bytes_});
     }
 
@@ -191,12 +194,14 @@ class any_connector {
   result<T> get(edge e, std::string_view key, get_options const& o = {}) {
     auto got = get_view(e, key, o);
     if (!got) return got.error();
-    auto decoded = got->template as<value>();
-    if (!decoded) {
-      got->give_back();
-      return decoded.error();
-    }
-    return decoded->to_owned();
+    detail::consumed_if_decoded<view> kept(*got);
+    auto out = detail::while_memory_lasts([&]() -> result<value> {
+      auto decoded = got->template as<value>();
+      if (!decoded) return decoded.error();
+      return decoded->to_owned();
+    });
+    if (out) kept.decoded();
+    return out;
   }
   template <class T>
     requires std::is_same_v<T, value>

@@ -20,8 +20,10 @@
 #include <omniconn/allocator/concept.hpp>
 #include <omniconn/connector_concept.hpp>
 #include <omniconn/core/checksum.hpp>
+#include <omniconn/core/envelope.hpp>
 #include <omniconn/core/tensor.hpp>
 #include <omniconn/detail/block_source.hpp>
+#include <omniconn/detail/consumed_if_decoded.hpp>
 #include <omniconn/detail/get_driver.hpp>
 #include <omniconn/keying/concept.hpp>
 #include <omniconn/serializer/concept.hpp>
@@ -42,12 +44,12 @@ struct connector_defaults {
   bool checksum = true;
   /// The biggest payload that a get accepts: sizes come from outside and are checked before memory is allocated.
   std::uint64_t max_get_size = ~std::uint64_t{0};
+  /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
+  /// False where the other end is not ours; then payloads are what their bytes are, and nothing is verified.
+  bool envelope = true;
 };
 
 namespace detail {
-
-template <class T>
-inline constexpr bool borrows = std::is_same_v<T, const_bytes> || std::is_same_v<T, tensor_view> || std::is_same_v<T, std::string_view>;
 
 /// One sentence per combination that cannot work.
 template <class Transport, class Allocator>
@@ -94,11 +96,15 @@ class connector {
   class view {
    public:
     view() noexcept = default;
-    view(view&& other) noexcept : found_(std::move(other.found_)), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
+    view(view&& other) noexcept
+        : claim_(std::move(other.claim_)), landed_(std::move(other.landed_)), bytes_(other.bytes_), info_(other.info_), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
     view& operator=(view&& other) noexcept {
       if (this != &other) {
         release();
-        found_ = std::move(other.found_);
+        claim_ = std::move(other.claim_);
+        landed_ = std::move(other.landed_);
+        bytes_ = other.bytes_;
+        info_ = other.info_;
         serializer_ = other.serializer_;
         held_ = std::exchange(other.held_, false);
       }
@@ -106,8 +112,8 @@ class connector {
     }
     ~view() { release(); }
 
-    [[nodiscard]] const_bytes bytes() const noexcept { return held_ ? found_.bytes : const_bytes{}; }
-    [[nodiscard]] object_info const& info() const noexcept { return found_.info; }
+    [[nodiscard]] const_bytes bytes() const noexcept { return held_ ? bytes_ : const_bytes{}; }
+    [[nodiscard]] object_info const& info() const noexcept { return info_; }
     explicit operator bool() const noexcept { return held_; }
 
     /// The object as a `T`, by reference where `T` can borrow: then it is valid until the view ends.
@@ -115,7 +121,7 @@ class connector {
       requires deserializes<Serializer, T>
     [[nodiscard]] result<T> as() const {
       if (!held_) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
-      return serializer_.template decode<T>(encoded{found_.info.kind, bytes()});
+      return serializer_.template decode<T>(encoded{info_.kind, bytes()});
     }
 
     void release() noexcept { end(disposition::consumed); }
@@ -123,13 +129,22 @@ class connector {
 
    private:
     friend class connector;
+    using hold = typename Transport::hold;
+    using landing = detail::landing_block<Transport, Allocator>;
+
+    view(hold&& claim, landing&& landed, const_bytes bytes, object_info const& info, Serializer const& serializer) noexcept
+        : claim_(std::move(claim)), landed_(std::move(landed)), bytes_(bytes), info_(info), serializer_(serializer), held_(true) {}
+
     void end(disposition how) noexcept {
       if (!std::exchange(held_, false)) return;
-      found_.claim.finish(how);
-      found_.landed.reset();
+      claim_.finish(how);
+      landed_.reset();
     }
 
-    detail::found_object<Transport, Allocator> found_;
+    hold claim_;
+    [[no_unique_address]] landing landed_;
+    const_bytes bytes_;
+    object_info info_;
     [[no_unique_address]] Serializer serializer_{typename Serializer::options{}};
     bool held_ = false;
   };
@@ -138,7 +153,7 @@ class connector {
   class reservation {
    public:
     reservation() noexcept = default;
-    [[nodiscard]] mutable_bytes bytes() const noexcept { return block_.data() == nullptr ? mutable_bytes() : mutable_bytes(block_.data(), size_); }
+    [[nodiscard]] mutable_bytes bytes() const noexcept { return block_.data() == nullptr ? mutable_bytes() : mutable_bytes(block_.data() + room_, size_); }
     /// Gives up the tail. \requires `size <= bytes().size()`
     void shrink(std::size_t size) noexcept { size_ = size < size_ ? size : size_; }
 
@@ -146,6 +161,7 @@ class connector {
     friend class connector;
     std::shared_ptr<core> keeper_;  // the block may be the transport's memory
     detail::owned_block<Transport, Allocator> block_;
+    std::size_t room_ = 0;  // of the envelope, in front
     std::size_t size_ = 0;
   };
 
@@ -180,23 +196,29 @@ class connector {
   /// \errors already_exists, no_space, too_large, misconfigured (readers), malformed (payload), closed, and what the transport says.
   template <class Payload>
     requires serializes<Serializer, Payload>
-  result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o = {}) {
-    gather_list parts;
-    auto kind = core_->serializer.encode(payload, parts);
-    if (!kind) return fail(kind.error());
-    result<receipt> out(std::in_place);
-    if (auto done = publish(*out, e, key, *kind, parts.parts(), parts.size(), o); !done) out = fail(done.error());
+  result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o) {
+    result<receipt> out = encode_and_publish(e, key, payload, o);
+    if (!out) count(out.error());
     return out;
+  }
+
+  /// A put with the connector's defaults. No default argument: options made for each call cost a small put and get 1 ns each.
+  template <class Payload>
+    requires serializes<Serializer, Payload>
+  result<receipt> put(edge e, std::string_view key, Payload const& payload) {
+    return put(e, key, payload, core_->plain_put);
   }
 
   /// Memory for `size` bytes that the caller fills and hands to `commit`: the put without a copy.
   result<reservation> reserve(std::size_t size) {
-    if (size > caps.max_object) return fail(error{error_kind::too_large, "the payload is larger than this transport's limit"});
-    auto block = core_->memory->carve(size);
+    std::size_t const room = core_->room();
+    if (size > caps.max_object - room) return fail(too_large());
+    auto block = core_->memory->carve(room + size);
     if (!block) return fail(block.error());
     reservation out;
     out.keeper_ = core_;
     out.block_ = std::move(*block);
+    out.room_ = room;
     out.size_ = size;
     return out;
   }
@@ -206,9 +228,9 @@ class connector {
   result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
-    if (info.checksum_by != checksum_kind::none) info.checksum = checksum(const_bytes(r.block_.data(), r.size_));
-    result<receipt> out(std::in_place);
-    if (auto done = publish_block(*out, e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {}); !done) out = fail(done.error());
+    if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
+    result<receipt> out = publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {});
+    if (!out) count(out.error());
     return out;
   }
 
@@ -216,43 +238,28 @@ class connector {
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
   /// \errors timed_out, cancelled, not_found (only with `deadline::immediate()`), consumed, stale_handle, lease_expired, corrupt (checksum), closed.
-  result<view> get_view(edge e, std::string_view key, get_options const& o = {}) {
-    key_scratch scratch;
-    auto wire = core_->keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return fail(wire.error());
-    detail::get_driver<Transport, Allocator> driver(core_->transport, *core_->memory, core_->parked);
-    result<view> out(std::in_place);
-    auto& found = out->found_;
-    auto done = driver.run(found, *wire, find_options{o.where, o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader}, o.until, o.stop, core_->defaults.max_get_size);
-    if (!done) {
-      out = fail(done.error());
-    } else if (out->serializer_ = core_->serializer, out->held_ = true; found.info.size > core_->defaults.max_get_size) {
-      out->give_back();  // read in place: nobody asked for memory, so nobody has compared it yet
-      out = fail(error{error_kind::too_large, "the object is larger than max_get_size"});
-    } else if (caps.leaves_process && core_->defaults.checksum && found.info.checksum_by == checksum_kind::xxh3_64 && checksum(found.bytes) != found.info.checksum) {
-      out->give_back();
-      out = fail(error{error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
-    }
+  result<view> get_view(edge e, std::string_view key, get_options const& o) {
+    result<view> out = find_view(e, key, o);
+    if (!out) count(out.error());
     return out;
   }
 
-  /// The object as a `T` that owns everything it refers to. For views into the object, see `get_view` and `view::as`.
+  /// A get with the connector's defaults.
+  result<view> get_view(edge e, std::string_view key) { return get_view(e, key, core_->plain_get); }
+
+  /// The object as a `T` that owns everything it refers to. For views into the object, see `get_view` and `view::as`. What cannot be decoded stays where it is.
+  /// \errors as `get_view`; malformed, and what else the serializer says; misconfigured: a part of `T` can only borrow.
   template <class T>
     requires deserializes<Serializer, T>
   result<T> get(edge e, std::string_view key, get_options const& o = {}) {
-    static_assert(!detail::borrows<T>, "omniconn: this type borrows from the object's memory; use get_view and view::as");
+    static_assert(deserializes_owned<Serializer, T>, "omniconn: this type borrows from the object's memory; use get_view and view::as");
     auto got = get_view(e, key, o);
     if (!got) return got.error();
-    auto decoded = got->template as<T>();
-    if (!decoded) {
-      got->give_back();
-      return fail(decoded.error());
-    }
-    if constexpr (std::is_same_v<T, value>) {
-      return decoded->to_owned();
-    } else {
-      return decoded;
-    }
+    detail::consumed_if_decoded<view> kept(*got);
+    result<T> out = core_->serializer.template decode_owned<T>(encoded{got->info().kind, got->bytes()});
+    if (!out) return fail(out.error());
+    kept.decoded();
+    return out;
   }
 
   /// `get` that does not wait: `not_found` where nothing is there.
@@ -327,7 +334,7 @@ class connector {
   /// Wakes waiters with `closed`; unread objects begin their lease. Views stay readable. Idempotent.
   void close() noexcept {
     core_->transport.close();
-    core_->parked.drain(core_->transport);
+    core_->gets.drain();
   }
 
   /// The policies, for what a transport can do beyond the contract.
@@ -339,33 +346,48 @@ class connector {
  private:
   struct core {
     core(Transport t, options const& o)
-        : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults) {
+        : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
+      usual = {{defaults.reader_count, reader_names}, defaults.lease, defaults.existing};
     }
     ~core() {
       transport.close();
-      parked.drain(transport);
+      gets.drain();
       memory->detach();  // views may still return blocks; there is nothing behind them any more
     }
+    /// Bytes in front of each payload.
+    [[nodiscard]] std::size_t room() const noexcept {
+      if constexpr (caps.carries_info) {
+        return 0;
+      } else {
+        return defaults.envelope ? envelope_size : 0;
+      }
+    }
+
     Transport transport;
     [[no_unique_address]] Serializer serializer;
     [[no_unique_address]] Keying keying;
     std::shared_ptr<detail::block_source<Transport, Allocator>> memory;
-    detail::parked_gets<Transport, Allocator> parked;
     connector_defaults defaults;
+    detail::get_driver<Transport, Allocator> gets;
+    put_options const plain_put{};
+    get_options const plain_get{};
     std::vector<std::string_view> reader_names;
+    publish_options usual;  // of a put that asks for nothing else; `open` has checked the readers
     error_counters errors;
   };
 
   explicit connector(std::shared_ptr<core> c) noexcept : core_(std::move(c)) {}
 
+  // Apart, so that calls that succeed do not carry it.
+  [[gnu::noinline]] void count(error const& e) const noexcept { core_->errors.count(e.kind()); }
   error fail(error e) const noexcept {
-    core_->errors.count(e.kind());
+    count(e);
     return e;
   }
   template <class T>
   result<T>&& counted(result<T>&& r) const noexcept {
-    if (!r) core_->errors.count(r.error().kind());
+    if (!r) count(r.error());
     return std::move(r);
   }
 
@@ -374,71 +396,115 @@ class connector {
     info.size = size;
     info.kind = kind;
     info.trace = o.trace;
-    if (caps.leaves_process && caps.carries_info && o.checksum.value_or(core_->defaults.checksum)) info.checksum_by = checksum_kind::xxh3_64;
+    if (caps.leaves_process && (caps.carries_info || core_->defaults.envelope) && o.checksum.value_or(core_->defaults.checksum)) info.checksum_by = checksum_kind::xxh3_64;
     return info;
   }
 
-  // Inlined into put and commit by force: as calls of their own, their parameters and results cost a 64-byte put 10 ns.
-  [[gnu::always_inline]] result<void> publish(receipt& out, edge e, std::string_view key, payload_kind kind, pieces parts, std::size_t size, put_options const& o) {
-    if (size > caps.max_object) return {error_kind::too_large, "the payload is larger than this transport's limit"};
-    auto block = core_->memory->carve(size);
-    if (!block) return block.error();
-    return publish_block(out, e, key, *block, new_info(kind, size, o), o, [parts](mutable_bytes to, object_info& info) noexcept {
-      // One pass: each piece is summed while it is in the cache for the copy.
-      std::byte* at = to.data();
-      if (info.checksum_by == checksum_kind::none) {
-        for (auto const& piece : parts) {
-          if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
-          at += piece.size();
-        }
-        return;
-      }
-      checksum_state sum;
-      for (auto const& piece : parts) {
-        if (!piece.empty()) copy_with_checksum(at, piece, sum);
+  static error too_large() noexcept { return {error_kind::too_large, "the payload is larger than this transport's limit"}; }
+
+  static result<void> serve(reader_set const& readers) noexcept {
+    if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+    if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
+    if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
+    return {};
+  }
+
+  /// One pass: each piece is summed while it is in the cache for the copy.
+  [[gnu::always_inline]] static void copy(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
+    std::byte* at = to.data();
+    if (!caps.leaves_process || info.checksum_by == checksum_kind::none) {
+      parts.for_each([&at](const_bytes piece) noexcept {
+        std::memcpy(at, piece.data(), piece.size());
         at += piece.size();
-      }
-      info.checksum = sum.digest();
+      });
+      return;
+    }
+    checksum_state sum;
+    parts.for_each([&](const_bytes piece) noexcept {
+      copy_with_checksum(at, piece, sum);
+      at += piece.size();
     });
+    info.checksum = sum.digest();
+  }
+
+  // The steps of put, commit and get_view are inlined by force, and make their result where the caller wants it: as calls of their own, and with a copy, they
+  // cost a 64-byte put 10 ns.
+  template <class Payload>
+  [[gnu::always_inline]] result<receipt> encode_and_publish(edge e, std::string_view key, Payload const& payload, put_options const& o) {
+    gather_list parts;
+    auto const kind = core_->serializer.encode(payload, parts);
+    if (!kind) return kind.error();
+    std::size_t const size = parts.size(), room = core_->room();
+    if (size > caps.max_object - room) return too_large();
+    auto carved = core_->memory->carve(room + size);
+    if (!carved) return carved.error();
+    auto block = std::move(*carved);
+    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { copy(parts, to, info); });
   }
 
   template <class Fill>
-  [[gnu::always_inline]] result<void> publish_block(receipt& out, edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
+  [[gnu::always_inline]] result<receipt> publish(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
     key_scratch scratch;
     auto wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    publish_options how;
+    publish_options how = c.usual;
     if (o.readers) {
       how.readers = *o.readers;
-    } else {
-      how.readers = {c.defaults.reader_count, c.reader_names};
+      if (auto const can = serve(how.readers); !can) return can.error();
     }
-    if (how.readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (!how.readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
-    if (how.readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
-    how.lease = o.lease.value_or(c.defaults.lease);
-    how.existing = o.existing.value_or(c.defaults.existing);
+    if (o.lease) how.lease = *o.lease;
+    if (o.existing) how.existing = *o.existing;
     if (how.existing == on_existing::replace && !caps.can_replace) return {error_kind::unsupported, "this transport cannot replace an object; clean it up first"};
 
-    const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
+    std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
+    const_bytes const piece(block.data(), room + size);
+    object_info stored = info;  // what the transport keeps; its size counts the envelope
+    stored.size = piece.size();
     outgoing const payload{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
     typename Transport::put_op op;
     // Before the copy: a taken key costs no copy, and a transport may wake its readers while we write.
-    auto begun = c.transport.begin(op, *wire, payload, info, how);
+    auto begun = c.transport.begin(op, *wire, payload, stored, how);
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();
     if (*begun == progress::pending)
-      if (auto done = finish(op, o); !done) return done;
-    fill(mutable_bytes(target, static_cast<std::size_t>(info.size)), info);
-    auto now = c.transport.commit(op, info);
+      if (auto done = finish(op, o); !done) return done.error();
+    fill(mutable_bytes(target + room, size), info);
+    stored.checksum = info.checksum;
+    if constexpr (!caps.carries_info)
+      if (room != 0) write_envelope(target, info);
+    auto now = c.transport.commit(op, stored);
     if (!now) return now.error();
     if (*now == progress::pending)
-      if (auto done = finish(op, o); !done) return done;
-    out.size = info.size;
-    ::new (static_cast<void*>(&out.where)) locator(op.where());  // made in place: a copy would wait for its own stores, 5 ns
-    return {};
+      if (auto done = finish(op, o); !done) return done.error();
+    return result<receipt>::from([&]() noexcept { return receipt{info.size, op.where()}; });  // a copy would wait for its own stores, 5 ns
+  }
+
+  [[gnu::always_inline]] result<view> find_view(edge e, std::string_view key, get_options const& o) {
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    find_options const how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
+      auto const refuse = [&claim](error why) noexcept {
+        claim.finish(disposition::give_back);
+        return why;
+      };
+      object_info info = op.info();
+      if constexpr (!caps.carries_info)
+        if (c.defaults.envelope) {
+          auto said = read_envelope(bytes);
+          if (!said) return refuse(said.error());
+          info = *said;
+          bytes = bytes.subspan(envelope_size);
+        }
+      if constexpr (caps.leaves_process)
+        if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
+          return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
+      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
+    });
   }
 
   /// Drives a put that is under way. One that is given up is quiet afterwards.

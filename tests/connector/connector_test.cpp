@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <new>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -362,6 +363,33 @@ TEST(connector_open, the_policies_are_there) {
   gather_list list;
   EXPECT_TRUE(c.serializer().encode(const_bytes(), list));
 }
+
+#ifdef __cpp_exceptions
+/// Runs out of memory over the payload, as a careless serializer of somebody's own may.
+struct exhausted {
+  std::vector<std::byte> bytes;
+};
+struct exhausting_serializer : raw_serializer {
+  using raw_serializer::raw_serializer;
+  template <class P>
+    requires std::is_same_v<P, exhausted>
+  [[nodiscard]] result<P> decode(encoded) const { throw std::bad_alloc(); }
+  template <class P>
+    requires std::is_same_v<P, exhausted>
+  [[nodiscard]] result<P> decode_owned(encoded from) const { return decode<P>(from); }
+};
+
+TEST(connector_get, what_throws_while_it_is_decoded_stays) {
+  using careless = connector<inproc_transport, exhausting_serializer, raw_keying, heap_allocator>;
+  auto c = opened<careless>({});
+  auto const data = test_pattern(100, 1);
+  ASSERT_TRUE(c.put(flow, "key", const_bytes(data)));
+  EXPECT_THROW((void)c.get<exhausted>(flow, "key"), std::bad_alloc);
+  auto got = c.get_view(flow, "key", {.until = deadline::immediate()});
+  ASSERT_TRUE(got) << "a failed get consumes nothing";
+  EXPECT_TRUE(same_bytes(got->bytes(), data));
+}
+#endif
 
 TEST(connector_get, typed_gets_own_what_they_return) {
   shm_test::fresh_space space;

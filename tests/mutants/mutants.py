@@ -68,7 +68,7 @@ MUTANTS = [
            "if (tag_ != tag || size_ != sizeof(Record))", "if (size_ != sizeof(Record))",
            PROTOCOL, "shm_locator.of_the_right_size_and_another_transport_is_refused"),
     Mutant("checksum not compared", "connector.hpp",
-           "&& checksum(found.bytes) != found.info.checksum) {", "&& false) {",
+           "&& checksum(bytes) != info.checksum) {", "&& false) {",
            "connector/connector_test.cpp", "connector_checksum.a_flipped_bit_is_corrupt_and_the_object_stays"),
     Mutant("failed decode consumes", "connector.hpp",
            "if (!decoded) {\n      got->give_back();", "if (!decoded) {",

@@ -90,6 +90,9 @@ class gather_list {
   gather_list() noexcept = default;
   gather_list(gather_list const&) = delete;
   gather_list& operator=(gather_list const&) = delete;
+  ~gather_list() {
+    if (more_ != nullptr) drop(more_);
+  }
 
   /// Appends bytes that outlive the list; no copy.
   void reference(const_bytes bytes) {
@@ -127,6 +130,15 @@ class gather_list {
     if (more_ != nullptr && !more_->pieces.empty()) return more_->pieces;
     return total_ == 0 ? pieces{} : pieces(&first_, 1);
   }
+  /// The pieces one by one, none of them empty. Unlike `parts`, it leaves a list of one piece in registers.
+  template <class Each>
+  void for_each(Each each) const {
+    if (more_ != nullptr && !more_->pieces.empty()) {
+      for (const_bytes const& piece : more_->pieces) each(piece);
+    } else if (total_ != 0) {
+      each(first_);
+    }
+  }
   [[nodiscard]] std::size_t size() const noexcept { return total_; }
 
  private:
@@ -151,23 +163,28 @@ class gather_list {
   };
 
   rest& more() {
-    if (more_ == nullptr) more_ = std::make_unique<rest>();
+    if (more_ == nullptr) more_ = new rest;
     return *more_;
   }
+  // Takes the pointer, not the list: the address of a list of one piece goes nowhere then, so that it stays in registers.
+  [[gnu::cold, gnu::noinline]] static void drop(rest* more) noexcept { delete more; }
   void append(const_bytes bytes) {
     if (total_ == 0) {
       first_ = bytes;
     } else {
-      auto& all = more().pieces;
-      if (all.empty()) all.push_back(first_);
-      all.push_back(bytes);
+      append_more(bytes);
     }
     total_ += bytes.size();
+  }
+  [[gnu::noinline]] void append_more(const_bytes bytes) {
+    auto& all = more().pieces;
+    if (all.empty()) all.push_back(first_);
+    all.push_back(bytes);
   }
 
   const_bytes first_;
   std::size_t total_ = 0;
-  std::unique_ptr<rest> more_;
+  rest* more_ = nullptr;
 };
 
 OMNICONN_END_NAMESPACE

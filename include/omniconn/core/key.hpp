@@ -5,8 +5,8 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
-#include <memory>
 #include <string_view>
+#include <utility>
 
 #include <omniconn/config.hpp>
 
@@ -31,6 +31,10 @@ using wire_key = std::string_view;
 class key_scratch {
  public:
   key_scratch() noexcept {}  // the buffer stays uninitialised on purpose: 256 bytes would be cleared on every put
+  // Inlined by force: a scratch that no Keying used costs nothing then, because nobody is told its address.
+  [[gnu::always_inline]] ~key_scratch() {
+    if (long_ != nullptr) delete[] long_;
+  }
   key_scratch(key_scratch const&) = delete;
   key_scratch& operator=(key_scratch const&) = delete;
 
@@ -38,8 +42,8 @@ class key_scratch {
   void start(std::size_t size) {
     used_ = 0;
     if (size > inline_.size()) {
-      long_ = std::make_unique_for_overwrite<char[]>(size);
-      data_ = long_.get();
+      delete[] std::exchange(long_, nullptr);
+      data_ = long_ = new char[size];
     } else {
       data_ = inline_.data();
     }
@@ -53,7 +57,7 @@ class key_scratch {
 
  private:
   std::array<char, 256> inline_;
-  std::unique_ptr<char[]> long_;
+  char* long_ = nullptr;
   char* data_ = nullptr;
   std::size_t used_ = 0;
 };

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -85,6 +86,12 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
   template <class... Args>
     requires std::is_constructible_v<T, Args...>
   constexpr explicit result(std::in_place_t, Args&&... args) : storage(true, [&](storage& s) { std::construct_at(&s.value_, std::forward<Args>(args)...); }) {}
+  /// The value that `make()` returns, made where the result is: for what is dear to move. \requires `make` is noexcept.
+  template <class Make>
+    requires(std::is_same_v<std::invoke_result_t<Make&>, T> && std::is_nothrow_invocable_v<Make&>)
+  [[nodiscard]] static result from(Make make) noexcept {
+    return result(from_call(), make);
+  }
 
   /// From a result whose error widens (`error` → `diagnosis`).
   template <class F>
@@ -147,6 +154,9 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
     if (!ok) [[unlikely]]
       detail::bad_result_access();
   }
+  struct from_call {};
+  template <class Make>
+  result(from_call, Make& make) noexcept : storage(true, [&](storage& s) { ::new (static_cast<void*>(std::addressof(s.value_))) T(make()); }) {}  // construct_at would move it
   template <class Side, class From>
   static constexpr void make(Side* at, From&& from) noexcept(std::is_nothrow_constructible_v<Side, From&&>) {
     std::construct_at(at, std::forward<From>(from));

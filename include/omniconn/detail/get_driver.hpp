@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include <omniconn/config.hpp>
+#include <omniconn/connector_concept.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
@@ -28,7 +28,7 @@ namespace detail {
 /// A get operation with the memory it may still write to and the key it refers to.
 template <class Transport, class Allocator>
 struct pending_get {
-  landing_block<Transport, Allocator> landing;
+  landing_block<Transport, Allocator> landed;
   std::string key;
   typename Transport::get_op op;
 };
@@ -70,57 +70,54 @@ class parked_gets {
   std::vector<std::unique_ptr<entry>> entries_;
 };
 
-/// What a get ended with.
-template <class Transport, class Allocator>
-struct found_object {
-  typename Transport::hold claim;
-  [[no_unique_address]] landing_block<Transport, Allocator> landed;
-  const_bytes bytes;
-  object_info info;
-};
-
-/// Runs one get. The operation lies on the stack where giving up is immediate, else on the heap, so that it can be parked.
+/// Runs the gets of one connector. The operation lies on the stack where giving up is immediate, else on the heap, so that it can be parked.
 template <class Transport, class Allocator>
 class get_driver {
-  using found = found_object<Transport, Allocator>;
-
  public:
-  get_driver(Transport& transport, block_source<Transport, Allocator>& memory, parked_gets<Transport, Allocator>& parked) noexcept
-      : transport_(transport), memory_(memory), parked_(parked) {}
+  /// `room`: bytes of an object in front of its payload, which `max_payload` does not count.
+  get_driver(Transport& transport, block_source<Transport, Allocator>& memory, std::uint64_t max_payload, std::uint64_t room) noexcept
+      : transport_(transport), memory_(memory), max_size_(max_payload > ~std::uint64_t{0} - room ? max_payload : max_payload + room) {}
 
-  /// Fills `out` in place: moving a hold through three results would cost a small get a tenth of its time.
-  [[gnu::always_inline]] result<void> run(found& out, wire_key key, find_options const& how, deadline until, stop_token const& stop, std::uint64_t max_size) {
+  /// Waits until all that was given up is quiet.
+  void drain() noexcept { parked_.drain(transport_); }
+
+  /// \returns what `take(hold&&, landing&&, bytes, op)` makes of an object that was found and is as big as it says. Inlined by force: a call of its own and a
+  /// copy of its result would cost a small get a tenth of its time.
+  template <class Take>
+  [[gnu::always_inline]] auto run(wire_key key, find_options how, get_options const& o, Take take) {
+    // "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
+    how.wait = !o.until.is_immediate();
     if constexpr (Transport::caps.quiet_cancel) {
-      typename Transport::get_op op;
-      auto done = drive(op, out.landed, key, how, until, stop, max_size);
-      if (!done) {
-        (void)transport_.cancel(op);
-        out.landed.reset();
-        return done;
-      }
-      return take(op, out, max_size);
+      landing landed;
+      op_type op;  // ends before the memory that it writes to
+      auto const now = transport_.find(op, key, how);
+      if (!now || *now != progress::done)
+        if (auto const done = drive(op, landed, now, o); !done) {
+          (void)transport_.cancel(op);
+          return outcome<Take>(done.error());
+        }
+      return finish(op, landed, take);
     } else {
       parked_.reap(transport_);
       auto pending = std::make_unique<pending_get<Transport, Allocator>>();
       pending->key.assign(key);
-      auto done = drive(pending->op, pending->landing, pending->key, how, until, stop, max_size);
-      if (!done) {
-        if (auto quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
-        return done.error();
+      if (auto const done = drive(pending->op, pending->landed, transport_.find(pending->op, pending->key, how), o); !done) {
+        if (auto const quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
+        return outcome<Take>(done.error());
       }
-      out.landed = std::move(pending->landing);
-      return take(pending->op, out, max_size);
+      return finish(pending->op, pending->landed, take);
     }
   }
 
  private:
   using op_type = typename Transport::get_op;
+  using landing = landing_block<Transport, Allocator>;
+  template <class Take>
+  using outcome = std::invoke_result_t<Take&, typename Transport::hold&&, landing&&, const_bytes, op_type const&>;
 
-  [[gnu::always_inline]] result<void> drive(op_type& op, landing_block<Transport, Allocator>& landing, wire_key key, find_options how, deadline until, stop_token const& stop, std::uint64_t max_size) {
-    // "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
-    how.wait = !until.is_immediate();
-    deadline const limit = how.wait ? until : deadline::after(std::chrono::seconds(1));
-    auto now = transport_.find(op, key, how);
+  /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
+  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
+    deadline const limit = o.until.is_immediate() ? deadline::after(std::chrono::seconds(1)) : o.until;
     for (;;) {
       if (!now) return now.error();
       switch (*now) {
@@ -131,19 +128,19 @@ class get_driver {
           } else {
             // The size is the peer's word: checked before anything is allocated for it.
             std::uint64_t const size = op.info().size;
-            if (size > max_size) return {error_kind::too_large, "the object is larger than max_get_size"};
+            if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
             auto block = memory_.carve(static_cast<std::size_t>(size));
             if (!block) return block.error();
-            landing = std::move(*block);
-            mutable_bytes const to(landing.data(), static_cast<std::size_t>(size));
+            landed = std::move(*block);
+            mutable_bytes const to(landed.data(), static_cast<std::size_t>(size));
             now = transport_.land(op, mutable_pieces(&to, 1));
           }
           break;
         }
         case progress::pending: {
           operation* const ops[]{&op};
-          if (auto woken = transport_.wait(ops, limit, stop); !woken) {
-            if (until.is_immediate() && woken.error().kind() == error_kind::timed_out) return {error_kind::not_found, "no such object, as far as the transport could tell in a second"};
+          if (auto woken = transport_.wait(ops, limit, o.stop); !woken) {
+            if (o.until.is_immediate() && woken.error().kind() == error_kind::timed_out) return {error_kind::not_found, "no such object, as far as the transport could tell in a second"};
             return woken.error();
           }
           now = transport_.step(op);
@@ -153,20 +150,21 @@ class get_driver {
     }
   }
 
-  [[gnu::always_inline]] static result<void> take(op_type& op, found& out, std::uint64_t max_size) {
-    // Made in place of empty ones, which have nothing to destroy: copies would wait for their own stores.
-    ::new (static_cast<void*>(&out.info)) object_info(op.info());
-    ::new (static_cast<void*>(&out.claim)) typename Transport::hold(op.take());
-    out.bytes = out.landed.data() == nullptr ? out.claim.bytes() : const_bytes(out.landed.data(), static_cast<std::size_t>(out.info.size));
-    if (out.bytes.size() == out.info.size && out.info.size <= max_size) return {};
-    out.claim.finish(disposition::give_back);
-    if (out.info.size > max_size) return {error_kind::too_large, "the object is larger than max_get_size"};
+  template <class Take>
+  [[gnu::always_inline]] outcome<Take> finish(op_type& op, landing& landed, Take& take) {
+    std::uint64_t const size = op.info().size;
+    typename Transport::hold claim = op.take();
+    const_bytes const bytes = landed.data() == nullptr ? claim.bytes() : const_bytes(landed.data(), static_cast<std::size_t>(size));
+    if (bytes.size() == size && size <= max_size_) return take(std::move(claim), std::move(landed), bytes, op);
+    claim.finish(disposition::give_back);
+    if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
     return {error_kind::corrupt, "the object has not as many bytes as its size says"};
   }
 
   Transport& transport_;
   block_source<Transport, Allocator>& memory_;
-  parked_gets<Transport, Allocator>& parked_;
+  std::uint64_t max_size_;
+  parked_gets<Transport, Allocator> parked_;
 };
 
 }  // namespace detail

@@ -214,7 +214,7 @@ TYPED_TEST_P(keying_conformance, belongs_never_takes_another_request_s_object) {
   // Under small limits keys may be shortened: then belongs may miss, but it must not claim.
   for (std::size_t const max : {std::size_t{50}, std::size_t{70}, std::size_t{130}, this->no_limit}) {
     for (std::string const& request : {std::string("r"), std::string("req-17"), std::string(40, 'r'), std::string(120, 'r')}) {
-      for (std::string const& key : {request + "1", "1" + request, request + "x" + std::string(100, '_'), "x" + request + "_0",
+      for (std::string const& key : {request + "1", "1" + request, request + "x" + std::string(100, '_'), std::string("x").append(request).append("_0"),
                                      std::string(100, '_') + "x" + request, request.substr(1), std::string(150, 'r')}) {
         auto const made = this->wire("encoder", "thinker", key, max);
         if (made && key != request) {

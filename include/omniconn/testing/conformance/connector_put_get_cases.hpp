@@ -142,10 +142,11 @@ TYPED_TEST_P(connector_conformance, info_travels) {
   ASSERT_TRUE(succeeded(got));
   ASSERT_TRUE(succeeded(unchecked));
   auto const& facts = consumer->facts();
-  bool const sums = facts.leaves_process && facts.carries_info;
-  EXPECT_EQ(got->info().trace, facts.carries_info ? how.trace : 0U);
-  EXPECT_EQ(got->info().checksum_by, sums ? checksum_kind::xxh3_64 : checksum_kind::none);
-  if (sums) {
+  // Beside the bytes, or in an envelope in front of them.
+  EXPECT_EQ(got->info().trace, how.trace);
+  EXPECT_EQ(got->info().size, got->bytes().size());
+  EXPECT_EQ(got->info().checksum_by, facts.leaves_process ? checksum_kind::xxh3_64 : checksum_kind::none);
+  if (facts.leaves_process) {
     EXPECT_EQ(got->info().checksum, checksum(got->bytes()));
   }
   EXPECT_EQ(unchecked->info().checksum_by, checksum_kind::none);
@@ -216,9 +217,7 @@ TYPED_TEST_P(connector_conformance, what_fails_to_decode_is_given_back) {
     }
     auto got = this->get(*consumer, "key");
     ASSERT_TRUE(succeeded(got)) << "it stayed for who can read it";
-    if (consumer->facts().carries_info) {
-      EXPECT_EQ(got->info().kind, payload_kind::object);
-    }
+    EXPECT_EQ(got->info().kind, payload_kind::object);
     EXPECT_EQ(got->bytes().size(), 5U);
   }
 }
