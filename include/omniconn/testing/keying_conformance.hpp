@@ -214,8 +214,10 @@ TYPED_TEST_P(keying_conformance, belongs_never_takes_another_request_s_object) {
   // Under small limits keys may be shortened: then belongs may miss, but it must not claim.
   for (std::size_t const max : {std::size_t{50}, std::size_t{70}, std::size_t{130}, this->no_limit}) {
     for (std::string const& request : {std::string("r"), std::string("req-17"), std::string(40, 'r'), std::string(120, 'r')}) {
-      for (std::string const& key : {request + "1", "1" + request, request + "x" + std::string(100, '_'), std::string("x").append(request).append("_0"),
-                                     std::string(100, '_') + "x" + request, request.substr(1), std::string(150, 'r')}) {
+      auto const around = [&request](std::string_view before, std::string_view after) { return std::string(before).append(request).append(after); };
+      std::string const filler(100, '_');
+      for (std::string const& key : {around("", "1"), around("1", ""), around("", "x").append(filler), around("x", "_0"), std::string(filler).append("x").append(request),
+                                     request.substr(1), std::string(150, 'r')}) {
         auto const made = this->wire("encoder", "thinker", key, max);
         if (made && key != request) {
           EXPECT_FALSE(this->keying_.belongs(*made, request)) << ::testing::PrintToString(*made) << " of " << key << " against " << request;
