@@ -30,6 +30,7 @@ set(omniconn_headers_core
   omniconn/detail/base64.hpp
   omniconn/detail/block_source.hpp
   omniconn/detail/buffer_pool_state.hpp
+  omniconn/detail/call_gate.hpp
   omniconn/detail/config_cursor.hpp
   omniconn/detail/consumed_if_decoded.hpp
   omniconn/detail/describe.hpp
@@ -41,6 +42,7 @@ set(omniconn_headers_core
   omniconn/detail/posix.hpp
   omniconn/detail/region_blocks.hpp
   omniconn/detail/shm_layout.hpp
+  omniconn/detail/staged_operation.hpp
   omniconn/detail/transfer_config_reader.hpp
   omniconn/detail/xxh3.hpp
   omniconn/detail/xxh3_kernels.hpp
@@ -105,6 +107,13 @@ set(omniconn_headers_core
   omniconn/transport/shm/recovery.hpp
   omniconn/transport/shm/session.hpp
   omniconn/transport/shm.hpp
+  omniconn/transport/shm_segment/claim.hpp
+  omniconn/transport/shm_segment/endpoint.hpp
+  omniconn/transport/shm_segment/files.hpp
+  omniconn/transport/shm_segment/lookup.hpp
+  omniconn/transport/shm_segment/publish.hpp
+  omniconn/transport/shm_segment/watch.hpp
+  omniconn/transport/shm_segment.hpp
   omniconn/version.hpp)
 set(omniconn_headers_json
   omniconn/runtime/json.hpp)

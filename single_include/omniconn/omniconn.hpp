@@ -1455,7 +1455,7 @@ OMNICONN_END_NAMESPACE
 OMNICONN_BEGIN_NAMESPACE
 
 /// Which transport wrote a locator. A transport refuses foreign ones instead of misreading them. Outside authors use 0x8000 and up.
-enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3 };
+enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4 };
 
 /// Up to 64 bytes that only the transport named by the tag understands; they name place *and* generation, so that a stale one is
 /// recognised. Trivially copyable: send it over any control plane, or as metadata (`Transport::describe`).
@@ -2558,6 +2558,9 @@ struct capabilities {
   std::uint32_t max_key = max_key_size;           ///< bytes of a wire key
   std::uint64_t max_object = ~std::uint64_t{0};   ///< payload bytes
   std::uint32_t max_pieces = 1;                   ///< pieces that `begin` takes
+  bool any_key = true;           ///< wire keys are any bytes; false: what the transport's page says
+  bool empty_objects = true;     ///< payloads of 0 bytes; false: `unsupported`
+  bool gathers = false;          ///< `commit` copies the pieces, so that they may be the caller's own memory: they are not used once it is done
   bool own_memory = false;       ///< payloads must lie in `memory()`; false: any memory that stays until it is disposed of
   bool leaves_process = true;    ///< bytes cross a border worth a checksum
   bool zero_copy_get = false;    ///< `find` ends in `done` with the bytes in place; false: it asks for memory
@@ -4212,8 +4215,116 @@ OMNICONN_END_NAMESPACE
 #include <thread>
 #include <utility>
 
+// ==== begin <omniconn/detail/call_gate.hpp>
+// Calls that are under way while another thread closes.
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Counts the calls of a transport, so that `close` can wait for them.
+struct call_gate {
+  std::atomic<bool> closed{false};
+  std::atomic<std::uint32_t> inside{0};
+
+  /// \returns false where it was closed before.
+  bool shut() noexcept { return !closed.exchange(true); }
+  /// \requires sleepers were woken: the rest takes microseconds.
+  void wait_until_empty() const noexcept {
+    while (inside.load() != 0) std::this_thread::yield();
+  }
+};
+
+/// Keeps a transport open as long as a call lasts. False: it is closed.
+class call {
+ public:
+  explicit call(call_gate* gate) noexcept : gate_(gate) {
+    if (gate_ == nullptr) return;
+    gate_->inside.fetch_add(1);
+    if (gate_->closed.load()) leave();
+  }
+  call(call const&) = delete;
+  call& operator=(call const&) = delete;
+  ~call() { leave(); }
+  explicit operator bool() const noexcept { return gate_ != nullptr; }
+
+ private:
+  void leave() noexcept {
+    if (gate_ != nullptr) gate_->inside.fetch_sub(1);
+    gate_ = nullptr;
+  }
+  call_gate* gate_;
+};
+
+inline error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
+inline error cancelled_error() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/call_gate.hpp>
+// ==== begin <omniconn/detail/staged_operation.hpp>
+// Operations that one thread drives while another may cancel them.
+
+#include <atomic>
+#include <cstdint>
+
 #include <sched.h>
 
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Where an operation is. `busy`: a thread is at it; another one that wants to cancel it waits, for nanoseconds where a look is a few loads.
+enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
+
+/// What tells put and get operations apart in `wait`. The fields of operations belong to their transport.
+struct staged_operation : operation {
+  std::atomic<stage> at_{stage::idle};
+  bool is_get_ = false;
+  error failure_{error_kind::misconfigured, "the operation was not begun"};
+
+  [[nodiscard]] bool is(stage s) const noexcept { return at_.load(std::memory_order_relaxed) == s; }
+  /// \requires the operation is locked, or nobody else can know it.
+  error fail(error e) noexcept {
+    failure_ = e;
+    at_.store(stage::failed, std::memory_order_release);
+    return e;
+  }
+};
+
+/// Has an operation to itself: `cancel` may come from another thread than `wait`.
+class locked_operation {
+ public:
+  explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_relaxed)) {
+    for (int i = 0; seen_ == stage::busy || !op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acquire); ++i) {
+      i < 100 ? cpu_relax() : static_cast<void>(::sched_yield());
+      seen_ = op_.at_.load(std::memory_order_relaxed);
+    }
+  }
+  locked_operation(locked_operation const&) = delete;
+  locked_operation& operator=(locked_operation const&) = delete;
+  ~locked_operation() {
+    if (op_.is(stage::busy)) op_.at_.store(seen_, std::memory_order_release);
+  }
+  /// Where the operation was when it was locked.
+  [[nodiscard]] stage at() const noexcept { return seen_; }
+
+ private:
+  staged_operation& op_;
+  stage seen_;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/staged_operation.hpp>
 // ==== begin <omniconn/transport/shm/hold.hpp>
 // A reader's claim on an object in shared memory.
 
@@ -5674,12 +5785,10 @@ struct place {
   std::uint32_t reserved;
 };
 
-inline error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
-inline error cancelled_error() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
-struct endpoint {
+struct endpoint : call_gate {
   endpoint(std::shared_ptr<shm::session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
       : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : std::thread::hardware_concurrency() > 1 ? 20'000 : 0) {}
 
@@ -5689,8 +5798,6 @@ struct endpoint {
   std::int64_t spin_ns;
   std::mutex put_mutex;  ///< of `writer`
   std::stop_source closing;
-  std::atomic<bool> closed{false};
-  std::atomic<std::uint32_t> inside{0};  ///< calls under way: `close` waits for them before it lets the session go
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
 
   /// Drains a ready slot of that generation.
@@ -5711,67 +5818,7 @@ struct endpoint {
   }
 };
 
-/// Keeps `close` from pulling the session away under a call. False: the transport is closed.
-class call {
- public:
-  explicit call(endpoint* s) noexcept : endpoint_(s) {
-    if (endpoint_ == nullptr) return;
-    endpoint_->inside.fetch_add(1);
-    if (endpoint_->closed.load()) leave();
-  }
-  call(call const&) = delete;
-  call& operator=(call const&) = delete;
-  ~call() { leave(); }
-  explicit operator bool() const noexcept { return endpoint_ != nullptr; }
-
- private:
-  void leave() noexcept {
-    if (endpoint_ != nullptr) endpoint_->inside.fetch_sub(1);
-    endpoint_ = nullptr;
-  }
-  endpoint* endpoint_;
-};
-
-/// `busy`: a thread is at the operation; another one that wants to cancel it waits for nanoseconds.
-enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
-
-/// What tells put and get operations apart in `wait`. The fields of operations belong to the transport.
-struct shm_operation : operation {
-  std::atomic<stage> at_{stage::idle};
-  bool is_get_ = false;
-  error failure_{error_kind::misconfigured, "the operation was not begun"};
-
-  /// \requires the operation is locked, or nobody else can know it.
-  error fail(error e) noexcept {
-    failure_ = e;
-    at_.store(stage::failed, std::memory_order_release);
-    return e;
-  }
-};
-
-/// Has an operation to itself: `cancel` may come from another thread than `wait`.
-class locked_operation {
- public:
-  explicit locked_operation(shm_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_relaxed)) {
-    for (int i = 0; seen_ == stage::busy || !op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acquire); ++i) {
-      i < 100 ? cpu_relax() : static_cast<void>(::sched_yield());
-      seen_ = op_.at_.load(std::memory_order_relaxed);
-    }
-  }
-  locked_operation(locked_operation const&) = delete;
-  locked_operation& operator=(locked_operation const&) = delete;
-  ~locked_operation() {
-    if (op_.at_.load(std::memory_order_relaxed) == stage::busy) op_.at_.store(seen_, std::memory_order_release);
-  }
-  /// Where the operation was when it was locked.
-  [[nodiscard]] stage at() const noexcept { return seen_; }
-
- private:
-  shm_operation& op_;
-  stage seen_;
-};
-
-struct put_operation : shm_operation {
+struct put_operation : staged_operation {
   ~put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
 
@@ -5782,7 +5829,7 @@ struct put_operation : shm_operation {
   on_existing existing_ = on_existing::fail;
 };
 
-struct get_operation : shm_operation {
+struct get_operation : staged_operation {
   get_operation() noexcept { is_get_ = true; }
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
@@ -5972,7 +6019,7 @@ inline void cancel_get(endpoint* e, get_operation& op) noexcept {
 inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
   auto ready = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
-      auto* const op = static_cast<shm_operation*>(ops[i]);
+      auto* const op = static_cast<staged_operation*>(ops[i]);
       if (!op->is_get_ || look_again(e, static_cast<get_operation&>(*op))) return i;
     }
     return ops.size();
@@ -6345,7 +6392,7 @@ class shm_transport {
   }
   result<memory_region> grow(std::size_t more) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.grow(more);
   }
@@ -6360,25 +6407,25 @@ class shm_transport {
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::begin_put(*state_, op, key, out, info, o);
   }
   void advance(put_op&, std::uint64_t) noexcept {}
   result<progress> commit(put_op& op, object_info const& info) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::commit_put(*state_, op, info);
   }
   /// The block comes back through `reclaim`.
   void abort(put_op& op) noexcept {
-    if (op.at_.load(std::memory_order_relaxed) == detail::shm::stage::begun) detail::shm::give_up(op);
+    if (op.at_.load(std::memory_order_relaxed) == detail::stage::begun) detail::shm::give_up(op);
   }
 
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::start_get(*state_, op, key, o);
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
@@ -6387,7 +6434,7 @@ class shm_transport {
 
   result<progress> step(put_op& op) {
     auto const at = op.at_.load(std::memory_order_relaxed);
-    if (at == detail::shm::stage::begun || at == detail::shm::stage::found) return progress::done;
+    if (at == detail::stage::begun || at == detail::stage::found) return progress::done;
     return op.failure_;
   }
   result<progress> step(get_op& op) { return detail::shm::step_get(state_.get(), op); }
@@ -6401,7 +6448,7 @@ class shm_transport {
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::wait_for_any(*state_, ops, until, stop);
   }
 
@@ -6409,7 +6456,7 @@ class shm_transport {
 
   result<std::size_t> erase(wire_key key) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     std::size_t n = 0;
@@ -6423,7 +6470,7 @@ class shm_transport {
   result<std::size_t> erase_if(function_ref<bool(wire_key)> match) {
     namespace shm = detail::shm;
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::size_t n = 0;
     std::string key;
@@ -6441,7 +6488,7 @@ class shm_transport {
   result<bool> exists(wire_key key) {
     namespace shm = detail::shm;
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
@@ -6510,16 +6557,16 @@ class shm_transport {
 
   /// Gives up unfinished puts, wakes all waiters with `closed` and starts the leases of unread objects once the last hold is gone.
   void close() noexcept {
-    if (state_ == nullptr || state_->closed.exchange(true)) return;
+    if (state_ == nullptr || !state_->shut()) return;
     state_->closing.request_stop();
-    while (state_->inside.load() != 0) std::this_thread::yield();  // sleepers are awake by now: microseconds
+    state_->wait_until_empty();
     state_->writer.withdraw_unfinished();
     state_->session.reset();
   }
 
  private:
   using endpoint = detail::shm::endpoint;
-  using call = detail::shm::call;
+  using call = detail::call;
 
   explicit shm_transport(std::unique_ptr<endpoint> e) noexcept : state_(std::move(e)) {}
 

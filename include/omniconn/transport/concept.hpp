@@ -53,6 +53,9 @@ struct capabilities {
   std::uint32_t max_key = max_key_size;           ///< bytes of a wire key
   std::uint64_t max_object = ~std::uint64_t{0};   ///< payload bytes
   std::uint32_t max_pieces = 1;                   ///< pieces that `begin` takes
+  bool any_key = true;           ///< wire keys are any bytes; false: what the transport's page says
+  bool empty_objects = true;     ///< payloads of 0 bytes; false: `unsupported`
+  bool gathers = false;          ///< `commit` copies the pieces, so that they may be the caller's own memory: they are not used once it is done
   bool own_memory = false;       ///< payloads must lie in `memory()`; false: any memory that stays until it is disposed of
   bool leaves_process = true;    ///< bytes cross a border worth a checksum
   bool zero_copy_get = false;    ///< `find` ends in `done` with the bytes in place; false: it asks for memory

@@ -132,7 +132,7 @@ class shm_transport {
   }
   result<memory_region> grow(std::size_t more) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.grow(more);
   }
@@ -147,25 +147,25 @@ class shm_transport {
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::begin_put(*state_, op, key, out, info, o);
   }
   void advance(put_op&, std::uint64_t) noexcept {}
   result<progress> commit(put_op& op, object_info const& info) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::commit_put(*state_, op, info);
   }
   /// The block comes back through `reclaim`.
   void abort(put_op& op) noexcept {
-    if (op.at_.load(std::memory_order_relaxed) == detail::shm::stage::begun) detail::shm::give_up(op);
+    if (op.at_.load(std::memory_order_relaxed) == detail::stage::begun) detail::shm::give_up(op);
   }
 
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::start_get(*state_, op, key, o);
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
@@ -174,7 +174,7 @@ class shm_transport {
 
   result<progress> step(put_op& op) {
     auto const at = op.at_.load(std::memory_order_relaxed);
-    if (at == detail::shm::stage::begun || at == detail::shm::stage::found) return progress::done;
+    if (at == detail::stage::begun || at == detail::stage::found) return progress::done;
     return op.failure_;
   }
   result<progress> step(get_op& op) { return detail::shm::step_get(state_.get(), op); }
@@ -188,7 +188,7 @@ class shm_transport {
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     return detail::shm::wait_for_any(*state_, ops, until, stop);
   }
 
@@ -196,7 +196,7 @@ class shm_transport {
 
   result<std::size_t> erase(wire_key key) {
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     std::size_t n = 0;
@@ -210,7 +210,7 @@ class shm_transport {
   result<std::size_t> erase_if(function_ref<bool(wire_key)> match) {
     namespace shm = detail::shm;
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::size_t n = 0;
     std::string key;
@@ -228,7 +228,7 @@ class shm_transport {
   result<bool> exists(wire_key key) {
     namespace shm = detail::shm;
     call const entered(state_.get());
-    if (!entered) return detail::shm::closed_error();
+    if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
@@ -297,16 +297,16 @@ class shm_transport {
 
   /// Gives up unfinished puts, wakes all waiters with `closed` and starts the leases of unread objects once the last hold is gone.
   void close() noexcept {
-    if (state_ == nullptr || state_->closed.exchange(true)) return;
+    if (state_ == nullptr || !state_->shut()) return;
     state_->closing.request_stop();
-    while (state_->inside.load() != 0) std::this_thread::yield();  // sleepers are awake by now: microseconds
+    state_->wait_until_empty();
     state_->writer.withdraw_unfinished();
     state_->session.reset();
   }
 
  private:
   using endpoint = detail::shm::endpoint;
-  using call = detail::shm::call;
+  using call = detail::call;
 
   explicit shm_transport(std::unique_ptr<endpoint> e) noexcept : state_(std::move(e)) {}
 

@@ -79,7 +79,7 @@ class transport_conformance : public ::testing::Test {
     return false;
   }
   /// A store keeps a copy, so that a block may return at any time after its commit; elsewhere a block that is not small *is* the object.
-  static constexpr bool block_is_object = caps.survives == survival::producer || caps.survives == survival::producer_exit;
+  static constexpr bool block_is_object = !caps.gathers && (caps.survives == survival::producer || caps.survives == survival::producer_exit);
   /// More than any transport tucks into its control structures.
   static constexpr std::size_t not_small = 5000;
 

@@ -171,7 +171,7 @@ inline void cancel_get(endpoint* e, get_operation& op) noexcept {
 inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
   auto ready = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
-      auto* const op = static_cast<shm_operation*>(ops[i]);
+      auto* const op = static_cast<staged_operation*>(ops[i]);
       if (!op->is_get_ || look_again(e, static_cast<get_operation&>(*op))) return i;
     }
     return ops.size();

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls that are under way while another thread closes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/error.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Counts the calls of a transport, so that `close` can wait for them.
+struct call_gate {
+  std::atomic<bool> closed{false};
+  std::atomic<std::uint32_t> inside{0};
+
+  /// \returns false where it was closed before.
+  bool shut() noexcept { return !closed.exchange(true); }
+  /// \requires sleepers were woken: the rest takes microseconds.
+  void wait_until_empty() const noexcept {
+    while (inside.load() != 0) std::this_thread::yield();
+  }
+};
+
+/// Keeps a transport open as long as a call lasts. False: it is closed.
+class call {
+ public:
+  explicit call(call_gate* gate) noexcept : gate_(gate) {
+    if (gate_ == nullptr) return;
+    gate_->inside.fetch_add(1);
+    if (gate_->closed.load()) leave();
+  }
+  call(call const&) = delete;
+  call& operator=(call const&) = delete;
+  ~call() { leave(); }
+  explicit operator bool() const noexcept { return gate_ != nullptr; }
+
+ private:
+  void leave() noexcept {
+    if (gate_ != nullptr) gate_->inside.fetch_sub(1);
+    gate_ = nullptr;
+  }
+  call_gate* gate_;
+};
+
+inline error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
+inline error cancelled_error() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations that one thread drives while another may cancel them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <sched.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/error.hpp>
+#include <omniconn/detail/futex.hpp>
+#include <omniconn/transport/concept.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Where an operation is. `busy`: a thread is at it; another one that wants to cancel it waits, for nanoseconds where a look is a few loads.
+enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
+
+/// What tells put and get operations apart in `wait`. The fields of operations belong to their transport.
+struct staged_operation : operation {
+  std::atomic<stage> at_{stage::idle};
+  bool is_get_ = false;
+  error failure_{error_kind::misconfigured, "the operation was not begun"};
+
+  [[nodiscard]] bool is(stage s) const noexcept { return at_.load(std::memory_order_relaxed) == s; }
+  /// \requires the operation is locked, or nobody else can know it.
+  error fail(error e) noexcept {
+    failure_ = e;
+    at_.store(stage::failed, std::memory_order_release);
+    return e;
+  }
+};
+
+/// Has an operation to itself: `cancel` may come from another thread than `wait`.
+class locked_operation {
+ public:
+  explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_relaxed)) {
+    for (int i = 0; seen_ == stage::busy || !op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acquire); ++i) {
+      i < 100 ? cpu_relax() : static_cast<void>(::sched_yield());
+      seen_ = op_.at_.load(std::memory_order_relaxed);
+    }
+  }
+  locked_operation(locked_operation const&) = delete;
+  locked_operation& operator=(locked_operation const&) = delete;
+  ~locked_operation() {
+    if (op_.is(stage::busy)) op_.at_.store(seen_, std::memory_order_release);
+  }
+  /// Where the operation was when it was locked.
+  [[nodiscard]] stage at() const noexcept { return seen_; }
+
+ private:
+  staged_operation& op_;
+  stage seen_;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE

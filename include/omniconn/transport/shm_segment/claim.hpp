@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// A reader's hold on a segment: its lock, kept as long as the bytes are looked at.
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/shm_segment/files.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+/// A payload that travelled in the metadata (vLLM-Omni before 0.30). One reader at a time has it, until one consumes it.
+struct inline_payload {
+  blob bytes;
+  std::atomic<bool> taken{false};
+
+  [[nodiscard]] bool take() noexcept { return !taken.exchange(true); }
+};
+
+/// The claim of a get. A process that dies with one gives it back: the kernel drops the lock, and the segment still has its name.
+class segment_hold {
+ public:
+  segment_hold() noexcept = default;
+  segment_hold(segment_hold&& other) noexcept
+      : paths_(std::move(other.paths_)),
+        lock_(std::move(other.lock_)),
+        file_(std::move(other.file_)),
+        mapping_(std::move(other.mapping_)),
+        inline_(std::move(other.inline_)),
+        bytes_(std::exchange(other.bytes_, {})) {}
+  segment_hold& operator=(segment_hold&& other) noexcept {
+    if (this != &other) {
+      finish(disposition::give_back);
+      paths_ = std::move(other.paths_);
+      lock_ = std::move(other.lock_);
+      file_ = std::move(other.file_);
+      mapping_ = std::move(other.mapping_);
+      inline_ = std::move(other.inline_);
+      bytes_ = std::exchange(other.bytes_, {});
+    }
+    return *this;
+  }
+  ~segment_hold() { finish(disposition::give_back); }
+
+  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] explicit operator bool() const noexcept { return lock_.held() || inline_ != nullptr; }
+
+  /// Consumed: removes segment and lock file, while it is locked. Where another object has taken the name meanwhile, that stays.
+  void finish(disposition how) noexcept {
+    bytes_ = {};
+    if (inline_ != nullptr && how == disposition::give_back) inline_->taken.store(false);
+    inline_.reset();
+    if (!lock_.held()) return;
+    if (how == disposition::consumed) {
+      if (is_at(paths_.segment, file_.get())) ::unlink(paths_.segment.c_str());
+      lock_.remove(paths_.lock);
+    } else {
+      lock_.release();  // its close is the event that wakes who waits
+    }
+    mapping_ = file_mapping();
+    file_.reset();
+  }
+
+  /// Claims the object under these names. `nothing`: none now, or somebody has it. `wanted`, where not 0: the size that its metadata names.
+  enum class outcome : std::uint8_t { claimed, nothing };
+  static result<outcome> claim(segment_hold& out, object_paths const& paths, std::uint64_t wanted, file_id const* which) {
+    for (int round = 0; round != 100; ++round) {
+      unique_fd file(::open(paths.segment.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+      if (!file && errno == ENOENT) return which != nullptr ? result<outcome>(stale()) : outcome::nothing;
+      if (!file && (errno == ELOOP || errno == ENXIO)) return error{error_kind::unauthorized, "the key's name is taken by something that is not a plain file; remove it", errno};
+      if (!file) return errno_error("opening a segment failed");
+      struct stat st {};
+      if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
+      if (auto own = check_owner(st); !own) return own.error();
+      if (st.st_size == 0) return outcome::nothing;  // made, and not written yet
+      auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::make);  // a segment without one was orphaned by a race of its writer with a reader
+      if (!lock && lock.error().kind() == error_kind::peer_stalled) return outcome::nothing;
+      if (!lock) return lock.error();
+      if (!is_at(paths.segment, file.get())) {  // taken or replaced before we had the lock
+        struct stat next {};
+        ::lstat(paths.segment.c_str(), &next) == 0 ? lock->release() : lock->remove(paths.lock);
+        continue;
+      }
+      if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
+      auto const size = static_cast<std::uint64_t>(st.st_size);
+      if (which != nullptr && id_of(st) != *which) return stale();
+      if (wanted != 0 && size != wanted) return error{error_kind::corrupt, "the segment has another size than its metadata says; it stays where it is"};
+      auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
+      if (!mapping) return mapping.error();
+      ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      out.paths_ = paths;
+      out.lock_ = std::move(*lock);
+      out.file_ = std::move(file);
+      out.mapping_ = std::move(*mapping);
+      out.bytes_ = {out.mapping_.base(), static_cast<std::size_t>(size)};
+      return outcome::claimed;
+    }
+    return outcome::nothing;
+  }
+
+  /// What is claimed: its identity, for a locator.
+  [[nodiscard]] file_id id() const noexcept {
+    struct stat st {};
+    return ::fstat(file_.get(), &st) == 0 ? id_of(st) : file_id{};
+  }
+
+  /// A hold on a payload that came in metadata.
+  static segment_hold of(std::shared_ptr<inline_payload> payload) noexcept {
+    segment_hold out;
+    out.bytes_ = payload->bytes.bytes();
+    out.inline_ = std::move(payload);
+    return out;
+  }
+
+ private:
+  static error stale() noexcept { return {error_kind::stale_handle, "the metadata is of a segment that is gone; get by key, or ask for new metadata"}; }
+
+  object_paths paths_;
+  key_lock lock_;
+  unique_fd file_;
+  file_mapping mapping_;
+  std::shared_ptr<inline_payload> inline_;
+  const_bytes bytes_;
+};
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
