@@ -2,6 +2,7 @@
 // A connector, composed at compile time from four policies.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -45,7 +46,7 @@ struct connector_defaults {
   /// The biggest payload that a get accepts: sizes come from outside and are checked before memory is allocated.
   std::uint64_t max_get_size = ~std::uint64_t{0};
   /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
-  /// False where the other end is not ours; then payloads are what their bytes are, and nothing is verified.
+  /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
   bool envelope = true;
 };
 
@@ -327,7 +328,8 @@ class connector {
   [[nodiscard]] health_report health() const {
     health_report out = core_->transport.report();
     out.errors = core_->errors.all();
-    if (auto const usage = core_->memory->usage(); usage.capacity != 0) out.memory.used = usage.used;
+    // Where the transport copies, its own figure counts: blocks are out for the time of a put only.
+    if (auto const usage = core_->memory->usage(); !caps.gathers && usage.capacity != 0) out.memory.used = usage.used;
     return out;
   }
 
@@ -436,10 +438,62 @@ class connector {
     if (!kind) return kind.error();
     std::size_t const size = parts.size(), room = core_->room();
     if (size > caps.max_object - room) return too_large();
+    if constexpr (caps.gathers) return publish_pieces(e, key, parts, new_info(*kind, size, o), o);
     auto carved = core_->memory->carve(room + size);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
     return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { copy(parts, to, info); });
+  }
+
+  /// What a put asks of the transport.
+  [[gnu::always_inline]] result<void> ask(publish_options& how, put_options const& o) const {
+    how = core_->usual;
+    if (o.readers) {
+      how.readers = *o.readers;
+      if (auto const can = serve(how.readers); !can) return can;
+    }
+    if (o.lease) how.lease = *o.lease;
+    if (o.existing) how.existing = *o.existing;
+    if (how.existing == on_existing::replace && !caps.can_replace) return {error_kind::unsupported, "this transport cannot replace an object; clean it up first"};
+    return {};
+  }
+
+  /// The put of a transport that copies the pieces itself: they go to it as they are, and are the caller's again at the end.
+  result<receipt> publish_pieces(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
+    requires(caps.gathers)
+  {
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    publish_options how;
+    if (auto const can = ask(how, o); !can) return can.error();
+    if (info.checksum_by != checksum_kind::none) {
+      checksum_state sum;
+      parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
+      info.checksum = sum.digest();
+    }
+    object_info stored = info;
+    stored.size += c.room();
+    std::array<std::byte, envelope_size> envelope;
+    std::vector<const_bytes> with_envelope;
+    pieces all = parts.parts();
+    if (c.room() != 0) {
+      write_envelope(envelope.data(), info);
+      with_envelope.reserve(all.size() + 1);
+      with_envelope.emplace_back(envelope);
+      with_envelope.insert(with_envelope.end(), all.begin(), all.end());
+      all = with_envelope;
+    }
+    typename Transport::put_op op;
+    auto now = c.transport.begin(op, *wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, how);
+    if (now && *now == progress::pending)
+      if (auto done = finish(op, o); !done) return done.error();
+    if (now) now = c.transport.commit(op, stored);
+    if (!now) return now.error();
+    if (*now == progress::pending)
+      if (auto done = finish(op, o); !done) return done.error();
+    return receipt{info.size, op.where()};
   }
 
   template <class Fill>
@@ -448,15 +502,8 @@ class connector {
     key_scratch scratch;
     auto wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    publish_options how = c.usual;
-    if (o.readers) {
-      how.readers = *o.readers;
-      if (auto const can = serve(how.readers); !can) return can.error();
-    }
-    if (o.lease) how.lease = *o.lease;
-    if (o.existing) how.existing = *o.existing;
-    if (how.existing == on_existing::replace && !caps.can_replace) return {error_kind::unsupported, "this transport cannot replace an object; clean it up first"};
-
+    publish_options how;
+    if (auto const can = ask(how, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -493,13 +540,16 @@ class connector {
         return why;
       };
       object_info info = op.info();
-      if constexpr (!caps.carries_info)
+      if constexpr (!caps.carries_info) {
         if (c.defaults.envelope) {
           auto said = read_envelope(bytes);
           if (!said) return refuse(said.error());
           info = *said;
           bytes = bytes.subspan(envelope_size);
+        } else if constexpr (requires { Serializer::writes; }) {
+          info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
         }
+      }
       if constexpr (caps.leaves_process)
         if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});

@@ -6748,6 +6748,7 @@ class raw_serializer {
  public:
   struct options {};
   static constexpr std::string_view name = "raw";
+  static constexpr payload_kind writes = payload_kind::raw;
 
   raw_serializer() noexcept = default;
   explicit raw_serializer(options const&) noexcept {}
@@ -7176,16 +7177,19 @@ OMNICONN_BEGIN_NAMESPACE
 
 /// Leaves the key alone and ignores the edge: one key on two edges is one object, so callers make their keys unique themselves.
 ///
-/// \threadsafety a value without state: all calls may run together. \copies none; the wire key is the caller's own bytes.
+/// \threadsafety a value that calls do not change: all calls may run together. \copies none; the wire key is the caller's own bytes.
 class raw_keying {
  public:
-  struct options {};
+  struct options {
+    /// `cleanup(request)` takes the object of exactly this key, as vLLM-Omni's shared memory does; false: also those that begin or end with it.
+    bool exact_cleanup = false;
+  };
 
   static constexpr std::string_view name = "raw";
   static constexpr bool injective = false;
 
   constexpr raw_keying() noexcept = default;
-  constexpr explicit raw_keying(options const&) noexcept {}
+  constexpr explicit raw_keying(options const& o) noexcept : exact_(o.exact_cleanup) {}
 
   /// The caller's bytes. \lifetime as long as `key`'s.
   /// \errors `too_large`: longer than `max_key_size` or than `max`; a raw key is never shortened, the other side would not find it.
@@ -7199,7 +7203,10 @@ class raw_keying {
   }
 
   /// \see key_of_request
-  bool belongs(wire_key wire, std::string_view request) const noexcept { return key_of_request(wire, request); }
+  bool belongs(wire_key wire, std::string_view request) const noexcept { return exact_ ? wire == request : key_of_request(wire, request); }
+
+ private:
+  bool exact_ = false;
 };
 
 OMNICONN_END_NAMESPACE
@@ -8510,6 +8517,7 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/connector.hpp>
 // A connector, composed at compile time from four policies.
 
+#include <array>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -8953,7 +8961,7 @@ struct connector_defaults {
   /// The biggest payload that a get accepts: sizes come from outside and are checked before memory is allocated.
   std::uint64_t max_get_size = ~std::uint64_t{0};
   /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
-  /// False where the other end is not ours; then payloads are what their bytes are, and nothing is verified.
+  /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
   bool envelope = true;
 };
 
@@ -9235,7 +9243,8 @@ class connector {
   [[nodiscard]] health_report health() const {
     health_report out = core_->transport.report();
     out.errors = core_->errors.all();
-    if (auto const usage = core_->memory->usage(); usage.capacity != 0) out.memory.used = usage.used;
+    // Where the transport copies, its own figure counts: blocks are out for the time of a put only.
+    if (auto const usage = core_->memory->usage(); !caps.gathers && usage.capacity != 0) out.memory.used = usage.used;
     return out;
   }
 
@@ -9344,10 +9353,62 @@ class connector {
     if (!kind) return kind.error();
     std::size_t const size = parts.size(), room = core_->room();
     if (size > caps.max_object - room) return too_large();
+    if constexpr (caps.gathers) return publish_pieces(e, key, parts, new_info(*kind, size, o), o);
     auto carved = core_->memory->carve(room + size);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
     return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { copy(parts, to, info); });
+  }
+
+  /// What a put asks of the transport.
+  [[gnu::always_inline]] result<void> ask(publish_options& how, put_options const& o) const {
+    how = core_->usual;
+    if (o.readers) {
+      how.readers = *o.readers;
+      if (auto const can = serve(how.readers); !can) return can;
+    }
+    if (o.lease) how.lease = *o.lease;
+    if (o.existing) how.existing = *o.existing;
+    if (how.existing == on_existing::replace && !caps.can_replace) return {error_kind::unsupported, "this transport cannot replace an object; clean it up first"};
+    return {};
+  }
+
+  /// The put of a transport that copies the pieces itself: they go to it as they are, and are the caller's again at the end.
+  result<receipt> publish_pieces(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
+    requires(caps.gathers)
+  {
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    publish_options how;
+    if (auto const can = ask(how, o); !can) return can.error();
+    if (info.checksum_by != checksum_kind::none) {
+      checksum_state sum;
+      parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
+      info.checksum = sum.digest();
+    }
+    object_info stored = info;
+    stored.size += c.room();
+    std::array<std::byte, envelope_size> envelope;
+    std::vector<const_bytes> with_envelope;
+    pieces all = parts.parts();
+    if (c.room() != 0) {
+      write_envelope(envelope.data(), info);
+      with_envelope.reserve(all.size() + 1);
+      with_envelope.emplace_back(envelope);
+      with_envelope.insert(with_envelope.end(), all.begin(), all.end());
+      all = with_envelope;
+    }
+    typename Transport::put_op op;
+    auto now = c.transport.begin(op, *wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, how);
+    if (now && *now == progress::pending)
+      if (auto done = finish(op, o); !done) return done.error();
+    if (now) now = c.transport.commit(op, stored);
+    if (!now) return now.error();
+    if (*now == progress::pending)
+      if (auto done = finish(op, o); !done) return done.error();
+    return receipt{info.size, op.where()};
   }
 
   template <class Fill>
@@ -9356,15 +9417,8 @@ class connector {
     key_scratch scratch;
     auto wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    publish_options how = c.usual;
-    if (o.readers) {
-      how.readers = *o.readers;
-      if (auto const can = serve(how.readers); !can) return can.error();
-    }
-    if (o.lease) how.lease = *o.lease;
-    if (o.existing) how.existing = *o.existing;
-    if (how.existing == on_existing::replace && !caps.can_replace) return {error_kind::unsupported, "this transport cannot replace an object; clean it up first"};
-
+    publish_options how;
+    if (auto const can = ask(how, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -9401,13 +9455,16 @@ class connector {
         return why;
       };
       object_info info = op.info();
-      if constexpr (!caps.carries_info)
+      if constexpr (!caps.carries_info) {
         if (c.defaults.envelope) {
           auto said = read_envelope(bytes);
           if (!said) return refuse(said.error());
           info = *said;
           bytes = bytes.subspan(envelope_size);
+        } else if constexpr (requires { Serializer::writes; }) {
+          info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
         }
+      }
       if constexpr (caps.leaves_process)
         if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
@@ -10080,6 +10137,1315 @@ class connector_factory {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/factory.hpp>
+// ==== begin <omniconn/transport/shm_segment.hpp>
+// Shared memory in vLLM-Omni's layout, so that stages of ours and Python's stand beside each other. docs/transports/shm_segment.md describes it.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// ==== begin <omniconn/transport/shm_segment/endpoint.hpp>
+// What the calls of one transport object share, and the operations that they drive.
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+// ==== begin <omniconn/transport/shm_segment/claim.hpp>
+// A reader's hold on a segment: its lock, kept as long as the bytes are looked at.
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// ==== begin <omniconn/transport/shm_segment/files.hpp>
+// The files of one object in vLLM-Omni's layout: a segment named like the key, and a lock file beside it.
+//
+// As vllm-omni 0.30.0's SharedMemoryConnector has it: `<folder>/<key>` is the payload and nothing else; `<folder>/shm_<key>_lockfile.lock` is
+// locked with flock by whoever writes or reads it. A reader takes the lock without waiting, copies, removes segment and lock file.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock";
+/// The lock file's name has 18 bytes more than the key, and file names end at 255.
+inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
+static_assert(max_key == 237);
+
+/// Keys that both sides can turn into file names.
+inline result<void> check_key(wire_key key) noexcept {
+  if (key.empty()) return {error_kind::misconfigured, "an empty key is no file name; this layout needs keys of 1 to 237 bytes"};
+  if (key.size() > max_key) return {error_kind::too_large, "keys of this layout have 237 bytes at most, because a file name is made of them; use shorter request ids"};
+  if (key == "." || key == "..") return {error_kind::misconfigured, "'.' and '..' are folders; choose another key"};
+  for (char const c : key) {
+    if (c == '/' || c == '\0') return {error_kind::misconfigured, "keys of this layout are file names and cannot hold '/' or a zero byte; replace them, for example by '_'"};
+    if (static_cast<unsigned char>(c) >= 0x80) return {error_kind::misconfigured, "keys of this layout are ASCII: Python's side cannot read others; escape them"};
+  }
+  return {};
+}
+
+struct object_paths {
+  std::string segment, lock;
+  object_paths() = default;
+  object_paths(std::string_view folder, wire_key key) {
+    segment.reserve(folder.size() + 1 + key.size());
+    segment.append(folder).append("/").append(key);
+    lock.reserve(folder.size() + 1 + lock_prefix.size() + key.size() + lock_suffix.size());
+    lock.append(folder).append("/").append(lock_prefix).append(key).append(lock_suffix);
+  }
+};
+
+/// The key that a lock file is of; empty for other files.
+inline std::string_view key_of_lock(std::string_view file) noexcept {
+  if (!file.starts_with(lock_prefix) || !file.ends_with(lock_suffix) || file.size() <= lock_prefix.size() + lock_suffix.size()) return {};
+  return file.substr(lock_prefix.size(), file.size() - lock_prefix.size() - lock_suffix.size());
+}
+
+/// Which file something is, whatever its name: tells an object from the next one under the same key.
+struct file_id {
+  std::uint64_t inode = 0;
+  std::uint64_t born = 0;  ///< inode numbers are used again; the change time of a segment is not
+  friend bool operator==(file_id const&, file_id const&) = default;
+};
+inline std::uint64_t change_time(struct stat const& st) noexcept {
+  return static_cast<std::uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(st.st_mtim.tv_nsec);
+}
+inline file_id id_of(struct stat const& st) noexcept { return {st.st_ino, change_time(st)}; }
+inline bool same_file(struct stat const& a, struct stat const& b) noexcept { return a.st_ino == b.st_ino && a.st_dev == b.st_dev; }
+
+/// Whether the path leads to the file that is open there.
+inline bool is_at(std::string const& path, int fd) noexcept {
+  struct stat open {}, named {};
+  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 && same_file(open, named);
+}
+
+inline result<void> check_owner(struct stat const& st) noexcept {
+  if (!S_ISREG(st.st_mode)) return {error_kind::unauthorized, "the key's name is taken by something that is not a plain file; remove it"};
+  if (st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the key's segment belongs to another user; stages of one pipeline run as one user"};
+  return {};
+}
+
+/// The lock of a key. Ours also hold an open-file-description lock on its first byte (readers) or its second (writers), which Python's do not: that
+/// tells who has it. The kernel drops both with the process.
+class key_lock {
+ public:
+  key_lock() noexcept = default;
+
+  enum class missing : std::uint8_t { make, leave };
+  enum class role : std::uint8_t { reader = 0, writer = 1, foreign };
+
+  /// Takes the lock without waiting. \errors `peer_stalled`: somebody has it; `not_found`: there is none and none was to be made.
+  static result<key_lock> try_take(std::string const& path, role who, missing what) noexcept {
+    for (int round = 0; round != 100; ++round) {
+      int const flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | (what == missing::make ? O_CREAT : 0);
+      key_lock out;
+      out.fd_ = unique_fd(::open(path.c_str(), flags, 0600));
+      if (!out.fd_) return errno_error("opening a segment's lock file failed");
+      struct stat st {};
+      if (::fstat(out.fd_.get(), &st) != 0) return errno_error("reading the attributes of a lock file failed");
+      if (auto own = check_owner(st); !own) return own.error();
+      if (::flock(out.fd_.get(), LOCK_EX | LOCK_NB) != 0) return error{error_kind::peer_stalled, "another process has the segment's lock", errno};
+      out.show(who);
+      // Whoever had it before may have removed the file: then the lock is on a file that nobody else will open.
+      if (is_at(path, out.fd_.get())) return out;
+    }
+    return {error_kind::peer_stalled, "another process removes the segment's lock file again and again"};
+  }
+
+  /// A lock file of our own in place of one that another of our processes has locked: it keeps its lock on a file without a name.
+  static result<key_lock> replace(std::string const& folder, std::string const& path, role who) noexcept {
+    key_lock out;
+    out.fd_ = unique_fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (!out.fd_) return errno_error("creating a lock file failed");
+    static_cast<void>(::flock(out.fd_.get(), LOCK_EX | LOCK_NB));
+    out.show(who);
+    if (auto named = name_over(out.fd_.get(), folder, path); !named) return named.error();
+    return out;
+  }
+
+  /// Who holds a lock that is held.
+  static role holder(std::string const& path) noexcept {
+    unique_fd const fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+    for (role const who : {role::reader, role::writer}) {
+      struct flock l = byte_of(who);
+      if (fd && ::fcntl(fd.get(), F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK) return who;
+    }
+    return role::foreign;
+  }
+
+  [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
+  /// The lock file is still the one that others will open.
+  [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, fd_.get()); }
+  void release() noexcept { fd_.reset(); }
+  /// Removes the lock file while it is locked, so that whoever opens it later makes a new one.
+  void remove(std::string const& path) noexcept {
+    if (counts(path)) ::unlink(path.c_str());
+    fd_.reset();
+  }
+
+  /// Gives an unnamed file a name, over whatever has it now. For an instant it has a second name, which starts with a dot.
+  static result<void> name_over(int fd, std::string const& folder, std::string const& path) noexcept {
+    char self[64], second[64];
+    std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    std::snprintf(second, sizeof second, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
+    std::string const other = folder + second;
+    if (::linkat(AT_FDCWD, self, AT_FDCWD, other.c_str(), AT_SYMLINK_FOLLOW) != 0) return errno_error("naming a segment failed");
+    if (::rename(other.c_str(), path.c_str()) == 0) return {};
+    auto const failed = errno_error("naming a segment failed");
+    ::unlink(other.c_str());
+    return failed;
+  }
+
+ private:
+  static struct flock byte_of(role who) noexcept {
+    struct flock l {};
+    l.l_type = F_WRLCK;
+    l.l_whence = SEEK_SET;
+    l.l_start = static_cast<off_t>(who);
+    l.l_len = 1;
+    return l;
+  }
+  void show(role who) const noexcept {
+    struct flock l = byte_of(who);
+    static_cast<void>(::fcntl(fd_.get(), F_OFD_SETLK, &l));
+  }
+  unique_fd fd_;
+};
+
+/// Writes a whole segment without a name. \errors no_space: the file system is full; nothing is left of it then.
+inline result<unique_fd> write_segment(std::string const& folder, pieces parts, std::uint64_t size) noexcept {
+  unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) return errno_error("creating a segment failed");
+  std::uint64_t left = size;
+  for (auto const& part : parts) {
+    std::byte const* at = part.data();
+    for (std::uint64_t n = part.size() < left ? part.size() : left; n != 0;) {
+      // tmpfs allocates and copies a page at a time here; through a mapping each page would cost a fault as well.
+      ssize_t const done = ::write(fd.get(), at, static_cast<std::size_t>(n < (1U << 30U) ? n : 1U << 30U));
+      if (done < 0 && errno == EINTR) continue;
+      if (done < 0) return error{kind_of_errno(errno), "writing the segment failed; free space on the shared-memory file system or make it larger", errno};
+      at += done;
+      n -= static_cast<std::uint64_t>(done);
+      left -= static_cast<std::uint64_t>(done);
+    }
+  }
+  return fd;
+}
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment/files.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+/// A payload that travelled in the metadata (vLLM-Omni before 0.30). One reader at a time has it, until one consumes it.
+struct inline_payload {
+  blob bytes;
+  std::atomic<bool> taken{false};
+
+  [[nodiscard]] bool take() noexcept { return !taken.exchange(true); }
+};
+
+/// The claim of a get. A process that dies with one gives it back: the kernel drops the lock, and the segment still has its name.
+class segment_hold {
+ public:
+  segment_hold() noexcept = default;
+  segment_hold(segment_hold&& other) noexcept
+      : paths_(std::move(other.paths_)),
+        lock_(std::move(other.lock_)),
+        file_(std::move(other.file_)),
+        mapping_(std::move(other.mapping_)),
+        inline_(std::move(other.inline_)),
+        bytes_(std::exchange(other.bytes_, {})) {}
+  segment_hold& operator=(segment_hold&& other) noexcept {
+    if (this != &other) {
+      finish(disposition::give_back);
+      paths_ = std::move(other.paths_);
+      lock_ = std::move(other.lock_);
+      file_ = std::move(other.file_);
+      mapping_ = std::move(other.mapping_);
+      inline_ = std::move(other.inline_);
+      bytes_ = std::exchange(other.bytes_, {});
+    }
+    return *this;
+  }
+  ~segment_hold() { finish(disposition::give_back); }
+
+  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] explicit operator bool() const noexcept { return lock_.held() || inline_ != nullptr; }
+
+  /// Consumed: removes segment and lock file, while it is locked. Where another object has taken the name meanwhile, that stays.
+  void finish(disposition how) noexcept {
+    bytes_ = {};
+    if (inline_ != nullptr && how == disposition::give_back) inline_->taken.store(false);
+    inline_.reset();
+    if (!lock_.held()) return;
+    if (how == disposition::consumed) {
+      if (is_at(paths_.segment, file_.get())) ::unlink(paths_.segment.c_str());
+      lock_.remove(paths_.lock);
+    } else {
+      lock_.release();  // its close is the event that wakes who waits
+    }
+    mapping_ = file_mapping();
+    file_.reset();
+  }
+
+  /// Claims the object under these names. `nothing`: none now, or somebody has it. `wanted`, where not 0: the size that its metadata names.
+  enum class outcome : std::uint8_t { claimed, nothing };
+  static result<outcome> claim(segment_hold& out, object_paths const& paths, std::uint64_t wanted, file_id const* which) {
+    for (int round = 0; round != 100; ++round) {
+      unique_fd file(::open(paths.segment.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+      if (!file && errno == ENOENT) return which != nullptr ? result<outcome>(stale()) : outcome::nothing;
+      if (!file && (errno == ELOOP || errno == ENXIO)) return error{error_kind::unauthorized, "the key's name is taken by something that is not a plain file; remove it", errno};
+      if (!file) return errno_error("opening a segment failed");
+      struct stat st {};
+      if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
+      if (auto own = check_owner(st); !own) return own.error();
+      if (st.st_size == 0) return outcome::nothing;  // made, and not written yet
+      auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::make);  // a segment without one was orphaned by a race of its writer with a reader
+      if (!lock && lock.error().kind() == error_kind::peer_stalled) return outcome::nothing;
+      if (!lock) return lock.error();
+      if (!is_at(paths.segment, file.get())) {  // taken or replaced before we had the lock
+        struct stat next {};
+        ::lstat(paths.segment.c_str(), &next) == 0 ? lock->release() : lock->remove(paths.lock);
+        continue;
+      }
+      if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
+      auto const size = static_cast<std::uint64_t>(st.st_size);
+      if (which != nullptr && id_of(st) != *which) return stale();
+      if (wanted != 0 && size != wanted) return error{error_kind::corrupt, "the segment has another size than its metadata says; it stays where it is"};
+      auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
+      if (!mapping) return mapping.error();
+      ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      out.paths_ = paths;
+      out.lock_ = std::move(*lock);
+      out.file_ = std::move(file);
+      out.mapping_ = std::move(*mapping);
+      out.bytes_ = {out.mapping_.base(), static_cast<std::size_t>(size)};
+      return outcome::claimed;
+    }
+    return outcome::nothing;
+  }
+
+  /// What is claimed: its identity, for a locator.
+  [[nodiscard]] file_id id() const noexcept {
+    struct stat st {};
+    return ::fstat(file_.get(), &st) == 0 ? id_of(st) : file_id{};
+  }
+
+  /// A hold on a payload that came in metadata.
+  static segment_hold of(std::shared_ptr<inline_payload> payload) noexcept {
+    segment_hold out;
+    out.bytes_ = payload->bytes.bytes();
+    out.inline_ = std::move(payload);
+    return out;
+  }
+
+ private:
+  static error stale() noexcept { return {error_kind::stale_handle, "the metadata is of a segment that is gone; get by key, or ask for new metadata"}; }
+
+  object_paths paths_;
+  key_lock lock_;
+  unique_fd file_;
+  file_mapping mapping_;
+  std::shared_ptr<inline_payload> inline_;
+  const_bytes bytes_;
+};
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment/claim.hpp>
+// ==== begin <omniconn/transport/shm_segment/watch.hpp>
+// Sleeping until a file of a folder may have changed. Python's side rings no bell; the kernel tells of its creations, renames and closes.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+/// What one waiting call needs to sleep. Watching costs the writers of the folder some 100 ns per event, so it ends with the wait.
+class folder_watch {
+ public:
+  folder_watch() noexcept : inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), bell_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+
+  void start(std::string const& folder) noexcept {
+    // A new segment is linked, moved in or (Python) created and then closed; a lock is free when its file is closed, also by a death.
+    if (inotify_) watch_ = ::inotify_add_watch(inotify_.get(), folder.c_str(), IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR);
+  }
+  void stop() noexcept {
+    if (watch_ >= 0) ::inotify_rm_watch(inotify_.get(), watch_);
+    watch_ = -1;
+    std::uint64_t rung = 0;
+    static_cast<void>(::read(bell_.get(), &rung, sizeof rung));
+    static_cast<void>(read_events({}));
+  }
+
+  /// Wakes the sleeper, from any thread.
+  void ring() const noexcept {
+    std::uint64_t const one = 1;
+    static_cast<void>(::write(bell_.get(), &one, sizeof one));
+  }
+
+  /// Sleeps until one of these files may have changed, the bell, or the deadline. \returns false for the deadline.
+  bool sleep(std::vector<std::string_view> const& files, deadline until) noexcept {
+    for (;;) {
+      // Without a watch (a user may have 128) it looks every millisecond.
+      bool const blind = watch_ < 0;
+      std::int64_t left = until.is_never() ? 3'600'000'000'000 : until.nanoseconds() - deadline::now_ns();
+      if (left <= 0) return false;
+      if (blind && left > 1'000'000) left = 1'000'000;
+      pollfd all[]{{bell_.get(), POLLIN, 0}, {inotify_.get(), POLLIN, 0}};
+      timespec const span{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+      int const n = ::ppoll(all, blind ? 1 : 2, &span, nullptr);
+      if (n > 0 && (all[0].revents & POLLIN) != 0) {
+        std::uint64_t rung = 0;
+        static_cast<void>(::read(bell_.get(), &rung, sizeof rung));
+        return true;
+      }
+      if (blind || (n > 0 && read_events(files))) return true;
+    }
+  }
+
+ private:
+  /// Whether one of these files has an event, or events were lost.
+  bool read_events(std::vector<std::string_view> const& files) noexcept {
+    bool hit = false;
+    alignas(inotify_event) char buffer[4096];
+    for (;;) {
+      ssize_t const size = ::read(inotify_.get(), buffer, sizeof buffer);
+      if (size <= 0) return hit;
+      for (char const* at = buffer; at < buffer + size;) {
+        auto const* event = reinterpret_cast<inotify_event const*>(at);
+        at += sizeof(inotify_event) + event->len;
+        if ((event->mask & (IN_Q_OVERFLOW | IN_IGNORED)) != 0) hit = true;
+        if (event->len == 0) continue;
+        for (std::string_view const file : files) hit = hit || file == event->name;
+      }
+    }
+  }
+
+  unique_fd inotify_, bell_;
+  int watch_ = -1;
+};
+
+/// Watches that are not in use: a user may have 128 of them at once, so they are kept for the next wait.
+class watch_pool {
+ public:
+  [[nodiscard]] std::unique_ptr<folder_watch> take() {
+    std::scoped_lock const lock(mutex_);
+    if (idle_.empty()) return std::make_unique<folder_watch>();
+    auto out = std::move(idle_.back());
+    idle_.pop_back();
+    return out;
+  }
+  void put_back(std::unique_ptr<folder_watch> w) {
+    w->stop();
+    std::scoped_lock const lock(mutex_);
+    if (idle_.size() < 4) idle_.push_back(std::move(w));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<folder_watch>> idle_;
+};
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment/watch.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+/// What a locator holds.
+struct place {
+  static constexpr std::uint8_t in_metadata = 0xff;
+  std::uint64_t inode = 0;      ///< 0: metadata of Python's, which names no generation; with `in_metadata`: the number of the payload
+  std::uint64_t born = 0;
+  std::uint64_t size = 0;
+  std::uint8_t name_size = 0;   ///< 0: the segment is named like the key
+  char name[39] = {};
+};
+static_assert(sizeof(place) == locator::capacity);
+
+/// The locator of a segment; its name fits where it is short.
+inline locator named_place(file_id id, std::uint64_t size, std::string_view name) noexcept {
+  place at;
+  at.inode = id.inode;
+  at.born = id.born;
+  at.size = size;
+  if (name.size() <= sizeof at.name) {
+    at.name_size = static_cast<std::uint8_t>(name.size());
+    std::memcpy(at.name, name.data(), name.size());
+  }
+  return locator::pack(locator_tag::shm_segment, at);
+}
+
+/// Payloads that travel in metadata: kept here between the metadata and the put or get that it belongs to.
+class inline_table {
+ public:
+  static constexpr std::size_t most = 1024;  // the oldest go first: nobody has to ask for the metadata of a put
+
+  [[nodiscard]] std::uint64_t add(blob bytes) {
+    std::scoped_lock const lock(mutex_);
+    auto payload = std::make_shared<inline_payload>();
+    payload->bytes = std::move(bytes);
+    if (payloads_.size() == most) payloads_.erase(payloads_.begin());
+    payloads_.emplace_back(++last_, std::move(payload));
+    return last_;
+  }
+  [[nodiscard]] std::shared_ptr<inline_payload> find(std::uint64_t number) const {
+    std::scoped_lock const lock(mutex_);
+    for (auto const& [known, payload] : payloads_)
+      if (known == number) return payload;
+    return nullptr;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::pair<std::uint64_t, std::shared_ptr<inline_payload>>> payloads_;
+  std::uint64_t last_ = 0;
+};
+
+/// Segments that this transport wrote and nobody is known to have read: `close` removes them, as Python's side does.
+class pending_segments {
+ public:
+  void add(std::string_view key, file_id id, std::uint64_t size, std::string const& folder) {
+    std::scoped_lock const lock(mutex_);
+    // What was read meanwhile goes, 64 at a time, so that the table stays about as small as the backlog.
+    for (std::size_t n = 0; n != 64 && n < entries_.size(); ++n) {
+      next_ = next_ < entries_.size() ? next_ : 0;
+      if (still_there(folder, entries_[next_])) {
+        ++next_;
+      } else {
+        entries_[next_] = std::move(entries_.back());
+        entries_.pop_back();
+      }
+    }
+    std::uint64_t const hash = checksum(bytes_of(key));
+    for (auto& e : entries_)
+      if (e.hash == hash && e.key == key) {
+        e.id = id;
+        e.size = size;
+        return;
+      }
+    entries_.push_back({hash, std::string(key), id, size});
+  }
+  /// The key of a segment of ours.
+  [[nodiscard]] std::string key_of(file_id id) const {
+    std::scoped_lock const lock(mutex_);
+    for (auto const& e : entries_)
+      if (e.id == id) return e.key;
+    return {};
+  }
+  struct totals {
+    std::uint64_t objects = 0, bytes = 0;
+  };
+  [[nodiscard]] totals count(std::string const& folder) const {
+    std::scoped_lock const lock(mutex_);
+    totals out;
+    for (auto const& e : entries_)
+      if (still_there(folder, e)) {
+        ++out.objects;
+        out.bytes += e.size;
+      }
+    return out;
+  }
+  /// Removes those that nobody reads right now.
+  void remove_all(std::string const& folder) noexcept {
+    std::scoped_lock const lock(mutex_);
+    for (auto const& e : entries_) {
+      object_paths const paths(folder, e.key);
+      auto locked = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::leave);
+      if (!locked) continue;  // read by its reader, or read already
+      if (still_there(folder, e)) ::unlink(paths.segment.c_str());
+      struct stat st {};
+      if (::lstat(paths.segment.c_str(), &st) != 0) locked->remove(paths.lock);
+    }
+    entries_.clear();
+  }
+
+ private:
+  struct entry {
+    std::uint64_t hash;
+    std::string key;
+    file_id id;
+    std::uint64_t size;
+  };
+  static bool still_there(std::string const& folder, entry const& e) {
+    struct stat st {};
+    return ::lstat((folder + "/" + e.key).c_str(), &st) == 0 && id_of(st) == e.id;
+  }
+  mutable std::mutex mutex_;
+  std::vector<entry> entries_;
+  std::size_t next_ = 0;
+};
+
+/// The part of a transport that does not move.
+struct endpoint : call_gate {
+  std::string folder;
+  std::uint64_t inline_below = 0;  ///< payloads up to this size travel in the metadata
+  bool remove_on_close = true;
+  std::stop_source closing;
+  watch_pool watches;
+  inline_table inlined;
+  pending_segments pending;
+  std::mutex returned_mutex;
+  std::vector<std::uint64_t> returned;  ///< tokens of blocks that are the caller's again
+  std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  void give_back(outgoing const& out) {
+    if (out.dispose != nullptr) return out.dispose(out.token);
+    std::scoped_lock const lock(returned_mutex);
+    returned.push_back(out.token);
+  }
+};
+
+struct put_operation : staged_operation {
+  ~put_operation();
+  [[nodiscard]] locator where() const noexcept { return where_; }
+
+  endpoint* owner_ = nullptr;
+  std::string key_;
+  object_paths paths_;
+  key_lock lock_;
+  std::vector<const_bytes> parts_;
+  outgoing out_;
+  bool replaces_ = false;
+  bool committing_ = false;  ///< and waiting for Python's side to let the lock go
+  object_info info_;
+  folder_watch const* watch_ = nullptr;  ///< of the wait that has the operation
+  locator where_;
+};
+
+struct get_operation : staged_operation {
+  get_operation() noexcept { is_get_ = true; }
+  [[nodiscard]] object_info info() const noexcept { return info_; }
+  [[nodiscard]] locator where() const noexcept { return where_; }
+  [[nodiscard]] segment_hold take() noexcept {
+    locked_operation const lock(*this);
+    if (lock.at() != stage::found) return {};
+    at_.store(stage::idle, std::memory_order_release);
+    return std::move(hold_);
+  }
+
+  std::string name_;  ///< of the segment
+  object_paths paths_;
+  bool by_locator_ = false;
+  place wanted_;
+  folder_watch const* watch_ = nullptr;  ///< of the wait that has the operation
+  object_info info_;
+  locator where_;
+  segment_hold hold_;
+};
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment/endpoint.hpp>
+// ==== begin <omniconn/transport/shm_segment/lookup.hpp>
+// The way of a get: look, claim, or sleep until a file of the key changes.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/transport/shm_segment/publish.hpp>
+// The way of a put: take the key's lock, write a segment without a name, name it.
+
+#include <cstdint>
+#include <cstdio>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+inline error exists_error() noexcept { return {error_kind::already_exists, "a segment with this key exists; wait until it is read, clean it up, or put with on_existing::replace"}; }
+inline error beaten_error() noexcept { return {error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"}; }
+
+/// The key's lock for a put, or, only where it `replaces`, an empty one: then somebody reads or writes the object right now.
+inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, bool replaces) noexcept {
+  for (int round = 0; round != 200; ++round) {
+    auto lock = key_lock::try_take(paths.lock, key_lock::role::writer, key_lock::missing::make);
+    if (lock || lock.error().kind() != error_kind::peer_stalled) return lock;
+    if (replaces) return key_lock();
+    struct stat st {};
+    if (::lstat(paths.segment.c_str(), &st) == 0) return exists_error();
+    switch (key_lock::holder(paths.lock)) {
+      case key_lock::role::reader: return key_lock::replace(e.folder, paths.lock, key_lock::role::writer);  // of an object that has no name any more
+      case key_lock::role::writer: return exists_error();
+      case key_lock::role::foreign: ::sched_yield();  // a reader that is about to let it go, or a writer that is about to show its segment
+    }
+  }
+  return exists_error();
+}
+
+/// Ends a put that was begun: the lock file goes with it unless there is a segment that it belongs to.
+inline void give_up(put_operation& op) {
+  op.fail(cancelled_error());
+  struct stat st {};
+  if (op.lock_.held()) ::lstat(op.paths_.segment.c_str(), &st) == 0 ? op.lock_.release() : op.lock_.remove(op.paths_.lock);
+  op.owner_->give_back(op.out_);
+}
+
+inline put_operation::~put_operation() {
+  if (is(stage::begun)) give_up(*this);
+}
+
+inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+  if (op.is(stage::begun)) return {error_kind::misconfigured, "the put operation is in use"};
+  if (auto ok = check_key(key); !ok) return ok.error();
+  if (o.readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+  if (o.readers.size() > 1) return {error_kind::misconfigured, "an object of this layout has one reader; use layout: omniconn for more"};
+  if (!o.readers.names.empty()) return {error_kind::unsupported, "this layout cannot tell readers by name; remove `readers`, or use layout: omniconn"};
+  std::uint64_t const room = total_size(out.parts);
+  if (info.size > room) return {error_kind::misconfigured, "object_info.size is larger than the payload's pieces"};
+
+  op.paths_ = object_paths(e.folder, key);
+  bool const replaces = o.existing == on_existing::replace;
+  auto lock = take_for_put(e, op.paths_, replaces);
+  if (!lock) return lock.error();
+  if (lock->held()) {
+    struct stat st {};
+    if (::lstat(op.paths_.segment.c_str(), &st) == 0) {
+      if (auto own = check_owner(st); !own) return own.error();
+      // Nobody writes it: we have the lock. An empty one is what a writer left that died.
+      if (st.st_size == 0) ::unlink(op.paths_.segment.c_str());
+      if (st.st_size != 0 && !replaces) return exists_error();
+    }
+  }
+  op.lock_ = std::move(*lock);
+  op.owner_ = &e;
+  op.key_.assign(key);
+  op.parts_.assign(out.parts.begin(), out.parts.end());
+  op.out_ = {{}, out.token, out.dispose};
+  op.replaces_ = replaces;
+  op.committing_ = false;
+  op.at_.store(stage::begun, std::memory_order_relaxed);
+  return progress::done;
+}
+
+/// Names the segment under the key's lock. \errors already_exists: somebody replaced what we began.
+inline result<void> name_segment(endpoint& e, put_operation& op, int file) {
+  char self[64];
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", file);
+  bool const alone = op.lock_.counts(op.paths_.lock);
+  if (op.lock_.held() && !alone && !op.replaces_) return beaten_error();
+  if (!alone) {
+    auto fresh = key_lock::replace(e.folder, op.paths_.lock, key_lock::role::writer);
+    if (!fresh) return fresh.error();
+    op.lock_ = std::move(*fresh);
+  }
+  if (::linkat(AT_FDCWD, self, AT_FDCWD, op.paths_.segment.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  if (errno != EEXIST) return errno_error("naming a segment failed");
+  if (!op.replaces_) return exists_error();
+  return key_lock::name_over(file, e.folder, op.paths_.segment);
+}
+
+/// The first `size` bytes of the pieces in one.
+inline blob joined(pieces parts, std::size_t size) {
+  std::vector<std::byte> out;
+  out.reserve(size);
+  for (auto const& part : parts) {
+    std::size_t const n = part.size() < size - out.size() ? part.size() : size - out.size();
+    out.insert(out.end(), part.begin(), part.begin() + static_cast<std::ptrdiff_t>(n));
+  }
+  return blob::copy(out);
+}
+
+/// \requires the operation is locked and `begun`.
+inline result<progress> go_on(endpoint& e, put_operation& op) {
+  std::uint64_t const size = op.info_.size;
+  auto refuse = [&op](error why) -> result<progress> {
+    give_up(op);
+    return op.fail(why);
+  };
+  if (size == 0) return refuse({error_kind::unsupported, "an empty segment means 'not written yet' in this layout; put at least one byte, or use layout: omniconn"});
+  if (size <= e.inline_below) {
+    place at;
+    at.size = size;
+    at.inode = e.inlined.add(joined(op.parts_, static_cast<std::size_t>(size)));
+    at.name_size = place::in_metadata;
+    op.where_ = locator::pack(locator_tag::shm_segment, at);
+    op.lock_.remove(op.paths_.lock);
+  } else {
+    if (!op.lock_.held()) {
+      // It was somebody's when we began. One of ours can be left its lock, on a nameless file; Python's removes whatever has the name, so its end is waited for.
+      auto lock = key_lock::try_take(op.paths_.lock, key_lock::role::writer, key_lock::missing::make);
+      if (lock) {
+        op.lock_ = std::move(*lock);
+      } else if (lock.error().kind() != error_kind::peer_stalled) {
+        return refuse(lock.error());
+      } else if (key_lock::holder(op.paths_.lock) == key_lock::role::foreign) {
+        return progress::pending;
+      }
+    }
+    auto file = write_segment(e.folder, op.parts_, size);
+    if (!file) return refuse(file.error());
+    if (auto named = name_segment(e, op, file->get()); !named) return refuse(named.error());
+    struct stat st {};
+    ::fstat(file->get(), &st);
+    op.where_ = named_place(id_of(st), size, op.key_);
+    e.pending.add(op.key_, id_of(st), size, e.folder);
+    op.lock_.release();  // the lock file stays: Python's readers want one
+  }
+  e.give_back(op.out_);
+  op.at_.store(stage::found, std::memory_order_release);
+  e.puts.fetch_add(1, std::memory_order_relaxed);
+  e.put_bytes.fetch_add(size, std::memory_order_relaxed);
+  return progress::done;
+}
+
+inline result<progress> commit_put(endpoint& e, put_operation& op, object_info const& info) {
+  if (!op.is(stage::begun) || op.committing_) return {error_kind::misconfigured, "commit without begin"};
+  if (info.size > total_size(op.parts_)) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
+  op.info_ = info;
+  op.committing_ = true;
+  locked_operation const lock(op);
+  return go_on(e, op);
+}
+
+inline result<progress> step_put(endpoint* e, put_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() == stage::found || (lock.at() == stage::begun && !op.committing_)) return progress::done;
+  if (lock.at() != stage::begun) return op.failure_;
+  call const entered(e);
+  if (!entered) {
+    give_up(op);
+    return op.fail(closed_error());
+  }
+  return go_on(*e, op);
+}
+
+inline void cancel_put(put_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() != stage::begun) return;
+  give_up(op);
+  if (op.watch_ != nullptr) op.watch_->ring();
+}
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment/publish.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::segment {
+
+inline error stale_error() noexcept { return {error_kind::stale_handle, "the metadata is of an object that is gone; get by key, or ask for new metadata"}; }
+
+/// A payload that came in its metadata. \requires the operation is locked, or not yet known to others.
+inline result<progress> look_inline(endpoint& e, get_operation& op) {
+  auto payload = e.inlined.find(op.wanted_.inode);
+  if (payload == nullptr || payload->bytes.size() != op.wanted_.size || !payload->take()) return op.fail(stale_error());
+  op.hold_ = segment_hold::of(std::move(payload));
+  return progress::done;
+}
+
+/// \requires the operation is locked, or not yet known to others.
+inline result<progress> look(endpoint& e, get_operation& op) {
+  if (op.by_locator_ && op.wanted_.name_size == place::in_metadata) {
+    if (auto now = look_inline(e, op); !now) return now;
+  } else {
+    file_id const which{op.wanted_.inode, op.wanted_.born};
+    auto now = segment_hold::claim(op.hold_, op.paths_, op.by_locator_ ? op.wanted_.size : 0, op.by_locator_ && which.inode != 0 ? &which : nullptr);
+    if (!now) return op.fail(now.error());
+    if (*now == segment_hold::outcome::nothing) return progress::pending;
+  }
+  op.info_ = {};
+  op.info_.size = op.hold_.bytes().size();
+  op.where_ = op.by_locator_ && op.wanted_.name_size == place::in_metadata ? locator::pack(locator_tag::shm_segment, op.wanted_) : named_place(op.hold_.id(), op.info_.size, op.name_);
+  op.at_.store(stage::found, std::memory_order_release);
+  e.gets.fetch_add(1, std::memory_order_relaxed);
+  e.get_bytes.fetch_add(op.info_.size, std::memory_order_relaxed);
+  return progress::done;
+}
+
+inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, find_options const& o) {
+  if (op.is(stage::found) || op.is(stage::looking)) return {error_kind::misconfigured, "the get operation is in use"};
+  op.by_locator_ = o.where != nullptr;
+  op.name_.assign(key);
+  if (op.by_locator_) {
+    auto at = o.where->unpack<place>(locator_tag::shm_segment);
+    if (!at) return op.fail(at.error());
+    op.wanted_ = *at;
+    std::string_view const named(at->name, at->name_size <= sizeof at->name ? at->name_size : 0);
+    if (!named.empty() && named != key) {
+      if (at->inode != 0) return op.fail(stale_error());
+      op.name_.assign(named);  // Python's metadata may name another file than the key, and counts
+    }
+  }
+  if (auto ok = check_key(op.name_); !ok) return op.fail(ok.error());
+  op.paths_ = object_paths(e.folder, op.name_);
+  auto now = look(e, op);
+  if (!now || *now != progress::pending) return now;
+  if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
+  op.at_.store(stage::looking, std::memory_order_release);
+  return now;
+}
+
+inline result<progress> step_get(endpoint* e, get_operation& op) {
+  locked_operation const lock(op);
+  if (lock.at() == stage::found) return progress::done;
+  if (lock.at() != stage::looking) return op.failure_;
+  call const entered(e);
+  if (!entered) return op.fail(closed_error());
+  return look(*e, op);
+}
+
+/// From any thread, also while a `wait` has the operation: that is woken.
+inline void cancel_get(get_operation& op) noexcept {
+  locked_operation const lock(op);
+  op.hold_.finish(disposition::give_back);
+  if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  op.fail(cancelled_error());
+  if (op.watch_ != nullptr) op.watch_->ring();
+}
+
+/// A wait's eyes, known to its operations so that a cancel can ring.
+class watching {
+ public:
+  watching(endpoint& e, std::span<operation* const> ops) : endpoint_(e), ops_(ops), watch_(e.watches.take()) {
+    for (operation* const op : ops) {
+      with(op, watch_.get());
+      auto const& paths = static_cast<staged_operation*>(op)->is_get_ ? static_cast<get_operation*>(op)->paths_ : static_cast<put_operation*>(op)->paths_;
+      for (std::string const* path : {&paths.segment, &paths.lock}) files_.push_back(std::string_view(*path).substr(e.folder.size() + 1));
+    }
+    if (!files_.empty()) watch_->start(e.folder);
+  }
+  watching(watching const&) = delete;
+  watching& operator=(watching const&) = delete;
+  ~watching() {
+    for (operation* const op : ops_) with(op, nullptr);
+    endpoint_.watches.put_back(std::move(watch_));
+  }
+  bool sleep(deadline until) noexcept { return watch_->sleep(files_, until); }
+  folder_watch const& watch() const noexcept { return *watch_; }
+
+ private:
+  static void with(operation* op, folder_watch const* watch) noexcept {
+    auto* const staged = static_cast<staged_operation*>(op);
+    locked_operation const lock(*staged);
+    (staged->is_get_ ? static_cast<get_operation*>(staged)->watch_ : static_cast<put_operation*>(staged)->watch_) = watch;
+  }
+  endpoint& endpoint_;
+  std::span<operation* const> ops_;
+  std::unique_ptr<folder_watch> watch_;
+  std::vector<std::string_view> files_;
+};
+
+inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+  auto ready = [&]() -> std::size_t {
+    for (std::size_t i = 0; i != ops.size(); ++i) {
+      auto* const op = static_cast<staged_operation*>(ops[i]);
+      locked_operation const lock(*op);
+      if (op->is_get_) {
+        if (lock.at() != stage::looking) return i;
+        if (auto const now = look(e, static_cast<get_operation&>(*op)); !now || *now != progress::pending) return i;
+      } else {
+        auto& put = static_cast<put_operation&>(*op);
+        if (lock.at() != stage::begun || !put.committing_) return i;
+        if (auto const now = go_on(e, put); !now || *now != progress::pending) return i;
+      }
+    }
+    return ops.size();
+  };
+  if (std::size_t const i = ready(); i != ops.size()) return i;
+  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
+  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+
+  watching eyes(e, ops);
+  auto const bell = [&eyes]() noexcept { eyes.watch().ring(); };
+  std::stop_callback const on_stop(stop, bell);
+  std::stop_callback const on_close(e.closing.get_token(), bell);
+  for (;;) {
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    if (e.closing.stop_requested()) return closed_error();
+    if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+    if (!eyes.sleep(until)) {
+      if (std::size_t const i = ready(); i != ops.size()) return i;
+      return {error_kind::timed_out, "the object did not come before the deadline"};
+    }
+  }
+}
+
+}  // namespace detail::segment
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment/lookup.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// One segment of shared memory per object, named like its key, as vLLM-Omni 0.30's SharedMemoryConnector has it.
+///
+/// A put copies the payload once, from wherever it is, and nothing of it is seen before it is whole. A get maps the segment and holds the key's lock as
+/// long as its bytes are looked at; a reader that dies gives it back. Keys are file names: 1 to 237 ASCII bytes without '/'. Stages and edges are no part
+/// of them, so the same key on two edges is the same object. One reader per object. \threadsafety every call.
+class shm_segment_transport {
+ public:
+  struct options {
+    /// Where the segments lie. Python's side knows one place only, "/dev/shm", which is the default.
+    std::string directory = "/dev/shm";
+    /// Payloads of up to so many bytes travel in the metadata, as vLLM-Omni did before 0.30: get them with `find_options::where`. 0: none.
+    std::uint64_t inline_below = 0;
+    /// `close` removes what nobody has read yet, as Python's side does. False leaves it there until somebody reads it or cleans up.
+    bool remove_on_close = true;
+  };
+
+  static constexpr capabilities caps{.name = "shm_segment",
+                                     .wait = wake_up::notify,
+                                     .survives = survival::producer,
+                                     .max_readers = 1,
+                                     .max_key = detail::segment::max_key,
+                                     .max_pieces = UINT32_MAX,
+                                     .any_key = false,
+                                     .empty_objects = false,
+                                     .gathers = true,
+                                     .leaves_process = true,
+                                     .zero_copy_get = true,
+                                     .carries_info = false,
+                                     .named_readers = false};
+
+  using hold = detail::segment::segment_hold;
+  using put_op = detail::segment::put_operation;
+  using get_op = detail::segment::get_operation;
+
+  /// \requires no operation of the transport is unfinished, as for its destruction.
+  shm_segment_transport(shm_segment_transport&&) noexcept = default;
+  shm_segment_transport& operator=(shm_segment_transport&& other) noexcept {
+    if (this != &other) {
+      close();
+      state_ = std::move(other.state_);
+    }
+    return *this;
+  }
+  ~shm_segment_transport() { close(); }
+
+  /// \errors `misconfigured`: the directory is none, or may not be written.
+  static result<shm_segment_transport, diagnosis> open(options const& o) {
+    struct stat st {};
+    if (::stat(o.directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode) || ::access(o.directory.c_str(), R_OK | W_OK | X_OK) != 0)
+      return diagnosis(error_kind::misconfigured, "directory " + o.directory + " is no folder that can be written; name a tmpfs such as /dev/shm", errno);
+    auto state = std::make_unique<detail::segment::endpoint>();
+    state->folder = o.directory;
+    while (state->folder.size() > 1 && state->folder.ends_with('/')) state->folder.pop_back();
+    state->inline_below = o.inline_below;
+    state->remove_on_close = o.remove_on_close;
+    return shm_segment_transport(std::move(state));
+  }
+
+  /// A segment as a look at the folder finds it.
+  struct found_segment {
+    std::string key;
+    std::uint64_t size = 0;
+    std::int64_t modified_s = 0;  ///< seconds since 1970
+    std::uint32_t owner = 0;      ///< user id
+    bool locked = false;          ///< being written or read now
+  };
+  /// The objects of this layout in the folder: files with a lock file beside them, also of size 0. Changes nothing.
+  static std::vector<found_segment> list(std::string const& directory) {
+    std::vector<found_segment> out;
+    for_each_key(directory, [&](std::string_view key) {
+      detail::segment::object_paths const paths(directory, key);
+      struct stat st {};
+      if (::lstat(paths.segment.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) return;
+      found_segment found{std::string(key), static_cast<std::uint64_t>(st.st_size), st.st_mtim.tv_sec, st.st_uid, false};
+      auto lock = detail::segment::key_lock::try_take(paths.lock, detail::segment::key_lock::role::reader, detail::segment::key_lock::missing::leave);
+      found.locked = !lock && lock.error().kind() == error_kind::peer_stalled;
+      out.push_back(std::move(found));
+    });
+    return out;
+  }
+
+  /// Removes lock files of our user that nobody holds and that no segment belongs to: what stays where a process died. \returns how many.
+  static std::size_t collect(std::string const& directory) {
+    std::size_t n = 0;
+    for_each_key(directory, [&](std::string_view key) {
+      detail::segment::object_paths const paths(directory, key);
+      struct stat st {};
+      if (::lstat(paths.segment.c_str(), &st) == 0) return;
+      auto lock = detail::segment::key_lock::try_take(paths.lock, detail::segment::key_lock::role::reader, detail::segment::key_lock::missing::leave);
+      if (!lock || ::lstat(paths.segment.c_str(), &st) == 0) return;  // again under the lock: a writer may have been quicker
+      lock->remove(paths.lock);
+      ++n;
+    });
+    return n;
+  }
+
+  // --- memory: any memory will do ---------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] memory_region memory() noexcept { return {}; }
+  result<memory_region> grow(std::size_t) { return {error_kind::unsupported, "this layout has no memory of its own; put copies from any memory"}; }
+  std::size_t reclaim(reclaim_sink sink) {
+    if (state_ == nullptr) return 0;
+    std::vector<std::uint64_t> home;
+    {
+      std::scoped_lock const lock(state_->returned_mutex);
+      home.swap(state_->returned);
+    }
+    for (auto const token : home) sink(token);
+    return home.size();
+  }
+
+  // --- put ------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::segment::begin_put(*state_, op, key, out, info, o);
+  }
+  void advance(put_op&, std::uint64_t) noexcept {}
+  result<progress> commit(put_op& op, object_info const& info) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::segment::commit_put(*state_, op, info);
+  }
+  void abort(put_op& op) noexcept { detail::segment::cancel_put(op); }
+
+  // --- get ------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> find(get_op& op, wire_key key, find_options const& o) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::segment::start_get(*state_, op, key, o);
+  }
+  result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
+
+  // --- drive ----------------------------------------------------------------------------------------------------------------------
+
+  result<progress> step(put_op& op) { return detail::segment::step_put(state_.get(), op); }
+  result<progress> step(get_op& op) { return detail::segment::step_get(state_.get(), op); }
+  result<progress> cancel(put_op& op) {
+    detail::segment::cancel_put(op);
+    return progress::done;
+  }
+  result<progress> cancel(get_op& op) {
+    detail::segment::cancel_get(op);
+    return progress::done;
+  }
+  result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::segment::wait_for_any(*state_, ops, until, stop);
+  }
+
+  // --- administration -------------------------------------------------------------------------------------------------------------
+
+  /// Removes segment and lock file of exactly this key, whoever wrote them. A lock that somebody holds stays with them.
+  result<std::size_t> erase(wire_key key) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (auto ok = detail::segment::check_key(key); !ok) return ok.error();
+    return erase_one(key);
+  }
+  result<std::size_t> erase_if(function_ref<bool(wire_key)> match) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    std::vector<std::string> matching;
+    for_each_key(state_->folder, [&](std::string_view key) {
+      if (match(key)) matching.emplace_back(key);
+    });
+    std::size_t n = 0;
+    for (auto const& key : matching) {
+      auto const gone = erase_one(key);
+      if (!gone) return gone;
+      n += *gone;
+    }
+    return n;
+  }
+  result<bool> exists(wire_key key) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (auto ok = detail::segment::check_key(key); !ok) return ok.error();
+    struct stat st {};
+    return ::lstat(detail::segment::object_paths(state_->folder, key).segment.c_str(), &st) == 0 && st.st_size != 0 && detail::segment::check_owner(st);
+  }
+
+  /// Metadata as Python's side makes it: `{"shm": {"name", "size"}, "size"}`, or `{"inline_bytes", "size"}`.
+  [[nodiscard]] value describe(locator const& l) const {
+    using detail::segment::place;
+    auto const at = l.unpack<place>(locator_tag::shm_segment);
+    if (!at || state_ == nullptr) return {};
+    if (at->name_size == place::in_metadata) {
+      auto const payload = state_->inlined.find(at->inode);
+      return payload == nullptr ? value() : value::object({{"inline_bytes", payload->bytes}, {"size", at->size}});
+    }
+    std::string const name = at->name_size != 0 ? std::string(at->name, at->name_size) : state_->pending.key_of({at->inode, at->born});
+    if (name.empty()) return {};
+    // The last two are ours: they tell an object from the next one of that name. Python's side ignores them.
+    return value::object({{"shm", value::object({{"name", name}, {"size", at->size}, {"inode", at->inode}, {"born", at->born}})}, {"size", at->size}});
+  }
+
+  /// Understands the metadata of vLLM-Omni 0.30 and before, also wrapped once in a map (`{key: metadata}`).
+  /// \errors `malformed`: none of these; then get by key.
+  [[nodiscard]] result<locator> parse(value const& metadata) const {
+    using detail::segment::place;
+    value const* inner = &metadata;
+    if (auto const* map = metadata.if_map(); map != nullptr && map->size() == 1 && map->front().second.is_map() && metadata.find("shm") == nullptr) inner = &map->front().second;
+    if (state_ == nullptr) return detail::closed_error();
+    place at;
+    if (auto const* bytes = inner->find("inline_bytes")) {
+      auto const* payload = bytes->if_binary();
+      if (payload == nullptr) return {error_kind::malformed, "inline_bytes of the metadata is no binary"};
+      at.size = payload->size();
+      at.inode = state_->inlined.add(payload->owned());
+      at.name_size = place::in_metadata;
+      return locator::pack(locator_tag::shm_segment, at);
+    }
+    auto const* shm = inner->find("shm");
+    auto const* name = shm == nullptr ? nullptr : shm->find("name");
+    if (name == nullptr || name->if_string() == nullptr) return {error_kind::malformed, "the metadata is not of a shared-memory segment; get by key alone"};
+    std::string_view const text = *name->if_string();
+    if (auto ok = detail::segment::check_key(text); !ok) return {error_kind::malformed, "the metadata names a segment that cannot be: 1 to 237 ASCII bytes without '/'"};
+    auto const number = [&shm](std::string_view field) { return shm->find(field) == nullptr ? std::uint64_t{0} : shm->find(field)->as_uint64().value_or(0); };
+    for (auto const* size : {inner->find("size"), shm->find("size")}) {
+      if (size == nullptr || !size->as_uint64()) return {error_kind::malformed, "the metadata has no size"};
+      at.size = *size->as_uint64();  // the segment's own counts; ours differ by an envelope
+    }
+    at.inode = number("inode");
+    at.born = number("born");
+    if (text.size() <= sizeof at.name) {
+      at.name_size = static_cast<std::uint8_t>(text.size());
+      std::memcpy(at.name, text.data(), text.size());
+    }
+    return locator::pack(locator_tag::shm_segment, at);
+  }
+
+  [[nodiscard]] health_report report() const {
+    health_report out;
+    detail::call const entered(state_.get());
+    if (!entered) {
+      out.status = health_status::closed;
+      out.why = "closed";
+      return out;
+    }
+    out.moved = {state_->puts.load(), state_->put_bytes.load(), state_->gets.load(), state_->get_bytes.load()};
+    auto const unread = state_->pending.count(state_->folder);
+    out.objects.used = unread.objects;
+    out.memory.used = unread.bytes;
+    return out;
+  }
+
+  void close() noexcept {
+    if (state_ == nullptr || !state_->shut()) return;
+    state_->closing.request_stop();
+    state_->wait_until_empty();
+    if (state_->remove_on_close) state_->pending.remove_all(state_->folder);
+  }
+
+ private:
+  explicit shm_segment_transport(std::unique_ptr<detail::segment::endpoint> s) noexcept : state_(std::move(s)) {}
+
+  template <class Visit>
+  static void for_each_key(std::string const& directory, Visit&& visit) {
+    DIR* const folder = ::opendir(directory.c_str());
+    if (folder == nullptr) return;
+    while (dirent const* const entry = ::readdir(folder))
+      if (std::string_view const key = detail::segment::key_of_lock(entry->d_name); !key.empty()) visit(key);
+    ::closedir(folder);
+  }
+
+  result<std::size_t> erase_one(wire_key key) {
+    using detail::segment::key_lock;
+    detail::segment::object_paths const paths(state_->folder, key);
+    struct stat st {};
+    if (::lstat(paths.segment.c_str(), &st) == 0)
+      if (auto own = detail::segment::check_owner(st); !own) return own.error();
+    bool const there = ::unlink(paths.segment.c_str()) == 0 && st.st_size != 0;
+    if (auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::leave); lock && ::lstat(paths.segment.c_str(), &st) != 0) lock->remove(paths.lock);
+    return there ? 1 : 0;
+  }
+
+  std::unique_ptr<detail::segment::endpoint> state_;
+};
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_segment.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -10090,6 +11456,10 @@ using shm_connector = connector<shm_transport, Serializer, namespaced_keying, ar
 /// Between threads of one process.
 template <class Serializer = raw_serializer>
 using inproc_connector = connector<inproc_transport, Serializer, namespaced_keying, heap_allocator>;
+
+/// Shared memory in vLLM-Omni's layout, beside Python stages: raw keys, one reader, nothing but the payload in a segment.
+template <class Serializer = raw_serializer>
+using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_keying, heap_allocator>;
 
 namespace detail {
 
@@ -10156,16 +11526,15 @@ std::string read_serializer(option_reader& options) {
   }
 }
 
-/// Opens `Connector<S>`, `S` being the serializer of that name.
-template <template <class> class Connector, class... Serializers>
-result<any_connector, diagnosis> open_named(std::string_view serializer, typename Connector<raw_serializer>::transport_type::options const& transport, connector_defaults const& defaults) {
+/// Opens `Connector<S>`, `S` being the serializer of that name, with the options that `fill` writes.
+template <template <class> class Connector, class... Serializers, class Fill>
+result<any_connector, diagnosis> open_named(std::string_view serializer, Fill const& fill) {
   result<any_connector, diagnosis> out = diagnosis(error_kind::unsupported,
                                                    "serializer omni_msgpack is not part of this factory; call register_msgpack of <omniconn/runtime/msgpack_part.hpp> after "
                                                    "register_builtin_connectors (CMake target omniconn::msgpack), or set `serializer: raw`");
   auto const open = [&]<class Serializer>(std::type_identity<Serializer>) -> result<any_connector, diagnosis> {
     typename Connector<Serializer>::options o;
-    o.transport = transport;
-    o.defaults = defaults;
+    fill(o);
     auto opened = Connector<Serializer>::open(o);
     if (!opened) return std::move(opened.error());
     return any_connector(std::move(*opened));
@@ -10180,7 +11549,10 @@ result<any_connector, diagnosis> open_shm_connector(option_reader& options) {
   auto const transport = read_shm_options(options, defaults);
   auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
-  return open_named<shm_connector, Serializers...>(serializer, transport, defaults);
+  return open_named<shm_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
 }
 
 template <class... Serializers>
@@ -10196,7 +11568,40 @@ result<any_connector, diagnosis> make_inproc_connector(connector_spec const& spe
   auto const transport = read_inproc_options(options, defaults);
   auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
-  return open_named<inproc_connector, Serializers...>(serializer, transport, defaults);
+  return open_named<inproc_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
+}
+
+/// Options of shared memory in vLLM-Omni's layout.
+inline shm_segment_transport::options read_segment_options(option_reader& options) {
+  shm_segment_transport::options out;
+  out.directory = options.take_string("directory", out.directory);
+  out.remove_on_close = options.take_bool("remove_on_close", out.remove_on_close);
+  // vLLM-Omni 0.30 reads the threshold and ignores it: a Python reader that looks by key would wait for ever. So it takes a word of ours.
+  auto const threshold = options.take_bytes_size("shm_threshold_bytes", 65536);
+  if (options.take_bool("inline_payloads", false)) out.inline_below = threshold;
+  return out;
+}
+
+/// The layout of Python's side. A put of a live key replaces, and cleanup takes exactly the key, as there.
+template <class... Serializers>
+result<any_connector, diagnosis> open_segment_connector(option_reader& options) {
+  auto defaults = read_defaults(options);
+  if (options.take("on_existing") == nullptr) defaults.existing = on_existing::replace;
+  defaults.envelope = false;
+  if (!defaults.readers.empty() || defaults.reader_count > 1)
+    options.problem("readers asks for more than one reader of any name, which vLLM-Omni's layout cannot do; remove it, or set `layout: omniconn` where every stage is ours");
+  auto const transport = read_segment_options(options);
+  auto const exact = options.take_choice("cleanup", {"exact", "affix"}, "exact") == "exact";
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<shm_segment_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.keying.exact_cleanup = exact;
+    o.defaults = defaults;
+  });
 }
 
 /// `SharedMemoryConnector` means the layout that Python stages use. Ours only where the configuration says that every stage is ours.
@@ -10212,8 +11617,7 @@ result<any_connector, diagnosis> make_shared_memory_connector(connector_spec con
   auto const layout = options.take_choice("layout", {shm_layout_ours, shm_layout_upstream}, fallback);
   if (auto read = options.done(); !read) return std::move(read.error());
   if (layout == shm_layout_ours) return open_shm_connector<Serializers...>(options);
-  return diagnosis(error_kind::unsupported,
-                   "upstream's layout (one POSIX segment per key) is not built yet; where every stage is C++, set `layout: omniconn` in extra or OMNICONN_SHM_LAYOUT=omniconn");
+  return open_segment_connector<Serializers...>(options);
 }
 
 }  // namespace detail
@@ -10223,8 +11627,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   constexpr auto note = "serializer raw; register_msgpack adds omni_msgpack";
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>,
-                            "serializer raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})
@@ -12195,6 +13598,7 @@ class omni_msgpack_serializer {
  public:
   using options = msgpack_limits;
   static constexpr std::string_view name = "omni_msgpack";
+  static constexpr payload_kind writes = payload_kind::object;
 
   omni_msgpack_serializer() noexcept = default;
   explicit omni_msgpack_serializer(options const& limits) noexcept : limits_(limits) {}
@@ -12321,8 +13725,7 @@ inline void register_msgpack(connector_factory& factory) {
   constexpr auto note = "serializers omni_msgpack (default), raw";
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<objects, raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<objects, raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>,
-                            "serializers omni_msgpack (default), raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>, note);
 }
 
 OMNICONN_END_NAMESPACE

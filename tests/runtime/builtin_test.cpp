@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <runtime/builtin_support.hpp>
+#include <shm_segment/support.hpp>
 #include <support/variable.hpp>
 
 namespace {
@@ -47,7 +48,7 @@ TEST(builtin, lists_every_name_with_its_reason) {
   }
   EXPECT_EQ(known["ShmConnector"].why, "serializer raw; register_msgpack adds omni_msgpack");
   EXPECT_EQ(known["InprocConnector"].why, known["ShmConnector"].why);
-  EXPECT_NE(known["SharedMemoryConnector"].why.find("only with `layout: omniconn`"), std::string::npos);
+  EXPECT_EQ(known["SharedMemoryConnector"].why, known["ShmConnector"].why);
 }
 
 TEST(builtin, unknown_name_lists_the_available_ones) {
@@ -121,33 +122,83 @@ TEST(builtin, without_the_msgpack_part_payloads_are_raw_and_nothing_else_is_prom
 
 // --- which layout -------------------------------------------------------------------------------------------------------
 
-constexpr char const* upstream_is_missing =
-    "upstream's layout (one POSIX segment per key) is not built yet; where every stage is C++, set `layout: omniconn` in extra or OMNICONN_SHM_LAYOUT=omniconn";
-
 TEST(builtin, shared_memory_is_upstreams_layout_unless_somebody_says_otherwise) {
   variable const layout("OMNICONN_SHM_LAYOUT", nullptr);
   auto const factory = builtin_factory();
   shm_test::fresh_space const space;
-  expect_refused(factory, {"SharedMemoryConnector"}, error_kind::unsupported, upstream_is_missing);
-  expect_refused(factory, {"SharedMemoryConnector", in(space, {{"layout", "upstream"}})}, error_kind::unsupported, upstream_is_missing);
+  EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space)).facts().name, "shm_segment");
+  EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space, {{"layout", "upstream"}})).facts().name, "shm_segment");
   EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space, {{"layout", "omniconn"}})).facts().name, "shm");
   expect_refused(factory, {"SharedMemoryConnector", in(space, {{"layout", "Omniconn"}})}, error_kind::misconfigured,
                  "layout is 'Omniconn', which is none of: omniconn, upstream");
   expect_refused(factory, {"SharedMemoryConnector", in(space, {{"layout", 1}})}, error_kind::misconfigured, "layout is the integer 1, expected a text; put it in quotes");
 }
 
-// The error above names the variable as a mend, so it has to be one without a configuration file as well.
+// As Python's connector behaves: one segment per key, a live key is replaced, cleanup takes the key and nothing that only begins with it.
+TEST(builtin, shared_memory_in_upstreams_layout_does_as_upstream_does) {
+  auto const factory = builtin_factory();
+  segment_test::folder const folder;
+  auto const extra = [&](value::map more) {
+    value out = value::object({{"layout", "upstream"}, {"directory", folder.path()}, {"shm_threshold_bytes", 65536}});
+    for (auto& [key, item] : more) out.set(*key.if_string(), std::move(item));
+    return out;
+  };
+  auto sender = opened(factory, "SharedMemoryConnector", extra({})), receiver = opened(factory, "SharedMemoryConnector", extra({}));
+  auto const put = sender.put(flow, "r7", bytes_of(std::string_view("first")));
+  ASSERT_TRUE(put) << put.error().message();
+  EXPECT_EQ(folder.read("r7"), "first") << "the payload and nothing else, whatever shm_threshold_bytes says";
+  EXPECT_TRUE(folder.has("shm_r7_lockfile.lock"));
+  ASSERT_TRUE(sender.put(flow, "r7", bytes_of(std::string_view("second"))));
+  {
+    auto got = receiver.get_view(flow, "r7", at_once());
+    ASSERT_TRUE(got) << got.error().message();
+    EXPECT_EQ(text_of(got->bytes()), "second");
+  }
+  EXPECT_TRUE(folder.files().empty()) << "segment and lock file are gone with the one that read";
+
+  ASSERT_TRUE(sender.put(flow, "r7", bytes_of(std::string_view("x"))));
+  ASSERT_TRUE(sender.put(flow, "r7_0", bytes_of(std::string_view("y"))));
+  EXPECT_EQ(*sender.cleanup("r7"), 1U);
+  EXPECT_TRUE(folder.has("r7_0"));
+  auto affix = opened(factory, "SharedMemoryConnector", extra({{"cleanup", "affix"}}));
+  EXPECT_EQ(*affix.cleanup("r7"), 1U);
+  EXPECT_TRUE(folder.files().empty());
+
+  auto careful = opened(factory, "SharedMemoryConnector", extra({{"on_existing", "fail"}}));
+  ASSERT_TRUE(careful.put(flow, "r8", bytes_of(std::string_view("x"))));
+  EXPECT_TRUE(careful.put(flow, "r8", bytes_of(std::string_view("y"))) == error_kind::already_exists);
+  careful.close();
+  EXPECT_TRUE(folder.files().empty()) << "close takes what nobody has read";
+
+  auto inlined = opened(factory, "SharedMemoryConnector", extra({{"inline_payloads", true}, {"shm_threshold_bytes", 10}}));
+  auto const small = inlined.put(flow, "r9", bytes_of(std::string_view("0123456789")));
+  ASSERT_TRUE(small);
+  EXPECT_TRUE(folder.files().empty()) << "it travels in the metadata";
+  auto const metadata = inlined.metadata(*small);
+  ASSERT_NE(metadata.find("inline_bytes"), nullptr);
+  auto const where = receiver.from_metadata(metadata);
+  ASSERT_TRUE(where) << where.error().message();
+  auto how = at_once();
+  how.where = &where->where;
+  auto got = receiver.get_view(flow, "r9", how);
+  ASSERT_TRUE(got) << got.error().message();
+  EXPECT_EQ(text_of(got->bytes()), "0123456789");
+  expect_refused(factory, {"SharedMemoryConnector", extra({{"readers", 2}})}, error_kind::misconfigured,
+                 "readers asks for more than one reader of any name, which vLLM-Omni's layout cannot do; remove it, or set `layout: omniconn` where every stage is ours");
+}
+
+// Also without a configuration file.
 TEST(builtin, the_environment_says_which_layout_where_the_options_do_not) {
   variable const layout("OMNICONN_SHM_LAYOUT", "omniconn");
   auto const factory = builtin_factory();
   shm_test::fresh_space const space;
   EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space)).facts().name, "shm");
   EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space, {{"layout", nullptr}})).facts().name, "shm");
-  expect_refused(factory, {"SharedMemoryConnector", in(space, {{"layout", "upstream"}})}, error_kind::unsupported, upstream_is_missing);
+  EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space, {{"layout", "upstream"}})).facts().name, "shm_segment");
 
   for (char const* word : {"upstream", ""}) {
     layout.set(word);
-    expect_refused(factory, {"SharedMemoryConnector", in(space)}, error_kind::unsupported, upstream_is_missing);
+    EXPECT_EQ(opened(factory, "SharedMemoryConnector", in(space)).facts().name, "shm_segment");
   }
   layout.set("ours");
   expect_refused(factory, {"SharedMemoryConnector", in(space)}, error_kind::misconfigured,

@@ -15,16 +15,19 @@ OMNICONN_BEGIN_NAMESPACE
 
 /// Leaves the key alone and ignores the edge: one key on two edges is one object, so callers make their keys unique themselves.
 ///
-/// \threadsafety a value without state: all calls may run together. \copies none; the wire key is the caller's own bytes.
+/// \threadsafety a value that calls do not change: all calls may run together. \copies none; the wire key is the caller's own bytes.
 class raw_keying {
  public:
-  struct options {};
+  struct options {
+    /// `cleanup(request)` takes the object of exactly this key, as vLLM-Omni's shared memory does; false: also those that begin or end with it.
+    bool exact_cleanup = false;
+  };
 
   static constexpr std::string_view name = "raw";
   static constexpr bool injective = false;
 
   constexpr raw_keying() noexcept = default;
-  constexpr explicit raw_keying(options const&) noexcept {}
+  constexpr explicit raw_keying(options const& o) noexcept : exact_(o.exact_cleanup) {}
 
   /// The caller's bytes. \lifetime as long as `key`'s.
   /// \errors `too_large`: longer than `max_key_size` or than `max`; a raw key is never shortened, the other side would not find it.
@@ -38,7 +41,10 @@ class raw_keying {
   }
 
   /// \see key_of_request
-  bool belongs(wire_key wire, std::string_view request) const noexcept { return key_of_request(wire, request); }
+  bool belongs(wire_key wire, std::string_view request) const noexcept { return exact_ ? wire == request : key_of_request(wire, request); }
+
+ private:
+  bool exact_ = false;
 };
 
 OMNICONN_END_NAMESPACE

@@ -16,10 +16,12 @@
 #include <omniconn/detail/describe.hpp>
 #include <omniconn/detail/shm_layout.hpp>
 #include <omniconn/keying/namespaced.hpp>
+#include <omniconn/keying/raw.hpp>
 #include <omniconn/runtime/factory.hpp>
 #include <omniconn/serializer/raw.hpp>
 #include <omniconn/transport/inproc.hpp>
 #include <omniconn/transport/shm.hpp>
+#include <omniconn/transport/shm_segment.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -30,6 +32,10 @@ using shm_connector = connector<shm_transport, Serializer, namespaced_keying, ar
 /// Between threads of one process.
 template <class Serializer = raw_serializer>
 using inproc_connector = connector<inproc_transport, Serializer, namespaced_keying, heap_allocator>;
+
+/// Shared memory in vLLM-Omni's layout, beside Python stages: raw keys, one reader, nothing but the payload in a segment.
+template <class Serializer = raw_serializer>
+using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_keying, heap_allocator>;
 
 namespace detail {
 
@@ -96,16 +102,15 @@ std::string read_serializer(option_reader& options) {
   }
 }
 
-/// Opens `Connector<S>`, `S` being the serializer of that name.
-template <template <class> class Connector, class... Serializers>
-result<any_connector, diagnosis> open_named(std::string_view serializer, typename Connector<raw_serializer>::transport_type::options const& transport, connector_defaults const& defaults) {
+/// Opens `Connector<S>`, `S` being the serializer of that name, with the options that `fill` writes.
+template <template <class> class Connector, class... Serializers, class Fill>
+result<any_connector, diagnosis> open_named(std::string_view serializer, Fill const& fill) {
   result<any_connector, diagnosis> out = diagnosis(error_kind::unsupported,
                                                    "serializer omni_msgpack is not part of this factory; call register_msgpack of <omniconn/runtime/msgpack_part.hpp> after "
                                                    "register_builtin_connectors (CMake target omniconn::msgpack), or set `serializer: raw`");
   auto const open = [&]<class Serializer>(std::type_identity<Serializer>) -> result<any_connector, diagnosis> {
     typename Connector<Serializer>::options o;
-    o.transport = transport;
-    o.defaults = defaults;
+    fill(o);
     auto opened = Connector<Serializer>::open(o);
     if (!opened) return std::move(opened.error());
     return any_connector(std::move(*opened));
@@ -120,7 +125,10 @@ result<any_connector, diagnosis> open_shm_connector(option_reader& options) {
   auto const transport = read_shm_options(options, defaults);
   auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
-  return open_named<shm_connector, Serializers...>(serializer, transport, defaults);
+  return open_named<shm_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
 }
 
 template <class... Serializers>
@@ -136,7 +144,40 @@ result<any_connector, diagnosis> make_inproc_connector(connector_spec const& spe
   auto const transport = read_inproc_options(options, defaults);
   auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
-  return open_named<inproc_connector, Serializers...>(serializer, transport, defaults);
+  return open_named<inproc_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
+}
+
+/// Options of shared memory in vLLM-Omni's layout.
+inline shm_segment_transport::options read_segment_options(option_reader& options) {
+  shm_segment_transport::options out;
+  out.directory = options.take_string("directory", out.directory);
+  out.remove_on_close = options.take_bool("remove_on_close", out.remove_on_close);
+  // vLLM-Omni 0.30 reads the threshold and ignores it: a Python reader that looks by key would wait for ever. So it takes a word of ours.
+  auto const threshold = options.take_bytes_size("shm_threshold_bytes", 65536);
+  if (options.take_bool("inline_payloads", false)) out.inline_below = threshold;
+  return out;
+}
+
+/// The layout of Python's side. A put of a live key replaces, and cleanup takes exactly the key, as there.
+template <class... Serializers>
+result<any_connector, diagnosis> open_segment_connector(option_reader& options) {
+  auto defaults = read_defaults(options);
+  if (options.take("on_existing") == nullptr) defaults.existing = on_existing::replace;
+  defaults.envelope = false;
+  if (!defaults.readers.empty() || defaults.reader_count > 1)
+    options.problem("readers asks for more than one reader of any name, which vLLM-Omni's layout cannot do; remove it, or set `layout: omniconn` where every stage is ours");
+  auto const transport = read_segment_options(options);
+  auto const exact = options.take_choice("cleanup", {"exact", "affix"}, "exact") == "exact";
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<shm_segment_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.keying.exact_cleanup = exact;
+    o.defaults = defaults;
+  });
 }
 
 /// `SharedMemoryConnector` means the layout that Python stages use. Ours only where the configuration says that every stage is ours.
@@ -152,8 +193,7 @@ result<any_connector, diagnosis> make_shared_memory_connector(connector_spec con
   auto const layout = options.take_choice("layout", {shm_layout_ours, shm_layout_upstream}, fallback);
   if (auto read = options.done(); !read) return std::move(read.error());
   if (layout == shm_layout_ours) return open_shm_connector<Serializers...>(options);
-  return diagnosis(error_kind::unsupported,
-                   "upstream's layout (one POSIX segment per key) is not built yet; where every stage is C++, set `layout: omniconn` in extra or OMNICONN_SHM_LAYOUT=omniconn");
+  return open_segment_connector<Serializers...>(options);
 }
 
 }  // namespace detail
@@ -163,8 +203,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   constexpr auto note = "serializer raw; register_msgpack adds omni_msgpack";
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>,
-                            "serializer raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})

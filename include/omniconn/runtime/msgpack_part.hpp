@@ -15,8 +15,7 @@ inline void register_msgpack(connector_factory& factory) {
   constexpr auto note = "serializers omni_msgpack (default), raw";
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<objects, raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<objects, raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>,
-                            "serializers omni_msgpack (default), raw; only with `layout: omniconn` (or OMNICONN_SHM_LAYOUT=omniconn): upstream's layout is not built yet");
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>, note);
 }
 
 OMNICONN_END_NAMESPACE

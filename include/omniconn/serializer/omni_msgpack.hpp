@@ -52,6 +52,7 @@ class omni_msgpack_serializer {
  public:
   using options = msgpack_limits;
   static constexpr std::string_view name = "omni_msgpack";
+  static constexpr payload_kind writes = payload_kind::object;
 
   omni_msgpack_serializer() noexcept = default;
   explicit omni_msgpack_serializer(options const& limits) noexcept : limits_(limits) {}

@@ -70,6 +70,7 @@ class raw_serializer {
  public:
   struct options {};
   static constexpr std::string_view name = "raw";
+  static constexpr payload_kind writes = payload_kind::raw;
 
   raw_serializer() noexcept = default;
   explicit raw_serializer(options const&) noexcept {}

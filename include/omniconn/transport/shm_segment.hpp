@@ -248,9 +248,10 @@ class shm_segment_transport {
     std::string_view const text = *name->if_string();
     if (auto ok = detail::segment::check_key(text); !ok) return {error_kind::malformed, "the metadata names a segment that cannot be: 1 to 237 ASCII bytes without '/'"};
     auto const number = [&shm](std::string_view field) { return shm->find(field) == nullptr ? std::uint64_t{0} : shm->find(field)->as_uint64().value_or(0); };
-    auto const* size = inner->find("size");
-    if (size == nullptr || !size->as_uint64()) return {error_kind::malformed, "the metadata has no size"};
-    at.size = *size->as_uint64();
+    for (auto const* size : {inner->find("size"), shm->find("size")}) {
+      if (size == nullptr || !size->as_uint64()) return {error_kind::malformed, "the metadata has no size"};
+      at.size = *size->as_uint64();  // the segment's own counts; ours differ by an envelope
+    }
     at.inode = number("inode");
     at.born = number("born");
     if (text.size() <= sizeof at.name) {
@@ -269,7 +270,9 @@ class shm_segment_transport {
       return out;
     }
     out.moved = {state_->puts.load(), state_->put_bytes.load(), state_->gets.load(), state_->get_bytes.load()};
-    out.objects.used = state_->pending.count(state_->folder);
+    auto const unread = state_->pending.count(state_->folder);
+    out.objects.used = unread.objects;
+    out.memory.used = unread.bytes;
     return out;
   }
 

@@ -85,7 +85,7 @@ class inline_table {
 /// Segments that this transport wrote and nobody is known to have read: `close` removes them, as Python's side does.
 class pending_segments {
  public:
-  void add(std::string_view key, file_id id, std::string const& folder) {
+  void add(std::string_view key, file_id id, std::uint64_t size, std::string const& folder) {
     std::scoped_lock const lock(mutex_);
     // What was read meanwhile goes, 64 at a time, so that the table stays about as small as the backlog.
     for (std::size_t n = 0; n != 64 && n < entries_.size(); ++n) {
@@ -101,9 +101,10 @@ class pending_segments {
     for (auto& e : entries_)
       if (e.hash == hash && e.key == key) {
         e.id = id;
+        e.size = size;
         return;
       }
-    entries_.push_back({hash, std::string(key), id});
+    entries_.push_back({hash, std::string(key), id, size});
   }
   /// The key of a segment of ours.
   [[nodiscard]] std::string key_of(file_id id) const {
@@ -112,11 +113,18 @@ class pending_segments {
       if (e.id == id) return e.key;
     return {};
   }
-  [[nodiscard]] std::size_t count(std::string const& folder) const {
+  struct totals {
+    std::uint64_t objects = 0, bytes = 0;
+  };
+  [[nodiscard]] totals count(std::string const& folder) const {
     std::scoped_lock const lock(mutex_);
-    std::size_t n = 0;
-    for (auto const& e : entries_) n += still_there(folder, e) ? 1 : 0;
-    return n;
+    totals out;
+    for (auto const& e : entries_)
+      if (still_there(folder, e)) {
+        ++out.objects;
+        out.bytes += e.size;
+      }
+    return out;
   }
   /// Removes those that nobody reads right now.
   void remove_all(std::string const& folder) noexcept {
@@ -137,6 +145,7 @@ class pending_segments {
     std::uint64_t hash;
     std::string key;
     file_id id;
+    std::uint64_t size;
   };
   static bool still_there(std::string const& folder, entry const& e) {
     struct stat st {};

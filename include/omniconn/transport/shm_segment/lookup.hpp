@@ -61,7 +61,11 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
     auto at = o.where->unpack<place>(locator_tag::shm_segment);
     if (!at) return op.fail(at.error());
     op.wanted_ = *at;
-    if (at->name_size != 0 && at->name_size <= sizeof at->name) op.name_.assign(at->name, at->name_size);  // metadata may name another file than the key
+    std::string_view const named(at->name, at->name_size <= sizeof at->name ? at->name_size : 0);
+    if (!named.empty() && named != key) {
+      if (at->inode != 0) return op.fail(stale_error());
+      op.name_.assign(named);  // Python's metadata may name another file than the key, and counts
+    }
   }
   if (auto ok = check_key(op.name_); !ok) return op.fail(ok.error());
   op.paths_ = object_paths(e.folder, op.name_);

@@ -151,7 +151,7 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     struct stat st {};
     ::fstat(file->get(), &st);
     op.where_ = named_place(id_of(st), size, op.key_);
-    e.pending.add(op.key_, id_of(st), e.folder);
+    e.pending.add(op.key_, id_of(st), size, e.folder);
     op.lock_.release();  // the lock file stays: Python's readers want one
   }
   e.give_back(op.out_);
