@@ -163,9 +163,9 @@ inline void cancel_get(endpoint* e, get_operation& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
+  if (call const entered(e); entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
   op.fail(cancelled_error());
-  call const entered(e);
-  if (entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
 }
 
 inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {

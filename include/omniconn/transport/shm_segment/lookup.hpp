@@ -90,8 +90,8 @@ inline void cancel_get(get_operation& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  if (op.watch_ != nullptr) op.watch_->ring();  // before the operation's lock is gone, and with it perhaps the watch and the operation
   op.fail(cancelled_error());
-  if (op.watch_ != nullptr) op.watch_->ring();
 }
 
 /// A wait's eyes, known to its operations so that a cancel can ring.

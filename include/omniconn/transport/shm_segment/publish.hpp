@@ -47,10 +47,10 @@ inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, boo
 
 /// Ends a put that was begun: the lock file goes with it unless there is a segment that it belongs to.
 inline void give_up(put_operation& op) {
-  op.fail(cancelled_error());
   struct stat st {};
   if (op.lock_.held()) ::lstat(op.paths_.segment.c_str(), &st) == 0 ? op.lock_.release() : op.lock_.remove(op.paths_.lock);
   op.owner_->give_back(op.out_);
+  op.fail(cancelled_error());
 }
 
 inline put_operation::~put_operation() {
@@ -185,8 +185,8 @@ inline result<progress> step_put(endpoint* e, put_operation& op) {
 inline void cancel_put(put_operation& op) {
   locked_operation const lock(op);
   if (lock.at() != stage::begun) return;
+  if (op.watch_ != nullptr) op.watch_->ring();  // before the operation's lock is gone, and with it perhaps the watch and the operation
   give_up(op);
-  if (op.watch_ != nullptr) op.watch_->ring();
 }
 
 }  // namespace detail::segment
