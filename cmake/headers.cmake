@@ -19,6 +19,7 @@ set(omniconn_headers_core
   omniconn/core/function_ref.hpp
   omniconn/core/key.hpp
   omniconn/core/locator.hpp
+  omniconn/core/log.hpp
   omniconn/core/metrics.hpp
   omniconn/core/numpy_type.hpp
   omniconn/core/object.hpp

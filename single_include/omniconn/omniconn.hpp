@@ -6011,9 +6011,9 @@ inline void cancel_get(endpoint* e, get_operation& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
+  if (call const entered(e); entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
   op.fail(cancelled_error());
-  call const entered(e);
-  if (entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
 }
 
 inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
@@ -10188,6 +10188,52 @@ OMNICONN_END_NAMESPACE
 #include <sys/stat.h>
 #include <unistd.h>
 
+// ==== begin <omniconn/core/log.hpp>
+// What the library has to say that is no error of any call.
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+enum class log_level : std::uint8_t {
+  note,     ///< something could be better; said once per process
+  warning,  ///< something is wrong, and the library goes on
+};
+
+/// Takes a sentence without a line end. Called from any thread, also from several at once; must not call the library.
+using log_sink = void (*)(log_level, std::string_view) noexcept;
+
+/// The sink at the start: a line on standard error. The environment variable OMNICONN_LOG=off silences it.
+inline void log_to_stderr(log_level level, std::string_view text) noexcept {
+  char const* const set = std::getenv("OMNICONN_LOG");
+  if (set != nullptr && std::string_view(set) == "off") return;
+  std::string_view const head = level == log_level::note ? "omniconn: note: " : "omniconn: warning: ", end = "\n";
+  iovec parts[3];
+  std::string_view const words[]{head, text, end};
+  for (std::size_t i = 0; i != 3; ++i) parts[i] = {const_cast<char*>(words[i].data()), words[i].size()};
+  static_cast<void>(!::writev(STDERR_FILENO, parts, 3));  // one call: lines of several threads do not mix
+}
+
+namespace detail {
+inline std::atomic<log_sink> current_log_sink{&log_to_stderr};
+}
+
+/// Where notes and warnings go from now on; null: nowhere. \returns the sink before.
+inline log_sink set_log_sink(log_sink sink) noexcept { return detail::current_log_sink.exchange(sink); }
+
+inline void log(log_level level, std::string_view text) noexcept {
+  if (log_sink const sink = detail::current_log_sink.load()) sink(level, text);
+}
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/core/log.hpp>
 // ==== begin <omniconn/transport/shm_segment/files.hpp>
 // The files of one object in vLLM-Omni's layout: a segment named like the key, and a lock file beside it.
 //
@@ -10212,7 +10258,7 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::segment {
 
-inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock";
+inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock", signature = "omniconn";
 /// The lock file's name has 18 bytes more than the key, and file names end at 255.
 inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
 static_assert(max_key == 237);
@@ -10318,6 +10364,16 @@ class key_lock {
     return role::foreign;
   }
 
+  /// Leaves a word in the lock file that the writer was one of ours. Python's side writes nothing and looks at nothing.
+  void sign() const noexcept {
+    struct stat st {};
+    if (::fstat(fd_.get(), &st) == 0 && st.st_size == 0) static_cast<void>(!::pwrite(fd_.get(), signature.data(), signature.size(), 0));
+  }
+  [[nodiscard]] bool is_signed() const noexcept {
+    char word[signature.size()];
+    return ::pread(fd_.get(), word, sizeof word, 0) == static_cast<ssize_t>(sizeof word) && std::string_view(word, sizeof word) == signature;
+  }
+
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
   /// The lock file is still the one that others will open.
   [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, fd_.get()); }
@@ -10394,6 +10450,8 @@ struct inline_payload {
   [[nodiscard]] bool take() noexcept { return !taken.exchange(true); }
 };
 
+inline std::atomic<bool> both_ends_are_ours_was_said{false};
+
 /// The claim of a get. A process that dies with one gives it back: the kernel drops the lock, and the segment still has its name.
 class segment_hold {
  public:
@@ -10465,6 +10523,8 @@ class segment_hold {
       auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
       if (!mapping) return mapping.error();
       ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
+        log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
       out.paths_ = paths;
       out.lock_ = std::move(*lock);
       out.file_ = std::move(file);
@@ -10865,10 +10925,10 @@ inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, boo
 
 /// Ends a put that was begun: the lock file goes with it unless there is a segment that it belongs to.
 inline void give_up(put_operation& op) {
-  op.fail(cancelled_error());
   struct stat st {};
   if (op.lock_.held()) ::lstat(op.paths_.segment.c_str(), &st) == 0 ? op.lock_.release() : op.lock_.remove(op.paths_.lock);
   op.owner_->give_back(op.out_);
+  op.fail(cancelled_error());
 }
 
 inline put_operation::~put_operation() {
@@ -10970,6 +11030,7 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     ::fstat(file->get(), &st);
     op.where_ = named_place(id_of(st), size, op.key_);
     e.pending.add(op.key_, id_of(st), size, e.folder);
+    op.lock_.sign();
     op.lock_.release();  // the lock file stays: Python's readers want one
   }
   e.give_back(op.out_);
@@ -11003,8 +11064,8 @@ inline result<progress> step_put(endpoint* e, put_operation& op) {
 inline void cancel_put(put_operation& op) {
   locked_operation const lock(op);
   if (lock.at() != stage::begun) return;
+  if (op.watch_ != nullptr) op.watch_->ring();  // before the operation's lock is gone, and with it perhaps the watch and the operation
   give_up(op);
-  if (op.watch_ != nullptr) op.watch_->ring();
 }
 
 }  // namespace detail::segment
@@ -11082,8 +11143,8 @@ inline void cancel_get(get_operation& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
+  if (op.watch_ != nullptr) op.watch_->ring();  // before the operation's lock is gone, and with it perhaps the watch and the operation
   op.fail(cancelled_error());
-  if (op.watch_ != nullptr) op.watch_->ring();
 }
 
 /// A wait's eyes, known to its operations so that a cancel can ring.

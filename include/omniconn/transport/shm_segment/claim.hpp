@@ -17,6 +17,7 @@
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
+#include <omniconn/core/log.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/concept.hpp>
@@ -33,6 +34,8 @@ struct inline_payload {
 
   [[nodiscard]] bool take() noexcept { return !taken.exchange(true); }
 };
+
+inline std::atomic<bool> both_ends_are_ours_was_said{false};
 
 /// The claim of a get. A process that dies with one gives it back: the kernel drops the lock, and the segment still has its name.
 class segment_hold {
@@ -105,6 +108,8 @@ class segment_hold {
       auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
       if (!mapping) return mapping.error();
       ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
+        log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
       out.paths_ = paths;
       out.lock_ = std::move(*lock);
       out.file_ = std::move(file);

@@ -28,7 +28,7 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::segment {
 
-inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock";
+inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock", signature = "omniconn";
 /// The lock file's name has 18 bytes more than the key, and file names end at 255.
 inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
 static_assert(max_key == 237);
@@ -132,6 +132,16 @@ class key_lock {
       if (fd && ::fcntl(fd.get(), F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK) return who;
     }
     return role::foreign;
+  }
+
+  /// Leaves a word in the lock file that the writer was one of ours. Python's side writes nothing and looks at nothing.
+  void sign() const noexcept {
+    struct stat st {};
+    if (::fstat(fd_.get(), &st) == 0 && st.st_size == 0) static_cast<void>(!::pwrite(fd_.get(), signature.data(), signature.size(), 0));
+  }
+  [[nodiscard]] bool is_signed() const noexcept {
+    char word[signature.size()];
+    return ::pread(fd_.get(), word, sizeof word, 0) == static_cast<ssize_t>(sizeof word) && std::string_view(word, sizeof word) == signature;
   }
 
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }

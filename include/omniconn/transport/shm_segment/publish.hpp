@@ -152,6 +152,7 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     ::fstat(file->get(), &st);
     op.where_ = named_place(id_of(st), size, op.key_);
     e.pending.add(op.key_, id_of(st), size, e.folder);
+    op.lock_.sign();
     op.lock_.release();  // the lock file stays: Python's readers want one
   }
   e.give_back(op.out_);
