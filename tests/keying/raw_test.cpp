@@ -13,7 +13,7 @@ using namespace omniconn;
 static_assert(explain_keying<raw_keying>());
 static_assert(!raw_keying::injective);
 static_assert(raw_keying::name == "raw");
-static_assert(std::is_empty_v<raw_keying>);
+static_assert(sizeof(raw_keying) == 1, "copied with every connector, and nothing but one choice");
 static_assert(!keying_policy<int>);
 
 TEST(raw_keying, gives_the_caller_s_own_bytes) {
@@ -43,6 +43,12 @@ TEST(raw_keying, limits) {
 TEST(raw_keying, belongs) {
   EXPECT_TRUE(raw_keying{}.belongs("r_0", "r"));
   EXPECT_FALSE(raw_keying{}.belongs("r0", "r"));
+}
+
+TEST(raw_keying, exact_cleanup_takes_the_key_alone) {
+  raw_keying const exact(raw_keying::options{.exact_cleanup = true}), affix;
+  for (char const* key : {"r", "r_0", "kv_r", "r1", ""}) EXPECT_EQ(exact.belongs(key, "r"), std::string_view(key) == "r") << key;
+  EXPECT_TRUE(affix.belongs("r_0", "r"));
 }
 
 }  // namespace
