@@ -21,15 +21,17 @@ cmake cmake
 ninja-build ninja
 pkg-config pkg-config
 libyaml-cpp-dev /usr/include/yaml-cpp/yaml.h
-libmsgpack-cxx-dev /usr/include/msgpack.hpp" ;;
+libmsgpack-cxx-dev /usr/include/msgpack.hpp
+nlohmann-json3-dev /usr/include/nlohmann/json.hpp
+libcli11-dev /usr/include/CLI/CLI.hpp" ;;
     examples) setup_list build; echo "libsndfile1-dev /usr/include/sndfile.h
 libfftw3-dev /usr/include/fftw3.h
 libpng-dev /usr/include/png.h
-nlohmann-json3-dev /usr/include/nlohmann/json.hpp
 alsa-utils /usr/share/sounds/alsa/Front_Center.wav" ;;
     tests) setup_list examples; echo "libbenchmark-dev /usr/include/benchmark/benchmark.h
 libgtest-dev /usr/include/gtest/gtest.h
-python3 python3" ;;
+python3 python3
+python3-venv /usr/lib/python3.11/ensurepip/__init__.py" ;;
     clang) echo "clang clang++" ;;
     fuzz) echo "libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux" ;;
     tidy) echo "clang-tidy clang-tidy" ;;

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench: figures of both forms, the bar, and its second process. Nothing is said about how fast anything is."""
+import os
+import pathlib
+import signal
+import unittest
+
+from support import ToolCase
+
+
+class Bench(ToolCase):
+    def setUp(self):
+        super().setUp()
+        self.command = ["bench", *self.edge, "--sizes", "0,1KiB,1 MiB", "--count", "20"]
+
+    def child_of(self, process):
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+        def started():  # what was forked has yet to become the tool's second process
+            found = children.read_text().split()
+            return found and b"bench-reader" in pathlib.Path(f"/proc/{found[0]}/cmdline").read_bytes()
+
+        self.until("the second process runs", started)
+        return int(children.read_text().split()[0])
+
+    def test_a_table(self):
+        lines = self.ok(*self.command).decode().splitlines()
+        self.assertEqual(lines[1].split()[:2], ["size", "objects"])
+        self.assertEqual([line.split()[:3] for line in lines[2:]], [["0", "B", "20"], ["1", "KiB", "20"], ["1", "MiB", "20"]])
+        self.assertEqual(list(self.shm.iterdir()), [])
+
+    def test_json(self):
+        out = self.json(*self.command, "--json")
+        self.assertEqual((out["transport"], [row["size"] for row in out["rows"]]), ("shm", [0, 1024, 1 << 20]))
+        for row in out["rows"]:
+            latency = row["latency_us"]
+            self.assertTrue(0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"], row)
+            self.assertTrue(row["objects_per_second"] > 0 and row["objects"] == 20)
+            self.assertAlmostEqual(row["bytes_per_second"], row["objects_per_second"] * row["size"], delta=1 + row["bytes_per_second"] * 1e-9)
+
+    def test_a_configuration_with_several_readers(self):
+        config = self.file("p.yaml", "connectors: {shm: {name: ShmConnector, extra: {memory_pool_size: 16 MiB, readers: [x, y]}}}\n"
+                           "stages:\n  - {stage_id: 0, output_connectors: {to_stage_1: shm}}\n  - {stage_id: 1}\n")
+        self.assertEqual(self.json("bench", "--config", config, "--from", 0, "--to", 1, "--sizes", "10", "--count", 3, "--json")["rows"][0]["objects"], 3)
+
+    def test_the_bar_is_for_terminals(self):
+        master, slave = os.openpty()
+        done = self.run_tool(*self.command, stderr=slave)
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(master, 65536)
+            except OSError:  # the end, once the other side is closed
+                break
+            if not piece:
+                break
+            seen += piece
+        os.close(master)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"\r[", seen)
+        self.assertIn(b"1 MiB throughput", seen)
+        self.assertTrue(seen.endswith(b"\r\x1b[K"), seen[-20:])
+
+    def test_edges_that_cannot_be_measured(self):
+        rest = ["--from", "a", "--to", "b", "--sizes", "1"]
+        self.fails("unsupported", "does not leave the process", "bench", "--connector", "InprocConnector", *rest)
+        self.fails("misconfigured", "Unknown connector", "bench", "--connector", "Pigeon", *rest)
+        self.fails("no_space", "memory_pool_size", "bench", *self.edge, "--sizes", "64MiB")
+
+    def test_a_second_process_that_is_killed(self):
+        process = self.start("bench", *self.edge, "--sizes", "1", "--count", "10000000", "--timeout", "60")
+        os.kill(self.child_of(process), signal.SIGKILL)
+        self.assertEqual(process.wait(60), 13)
+        self.assertEqual(process.stderr.read(), b"error: peer_lost: the second process was killed by signal 9\n")
+        self.assertEqual(list(self.shm.iterdir()), [])
+
+    def test_a_second_process_that_is_stopped(self):
+        process = self.start("bench", *self.edge, "--sizes", "1", "--count", "10000000", "--timeout", "0.5")
+        os.kill(self.child_of(process), signal.SIGSTOP)
+        self.assertEqual(process.wait(60), 4)
+        self.assertIn(b"did not answer", process.stderr.read())
+
+    def test_the_second_process_ends_with_the_first(self):
+        process = self.start("bench", *self.edge, "--sizes", "1", "--count", "10000000")
+        child = self.child_of(process)
+        self.addCleanup(lambda: pathlib.Path(f"/proc/{child}").exists() and os.kill(child, signal.SIGKILL))
+        self.wait_for_readers(2)
+        os.kill(child, signal.SIGSTOP)  # so that it cannot see its orders end
+        process.kill()
+        process.wait()
+        self.until("the second process is gone", lambda: not pathlib.Path(f"/proc/{child}").exists() or pathlib.Path(f"/proc/{child}/stat").read_text().split()[2] == "Z")
+
+    def test_an_error_of_the_second_process_is_told(self):
+        # The reader finds payloads too large; the writer does not look.
+        self.fails("too_large", "the second process: ", "bench", *self.edge, "--set", "max_get_size=10", "--sizes", "100", "--count", "1")
+
+
+if __name__ == "__main__":
+    unittest.main()

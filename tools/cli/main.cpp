@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// omniconn: put, get and look, from a shell. docs/tool.md says how.
+#include <csignal>
+
+#include "arguments.hpp"
+#include "files.hpp"
+
+int main(int argc, char** argv) {
+  tool::guard_standard_streams();
+  std::signal(SIGPIPE, SIG_IGN);  // a broken pipe is an error with a text, and what was got is given back
+  return tool::run_command_line(argc, argv);
+}
