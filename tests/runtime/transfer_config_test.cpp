@@ -342,6 +342,34 @@ TEST(transfer_config, base_config_is_told_about) {
                  "load the merged document if this one is not whole");
 }
 
+// Parts, as vLLM-Omni ships them beside whole files: its own loader finds no connectors in them and says nothing.
+TEST(transfer_config, a_part_is_read_where_parts_are_allowed) {
+  config_options parts;
+  parts.allow_parts = true;
+  auto const read = [&](value const& root) { return make_transfer_config(root, parts); };
+  for (value const& settings : {value::object({{"forced_aligner", value::object({{"dtype", "bfloat16"}})}}), value::object({{"base_config", "base.yaml"}, {"pipeline", "thinking"}})}) {
+    auto const config = read(settings);
+    ASSERT_TRUE(config) << config.error().message();
+    EXPECT_TRUE(config->connectors.empty());
+    EXPECT_NE(config->notes.front().find("describes no pipeline"), std::string::npos);
+    EXPECT_FALSE(make_transfer_config(settings, {}));
+  }
+  value const nameless = value::object({{"shm", value::object({{"extra", value::object({{"codec", 1}})}})}});
+  value const stages = value::list({value::object({{"stage_id", 1}})});
+  auto const overlay = read(value::object({{"base_config", "base.yaml"}, {"connectors", nameless}, {"stages", stages}}));
+  ASSERT_TRUE(overlay) << overlay.error().message();
+  EXPECT_NE(overlay->notes.front().find("has no name here; it is left out"), std::string::npos) << overlay->notes.front();
+  auto const beside_nothing = read(value::object({{"base_config", "base.yaml"}, {"connectors", nameless}}));
+  ASSERT_TRUE(beside_nothing) << beside_nothing.error().message();
+  EXPECT_TRUE(beside_nothing->connectors.empty());
+  // What is no overlay is as strict as ever, and so is a reference to what was left out.
+  EXPECT_FALSE(read(value::object({{"connectors", nameless}, {"stages", stages}})));
+  EXPECT_FALSE(read(value::object({{"connectors", nameless}})));
+  EXPECT_FALSE(read(value::object({{"base_config", "base.yaml"},
+                                   {"connectors", nameless},
+                                   {"stages", value::list({value::object({{"stage_id", 0}, {"output_connectors", value::object({{"to_stage_1", "shm"}})}}), value::object({{"stage_id", 1}})})}})));
+}
+
 // --- errors, one by one ------------------------------------------------------------------------------------------------------
 
 // The place at the end of a path: "name" is a key, made where it is missing, "#1" an index.

@@ -4,8 +4,7 @@
 
     config_oracle.py TOOL
 
-Makes the virtual environment of tests/python first; where it cannot be made, the test fails. Where the two differ on purpose, the file stands in
-DELIBERATE below with the reason and what the tool must say, and a file there that agrees after all is a failure, too.
+Makes the virtual environment of tests/python first; where it cannot be made, the test fails.
 """
 import json
 import os
@@ -14,20 +13,6 @@ import subprocess
 import sys
 
 PYTHON_TESTS = pathlib.Path(__file__).resolve().parents[1] / "python"
-
-# File in the wheel: (words of the tool's error, why it is right to differ)
-# The loader is strict where upstream's is silent: it returns no connector at all for these, without a warning, and a stage that opens none
-# waits for ever. Five are overlays, which upstream's start-up code merges into their base_config before anything is read from them.
-_OVERLAY = "an overlay without stages; only the merged document describes a pipeline"
-_NAMELESS = "an overlay whose connector has options but no name; the name is in its base_config"
-DELIBERATE = {
-    "vllm_omni/deploy/bagel_think.yaml": ("describes no pipeline", _OVERLAY),
-    "vllm_omni/deploy/minicpmo_4_5_turn.yaml": ("describes no pipeline", _OVERLAY),
-    "vllm_omni/deploy/qwen3_tts_forced_aligner.yaml": ("describes no pipeline", "settings of one model beside a pipeline; it has neither stages nor connectors"),
-    "vllm_omni/deploy/qwen3_tts_high_concurrency_mrv2.yaml": ("has no name", _NAMELESS),
-    "vllm_omni/deploy/qwen3_tts_high_concurrency_mrv2_b4.yaml": ("is read only beside stages", _OVERLAY),
-    "vllm_omni/deploy/qwen3_tts_high_concurrency_mrv2_single_gpu.yaml": ("has no name", _NAMELESS),
-}
 
 # What 0.30.0 ships. Another number means that the comparison lost its subject.
 FILES, WITH_CONNECTORS = 110, 62
@@ -55,15 +40,8 @@ def expected():
     return pathlib.Path(root.stdout.strip()), json.loads(made.stdout)
 
 
-def compare(name, entry, done):
+def compare(entry, done):
     """What is wrong, or nothing."""
-    if name in DELIBERATE:
-        words, _ = DELIBERATE[name]
-        if entry.get("connectors") or "error" in entry:
-            return "is listed as a deliberate difference, but Python finds connectors in it or refuses it"
-        if done.returncode == 0:
-            return "is listed as a deliberate difference, but the tool reads it; remove it from the list if the two agree"
-        return None if words in done.stderr else f"expected an error with {words!r}, got: {done.stderr}"
     if "error" in entry:
         return None if done.returncode not in (0, 2) else f"Python refuses it ({entry['error']}), the tool does not"
     if done.returncode != 0:
@@ -79,15 +57,12 @@ def main():
     environment = {name: text for name, text in os.environ.items() if name != "OMNICONN_SHM_LAYOUT"}
     bad = with_edges = 0
     for name, entry in sorted(entries.items()):
-        wrong = compare(name, entry, run([tool, "config", str(root / name)], env=environment))
+        wrong = compare(entry, run([tool, "config", str(root / name)], env=environment))
         with_edges += bool(entry.get("connectors"))
         if wrong:
             bad += 1
             print(f"{name}: {wrong}")
-    for name in sorted(set(DELIBERATE) - set(entries)):
-        bad += 1
-        print(f"{name}: listed as a deliberate difference, but the wheel does not ship it")
-    print(f"{len(entries)} files, {with_edges} with connectors, {len(DELIBERATE)} deliberate differences, {bad} bad")
+    print(f"{len(entries)} files, {with_edges} with connectors, {bad} bad")
     if (len(entries), with_edges) != (FILES, WITH_CONNECTORS):
         print(f"expected {FILES} files, {WITH_CONNECTORS} of them with connectors")
         bad += 1

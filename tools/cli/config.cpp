@@ -19,7 +19,9 @@ value described(omniconn::connector_spec const& spec) { return value::object({{"
 }  // namespace
 
 outcome run(config_command const& o) {
-  auto const config = omniconn::load_transfer_config(o.file);
+  omniconn::config_options options;
+  options.allow_parts = true;  // shows what Python's loader would make of the file
+  auto const config = omniconn::load_transfer_config(o.file, options);
   if (!config) return config.error();
   value::array connectors;
   if (!o.stage) {

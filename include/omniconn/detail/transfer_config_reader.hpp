@@ -78,6 +78,9 @@ class transfer_config_reader {
     return {};
   }
 
+  // A file whose rest is in its base.
+  [[nodiscard]] bool is_overlay() const { return options_.allow_parts && root_.find("base_config").has_value(); }
+
   // Two forms: `stages` with `connectors` and `edges` beside it, or `stage_args` with both of them under `runtime`.
   problem find_sections() {
     if (!root_.item().is_map())
@@ -88,8 +91,12 @@ class transfer_config_reader {
     place const legacy = root_.find("stage_args");
     if (modern && legacy)
       return legacy->problem("stands beside stages (" + modern->place() + "); a document lists its stages once, keep one of the two");
-    if (!modern && !legacy && !runtime && !root_.find("connectors") && !root_.find("edges"))
-      return root_.problem("describes no pipeline: stages, stage_args and runtime are missing or empty; is it the right file?");
+    if (!modern && !legacy && !runtime && !root_.find("connectors") && !root_.find("edges")) {
+      auto nothing = root_.problem("describes no pipeline: stages, stage_args and runtime are missing or empty; is it the right file?");
+      if (!options_.allow_parts) return nothing;
+      out_.notes.push_back(nothing.detail());
+      return {};
+    }
     stages_ = modern ? modern : legacy;
     if (stages_ && !stages_->item().is_array()) return stages_->wrong_type("a list of stages", "begin each stage with - stage_id: N");
 
@@ -97,8 +104,12 @@ class transfer_config_reader {
       place const inner = runtime ? runtime->find(name) : place();
       place const outer = root_.find(name);
       if (outer && inner) return outer->problem("stands under runtime too (" + inner->place() + "); keep one of the two");
-      if (outer && !modern)
-        return outer->problem("is read only beside stages; move it under runtime, or list the pipeline's stages under stages");
+      if (outer && !modern) {
+        auto alone = outer->problem("is read only beside stages; move it under runtime, or list the pipeline's stages under stages");
+        if (!is_overlay()) return alone;
+        out_.notes.push_back(alone.detail());
+        return {};
+      }
       chosen = outer ? outer : inner;
       return {};
     };
@@ -116,6 +127,10 @@ class transfer_config_reader {
       auto const* const name = (*connectors_->item().if_map())[i].first.if_string();
       if (name == nullptr || name->empty()) return at.problem("stands under a key that is no text; put the connector's name in quotes");
       connector_spec spec;
+      if (is_overlay() && at.item().is_map() && !at.find("name")) {
+        out_.notes.push_back(at.problem("has no name here; it is left out").detail());
+        continue;
+      }
       if (auto bad = read_spec(at, spec)) return bad;
       named_.emplace(*name, std::move(spec));
     }

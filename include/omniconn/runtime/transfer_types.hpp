@@ -158,6 +158,9 @@ struct config_options {
   std::optional<bool> all_stages_are_ours;
   /// Whether an edge may lead to a stage that the document does not list. Without it such an edge is taken for a typing error.
   bool allow_unlisted_stages = false;
+  /// Whether a document may be a part: an overlay of a `base_config` (its connectors may lack their names), or settings without any stage. What it lacks
+  /// is noted, and the configuration may be empty, as Python's loader has it. Without it a part is an error, because a stage would find no connector.
+  bool allow_parts = false;
   /// For the parsers of `load_transfer_config`.
   document_limits limits;
 };
