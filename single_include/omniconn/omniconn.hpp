@@ -10302,12 +10302,30 @@ inline std::uint64_t change_time(struct stat const& st) noexcept {
   return static_cast<std::uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(st.st_mtim.tv_nsec);
 }
 inline file_id id_of(struct stat const& st) noexcept { return {st.st_ino, change_time(st)}; }
-inline bool same_file(struct stat const& a, struct stat const& b) noexcept { return a.st_ino == b.st_ino && a.st_dev == b.st_dev; }
 
-/// Whether the path leads to the file that is open there.
-inline bool is_at(std::string const& path, int fd) noexcept {
-  struct stat open {}, named {};
-  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 && same_file(open, named);
+/// Whether the path leads to that file. One folder is one file system: the inode is enough.
+inline bool is_at(std::string const& path, std::uint64_t inode) noexcept {
+  struct stat named {};
+  return ::lstat(path.c_str(), &named) == 0 && named.st_ino == inode;
+}
+
+/// Whether somebody has the file open to write it: the kernel gives no lease then.
+inline bool is_being_written(int fd) noexcept {
+  // A lease that is broken in the instant that we have it sends a signal. This one does nothing by default; SIGIO would end the process.
+  constexpr int urg = 23;  // SIGURG on x86 and ARM; <csignal> would cost every user 450 lines for it
+  if (::fcntl(fd, F_SETSIG, urg) != 0) return false;
+  if (::fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
+  static_cast<void>(::fcntl(fd, F_SETLEASE, F_UNLCK));
+  return false;
+}
+
+/// Gives a file without a name its name. \returns 0 or errno.
+inline int link_file(int fd, std::string const& path) noexcept {
+  if (::linkat(fd, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return 0;
+  if (errno != ENOENT) return errno;
+  char self[64];  // kernels before 6.10 want a right for that
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  return ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
 }
 
 inline result<void> check_owner(struct stat const& st) noexcept {
@@ -10331,27 +10349,36 @@ class key_lock {
       int const flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | (what == missing::make ? O_CREAT : 0);
       key_lock out;
       out.fd_ = unique_fd(::open(path.c_str(), flags, 0600));
+      if (!out.fd_ && (errno == EISDIR || errno == ELOOP || errno == ENXIO)) return {error_kind::unauthorized, "the name of the key's lock file is taken by something that is not a plain file; remove it", errno};
       if (!out.fd_) return errno_error("opening a segment's lock file failed");
       struct stat st {};
       if (::fstat(out.fd_.get(), &st) != 0) return errno_error("reading the attributes of a lock file failed");
       if (auto own = check_owner(st); !own) return own.error();
+      out.inode_ = st.st_ino;
       if (::flock(out.fd_.get(), LOCK_EX | LOCK_NB) != 0) return error{error_kind::peer_stalled, "another process has the segment's lock", errno};
       out.show(who);
       // Whoever had it before may have removed the file: then the lock is on a file that nobody else will open.
-      if (is_at(path, out.fd_.get())) return out;
+      if (is_at(path, out.inode_)) return out;
     }
     return {error_kind::peer_stalled, "another process removes the segment's lock file again and again"};
   }
 
   /// A lock file of our own in place of one that another of our processes has locked: it keeps its lock on a file without a name.
   static result<key_lock> replace(std::string const& folder, std::string const& path, role who) noexcept {
+    // Born with a name and renamed: the close of a file that was born without one is told without a name, and would wake nobody.
+    std::string const other = second_name(folder);
     key_lock out;
-    out.fd_ = unique_fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    out.fd_ = unique_fd(::open(other.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!out.fd_) return errno_error("creating a lock file failed");
-    static_cast<void>(::flock(out.fd_.get(), LOCK_EX | LOCK_NB));
-    out.show(who);
-    if (auto named = name_over(out.fd_.get(), folder, path); !named) return named.error();
-    return out;
+    struct stat st {};
+    if (::fstat(out.fd_.get(), &st) == 0 && ::flock(out.fd_.get(), LOCK_EX | LOCK_NB) == 0) {
+      out.inode_ = st.st_ino;
+      out.show(who);
+      if (::rename(other.c_str(), path.c_str()) == 0) return out;
+    }
+    auto const failed = errno_error("naming a lock file failed");
+    ::unlink(other.c_str());
+    return failed;
   }
 
   /// Who holds a lock that is held.
@@ -10376,21 +10403,44 @@ class key_lock {
 
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
   /// The lock file is still the one that others will open.
-  [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, fd_.get()); }
+  [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
   void release() noexcept { fd_.reset(); }
+  /// Until its end nobody puts another file under a name of the key: between looking what has the name and removing it, that would lose an object.
+  void take_turn() const noexcept { static_cast<void>(turn(fd_.get())); }
   /// Removes the lock file while it is locked, so that whoever opens it later makes a new one.
   void remove(std::string const& path) noexcept {
+    if (fd_) take_turn();
     if (counts(path)) ::unlink(path.c_str());
     fd_.reset();
   }
+  /// Removes the lock file, and the segment that it is of.
+  void remove_both(object_paths const& paths, file_id segment) noexcept {
+    take_turn();
+    // As long as the lock file counts, nobody of ours has put another segment there; Python's may have removed it under us.
+    bool const ours = counts(paths.lock);
+    if (ours || is_at(paths.segment, segment.inode)) ::unlink(paths.segment.c_str());
+    if (ours) ::unlink(paths.lock.c_str());
+    fd_.reset();
+  }
+  /// The turn of somebody who has not the lock and replaces it; it ends with the file.
+  static unique_fd turn_of(std::string const& path) noexcept {
+    for (int round = 0; round != 100; ++round) {
+      unique_fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+      struct stat st {};
+      if (!fd || !turn(fd.get()) || ::fstat(fd.get(), &st) != 0 || is_at(path, st.st_ino)) return fd;
+    }
+    return {};
+  }
 
+  static std::string second_name(std::string const& folder) {
+    char name[64];
+    std::snprintf(name, sizeof name, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
+    return folder + name;
+  }
   /// Gives an unnamed file a name, over whatever has it now. For an instant it has a second name, which starts with a dot.
   static result<void> name_over(int fd, std::string const& folder, std::string const& path) noexcept {
-    char self[64], second[64];
-    std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    std::snprintf(second, sizeof second, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
-    std::string const other = folder + second;
-    if (::linkat(AT_FDCWD, self, AT_FDCWD, other.c_str(), AT_SYMLINK_FOLLOW) != 0) return errno_error("naming a segment failed");
+    std::string const other = second_name(folder);
+    if (link_file(fd, other) != 0) return errno_error("naming a segment failed");
     if (::rename(other.c_str(), path.c_str()) == 0) return {};
     auto const failed = errno_error("naming a segment failed");
     ::unlink(other.c_str());
@@ -10398,19 +10448,29 @@ class key_lock {
   }
 
  private:
-  static struct flock byte_of(role who) noexcept {
+  static struct flock byte_at(off_t where) noexcept {
     struct flock l {};
     l.l_type = F_WRLCK;
     l.l_whence = SEEK_SET;
-    l.l_start = static_cast<off_t>(who);
+    l.l_start = where;
     l.l_len = 1;
     return l;
+  }
+  static struct flock byte_of(role who) noexcept { return byte_at(static_cast<off_t>(who)); }
+  /// The third byte: whoever changes what the names lead to. Held for some system calls.
+  static bool turn(int fd) noexcept {
+    struct flock l = byte_at(2);
+    int done = -1;
+    do done = ::fcntl(fd, F_OFD_SETLKW, &l);
+    while (done != 0 && errno == EINTR);
+    return done == 0;
   }
   void show(role who) const noexcept {
     struct flock l = byte_of(who);
     static_cast<void>(::fcntl(fd_.get(), F_OFD_SETLK, &l));
   }
   unique_fd fd_;
+  std::uint64_t inode_ = 0;
 };
 
 /// Writes a whole segment without a name. \errors no_space: the file system is full; nothing is left of it then.
@@ -10459,45 +10519,41 @@ class segment_hold {
   segment_hold(segment_hold&& other) noexcept
       : paths_(std::move(other.paths_)),
         lock_(std::move(other.lock_)),
-        file_(std::move(other.file_)),
         mapping_(std::move(other.mapping_)),
         inline_(std::move(other.inline_)),
-        bytes_(std::exchange(other.bytes_, {})) {}
+        id_(other.id_) {}
   segment_hold& operator=(segment_hold&& other) noexcept {
     if (this != &other) {
       finish(disposition::give_back);
       paths_ = std::move(other.paths_);
       lock_ = std::move(other.lock_);
-      file_ = std::move(other.file_);
       mapping_ = std::move(other.mapping_);
       inline_ = std::move(other.inline_);
-      bytes_ = std::exchange(other.bytes_, {});
+      id_ = other.id_;
     }
     return *this;
   }
   ~segment_hold() { finish(disposition::give_back); }
 
-  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] const_bytes bytes() const noexcept { return inline_ != nullptr ? inline_->bytes.bytes() : const_bytes(mapping_.base(), mapping_.size()); }
   [[nodiscard]] explicit operator bool() const noexcept { return lock_.held() || inline_ != nullptr; }
 
   /// Consumed: removes segment and lock file, while it is locked. Where another object has taken the name meanwhile, that stays.
   void finish(disposition how) noexcept {
-    bytes_ = {};
     if (inline_ != nullptr && how == disposition::give_back) inline_->taken.store(false);
     inline_.reset();
     if (!lock_.held()) return;
     if (how == disposition::consumed) {
-      if (is_at(paths_.segment, file_.get())) ::unlink(paths_.segment.c_str());
-      lock_.remove(paths_.lock);
+      lock_.remove_both(paths_, id_);
     } else {
       lock_.release();  // its close is the event that wakes who waits
     }
     mapping_ = file_mapping();
-    file_.reset();
   }
 
-  /// Claims the object under these names. `nothing`: none now, or somebody has it. `wanted`, where not 0: the size that its metadata names.
-  enum class outcome : std::uint8_t { claimed, nothing };
+  /// Claims the object under these names. `nothing`: none now, or somebody has it. `unfinished`: somebody writes it without a lock that others
+  /// would see, and may end without an event. `wanted`, where not 0: the size that its metadata names.
+  enum class outcome : std::uint8_t { claimed, nothing, unfinished };
   static result<outcome> claim(segment_hold& out, object_paths const& paths, std::uint64_t wanted, file_id const* which) {
     for (int round = 0; round != 100; ++round) {
       unique_fd file(::open(paths.segment.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -10508,43 +10564,45 @@ class segment_hold {
       if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
       if (auto own = check_owner(st); !own) return own.error();
       if (st.st_size == 0) return outcome::nothing;  // made, and not written yet
-      auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::make);  // a segment without one was orphaned by a race of its writer with a reader
+      auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::leave);
+      if (!lock && lock.error().kind() == error_kind::not_found) {
+        // A writer of Python's waited for the lock while its file was removed. What it writes is whole when it has closed the segment.
+        if (is_being_written(file.get())) return outcome::unfinished;
+        lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::make);
+      }
       if (!lock && lock.error().kind() == error_kind::peer_stalled) return outcome::nothing;
       if (!lock) return lock.error();
-      if (!is_at(paths.segment, file.get())) {  // taken or replaced before we had the lock
-        struct stat next {};
-        ::lstat(paths.segment.c_str(), &next) == 0 ? lock->release() : lock->remove(paths.lock);
+      struct stat named {};
+      bool const any = ::lstat(paths.segment.c_str(), &named) == 0;
+      if (!any || st.st_ino != named.st_ino) {  // taken or replaced before we had the lock
+        any ? lock->release() : lock->remove(paths.lock);
         continue;
       }
-      if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
+      st = named;  // the size as it is under the lock
+      if (st.st_size == 0) return outcome::nothing;
       auto const size = static_cast<std::uint64_t>(st.st_size);
       if (which != nullptr && id_of(st) != *which) return stale();
       if (wanted != 0 && size != wanted) return error{error_kind::corrupt, "the segment has another size than its metadata says; it stays where it is"};
       auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
       if (!mapping) return mapping.error();
-      ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
       if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
         log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
       out.paths_ = paths;
       out.lock_ = std::move(*lock);
-      out.file_ = std::move(file);
+      out.id_ = id_of(st);
       out.mapping_ = std::move(*mapping);
-      out.bytes_ = {out.mapping_.base(), static_cast<std::size_t>(size)};
       return outcome::claimed;
     }
     return outcome::nothing;
   }
 
   /// What is claimed: its identity, for a locator.
-  [[nodiscard]] file_id id() const noexcept {
-    struct stat st {};
-    return ::fstat(file_.get(), &st) == 0 ? id_of(st) : file_id{};
-  }
+  [[nodiscard]] file_id id() const noexcept { return id_; }
 
   /// A hold on a payload that came in metadata.
   static segment_hold of(std::shared_ptr<inline_payload> payload) noexcept {
     segment_hold out;
-    out.bytes_ = payload->bytes.bytes();
     out.inline_ = std::move(payload);
     return out;
   }
@@ -10554,10 +10612,9 @@ class segment_hold {
 
   object_paths paths_;
   key_lock lock_;
-  unique_fd file_;
   file_mapping mapping_;
   std::shared_ptr<inline_payload> inline_;
-  const_bytes bytes_;
+  file_id id_;  ///< of the segment
 };
 
 }  // namespace detail::segment
@@ -10565,7 +10622,7 @@ class segment_hold {
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm_segment/claim.hpp>
 // ==== begin <omniconn/transport/shm_segment/watch.hpp>
-// Sleeping until a file of a folder may have changed. Python's side rings no bell; the kernel tells of its creations, renames and closes.
+// Sleeping until a file of a folder may have changed. Python's side rings no bell; the kernel tells of its closes, renames and removals.
 
 #include <cerrno>
 #include <cstddef>
@@ -10594,8 +10651,9 @@ class folder_watch {
   folder_watch() noexcept : inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), bell_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
 
   void start(std::string const& folder) noexcept {
-    // A new segment is linked, moved in or (Python) created and then closed; a lock is free when its file is closed, also by a death.
-    if (inotify_) watch_ = ::inotify_add_watch(inotify_.get(), folder.c_str(), IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR);
+    // A lock is free when its file is closed, also by a death; that comes last in every put. Others close or move in what they wrote. Creations are
+    // left out: nothing can be claimed then, and each would wake the sleeper for nothing, 10 us of the writer's time.
+    if (inotify_) watch_ = ::inotify_add_watch(inotify_.get(), folder.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR);
   }
   void stop() noexcept {
     if (watch_ >= 0) ::inotify_rm_watch(inotify_.get(), watch_);
@@ -10611,11 +10669,11 @@ class folder_watch {
     static_cast<void>(::write(bell_.get(), &one, sizeof one));
   }
 
-  /// Sleeps until one of these files may have changed, the bell, or the deadline. \returns false for the deadline.
-  bool sleep(std::vector<std::string_view> const& files, deadline until) noexcept {
+  /// Sleeps until one of these files may have changed, the bell, or the deadline; `restless`: a millisecond at most. \returns false for the deadline.
+  bool sleep(std::vector<std::string_view> const& files, deadline until, bool restless) noexcept {
     for (;;) {
       // Without a watch (a user may have 128) it looks every millisecond.
-      bool const blind = watch_ < 0;
+      bool const blind = watch_ < 0 || restless;
       std::int64_t left = until.is_never() ? 3'600'000'000'000 : until.nanoseconds() - deadline::now_ns();
       if (left <= 0) return false;
       if (blind && left > 1'000'000) left = 1'000'000;
@@ -10689,8 +10747,24 @@ struct place {
   std::uint64_t inode = 0;      ///< 0: metadata of Python's, which names no generation; with `in_metadata`: the number of the payload
   std::uint64_t born = 0;
   std::uint64_t size = 0;
-  std::uint8_t name_size = 0;   ///< 0: the segment is named like the key
+  std::uint8_t name_size = 0;   ///< 0: the segment is named like the key, and a long name has its hash here
   char name[39] = {};
+
+  void set_name(std::string_view text) noexcept {
+    if (text.size() <= sizeof name) {
+      name_size = static_cast<std::uint8_t>(text.size());
+      std::memcpy(name, text.data(), text.size());
+    } else {
+      std::uint64_t const hash = checksum(bytes_of(text));
+      std::memcpy(name, &hash, sizeof hash);
+    }
+  }
+  /// Whether this is the name. \requires `name_size` is 0
+  [[nodiscard]] bool is_long_name(std::string_view text) const noexcept {
+    std::uint64_t hash = 0;
+    std::memcpy(&hash, name, sizeof hash);
+    return text.size() > sizeof name && hash == checksum(bytes_of(text));
+  }
 };
 static_assert(sizeof(place) == locator::capacity);
 
@@ -10700,10 +10774,7 @@ inline locator named_place(file_id id, std::uint64_t size, std::string_view name
   at.inode = id.inode;
   at.born = id.born;
   at.size = size;
-  if (name.size() <= sizeof at.name) {
-    at.name_size = static_cast<std::uint8_t>(name.size());
-    std::memcpy(at.name, name.data(), name.size());
-  }
+  at.set_name(name);
   return locator::pack(locator_tag::shm_segment, at);
 }
 
@@ -10716,6 +10787,7 @@ class inline_table {
     std::scoped_lock const lock(mutex_);
     auto payload = std::make_shared<inline_payload>();
     payload->bytes = std::move(bytes);
+    std::erase_if(payloads_, [](auto const& known) { return known.second.use_count() == 1 && known.second->taken.load(); });  // consumed
     if (payloads_.size() == most) payloads_.erase(payloads_.begin());
     payloads_.emplace_back(++last_, std::move(payload));
     return last_;
@@ -10738,8 +10810,8 @@ class pending_segments {
  public:
   void add(std::string_view key, file_id id, std::uint64_t size, std::string const& folder) {
     std::scoped_lock const lock(mutex_);
-    // What was read meanwhile goes, 64 at a time, so that the table stays about as small as the backlog.
-    for (std::size_t n = 0; n != 64 && n < entries_.size(); ++n) {
+    // What was read meanwhile goes. Each put adds one and looks at two, so that the table stays about as small as the backlog.
+    for (std::size_t n = 0; n != 2 && n < entries_.size(); ++n) {
       next_ = next_ < entries_.size() ? next_ : 0;
       if (still_there(folder, entries_[next_])) {
         ++next_;
@@ -10784,6 +10856,7 @@ class pending_segments {
       object_paths const paths(folder, e.key);
       auto locked = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::leave);
       if (!locked) continue;  // read by its reader, or read already
+      locked->take_turn();
       if (still_there(folder, e)) ::unlink(paths.segment.c_str());
       struct stat st {};
       if (::lstat(paths.segment.c_str(), &st) != 0) locked->remove(paths.lock);
@@ -10858,6 +10931,7 @@ struct get_operation : staged_operation {
   std::string name_;  ///< of the segment
   object_paths paths_;
   bool by_locator_ = false;
+  std::atomic<bool> unfinished_{false};  ///< a segment is there whose end may come without an event
   place wanted_;
   folder_watch const* watch_ = nullptr;  ///< of the wait that has the operation
   object_info info_;
@@ -10906,7 +10980,7 @@ namespace detail::segment {
 inline error exists_error() noexcept { return {error_kind::already_exists, "a segment with this key exists; wait until it is read, clean it up, or put with on_existing::replace"}; }
 inline error beaten_error() noexcept { return {error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"}; }
 
-/// The key's lock for a put, or, only where it `replaces`, an empty one: then somebody reads or writes the object right now.
+/// The key's lock for a put, or an empty one: then somebody has it right now, and commit sees to it.
 inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, bool replaces) noexcept {
   for (int round = 0; round != 200; ++round) {
     auto lock = key_lock::try_take(paths.lock, key_lock::role::writer, key_lock::missing::make);
@@ -10920,7 +10994,13 @@ inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, boo
       case key_lock::role::foreign: ::sched_yield();  // a reader that is about to let it go, or a writer that is about to show its segment
     }
   }
-  return exists_error();
+  return key_lock();
+}
+
+/// A segment of no bytes that nobody writes is what a writer left that died. \requires we have the key's lock. \returns whether there was one.
+inline bool remove_unwritten(object_paths const& paths) noexcept {
+  struct stat st {};
+  return ::lstat(paths.segment.c_str(), &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 && ::unlink(paths.segment.c_str()) == 0;
 }
 
 /// Ends a put that was begun: the lock file goes with it unless there is a segment that it belongs to.
@@ -10946,17 +11026,13 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
 
   op.paths_ = object_paths(e.folder, key);
   bool const replaces = o.existing == on_existing::replace;
+  // Before a lock file is made: a segment may lack one because a writer of Python's is still at it.
+  if (struct stat there {}; ::lstat(op.paths_.segment.c_str(), &there) == 0) {
+    if (auto own = check_owner(there); !own) return own.error();
+    if (there.st_size != 0 && !replaces) return exists_error();
+  }
   auto lock = take_for_put(e, op.paths_, replaces);
   if (!lock) return lock.error();
-  if (lock->held()) {
-    struct stat st {};
-    if (::lstat(op.paths_.segment.c_str(), &st) == 0) {
-      if (auto own = check_owner(st); !own) return own.error();
-      // Nobody writes it: we have the lock. An empty one is what a writer left that died.
-      if (st.st_size == 0) ::unlink(op.paths_.segment.c_str());
-      if (st.st_size != 0 && !replaces) return exists_error();
-    }
-  }
   op.lock_ = std::move(*lock);
   op.owner_ = &e;
   op.key_.assign(key);
@@ -10970,17 +11046,18 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
 
 /// Names the segment under the key's lock. \errors already_exists: somebody replaced what we began.
 inline result<void> name_segment(endpoint& e, put_operation& op, int file) {
-  char self[64];
-  std::snprintf(self, sizeof self, "/proc/self/fd/%d", file);
   bool const alone = op.lock_.counts(op.paths_.lock);
   if (op.lock_.held() && !alone && !op.replaces_) return beaten_error();
+  unique_fd turn;
   if (!alone) {
+    turn = key_lock::turn_of(op.paths_.lock);  // a reader of what we replace may be about to remove it
     auto fresh = key_lock::replace(e.folder, op.paths_.lock, key_lock::role::writer);
     if (!fresh) return fresh.error();
     op.lock_ = std::move(*fresh);
   }
-  if (::linkat(AT_FDCWD, self, AT_FDCWD, op.paths_.segment.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
-  if (errno != EEXIST) return errno_error("naming a segment failed");
+  int failed = link_file(file, op.paths_.segment);
+  if (failed == EEXIST && !op.replaces_ && remove_unwritten(op.paths_)) failed = link_file(file, op.paths_.segment);
+  if (failed != EEXIST) return failed == 0 ? result<void>() : errno_error("naming a segment failed");
   if (!op.replaces_) return exists_error();
   return key_lock::name_over(file, e.folder, op.paths_.segment);
 }
@@ -11014,13 +11091,16 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
   } else {
     if (!op.lock_.held()) {
       // It was somebody's when we began. One of ours can be left its lock, on a nameless file; Python's removes whatever has the name, so its end is waited for.
+      // So is that of a Python reader who looks for a segment that is not there: it has the lock for an instant, again and again.
       auto lock = key_lock::try_take(op.paths_.lock, key_lock::role::writer, key_lock::missing::make);
       if (lock) {
         op.lock_ = std::move(*lock);
       } else if (lock.error().kind() != error_kind::peer_stalled) {
         return refuse(lock.error());
-      } else if (key_lock::holder(op.paths_.lock) == key_lock::role::foreign) {
+      } else if (auto const who = key_lock::holder(op.paths_.lock); who == key_lock::role::foreign) {
         return progress::pending;
+      } else if (who == key_lock::role::writer && !op.replaces_) {
+        return refuse(exists_error());
       }
     }
     auto file = write_segment(e.folder, op.parts_, size);
@@ -11095,7 +11175,8 @@ inline result<progress> look(endpoint& e, get_operation& op) {
     file_id const which{op.wanted_.inode, op.wanted_.born};
     auto now = segment_hold::claim(op.hold_, op.paths_, op.by_locator_ ? op.wanted_.size : 0, op.by_locator_ && which.inode != 0 ? &which : nullptr);
     if (!now) return op.fail(now.error());
-    if (*now == segment_hold::outcome::nothing) return progress::pending;
+    op.unfinished_ = *now == segment_hold::outcome::unfinished;
+    if (*now != segment_hold::outcome::claimed) return progress::pending;
   }
   op.info_ = {};
   op.info_.size = op.hold_.bytes().size();
@@ -11119,6 +11200,7 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
       if (at->inode != 0) return op.fail(stale_error());
       op.name_.assign(named);  // Python's metadata may name another file than the key, and counts
     }
+    if (at->name_size == 0 && !at->is_long_name(key)) return op.fail({error_kind::malformed, "the metadata names another segment than the key, in more than 39 bytes; get with that name as the key"});
   }
   if (auto ok = check_key(op.name_); !ok) return op.fail(ok.error());
   op.paths_ = object_paths(e.folder, op.name_);
@@ -11164,7 +11246,14 @@ class watching {
     for (operation* const op : ops_) with(op, nullptr);
     endpoint_.watches.put_back(std::move(watch_));
   }
-  bool sleep(deadline until) noexcept { return watch_->sleep(files_, until); }
+  bool sleep(deadline until) noexcept {
+    bool restless = false;
+    for (operation* const op : ops_) {
+      auto* const staged = static_cast<staged_operation*>(op);
+      restless = restless || (staged->is_get_ && static_cast<get_operation*>(staged)->unfinished_);
+    }
+    return watch_->sleep(files_, until, restless);
+  }
   folder_watch const& watch() const noexcept { return *watch_; }
 
  private:
@@ -11450,10 +11539,7 @@ class shm_segment_transport {
     }
     at.inode = number("inode");
     at.born = number("born");
-    if (text.size() <= sizeof at.name) {
-      at.name_size = static_cast<std::uint8_t>(text.size());
-      std::memcpy(at.name, text.data(), text.size());
-    }
+    at.set_name(text);
     return locator::pack(locator_tag::shm_segment, at);
   }
 

@@ -254,10 +254,7 @@ class shm_segment_transport {
     }
     at.inode = number("inode");
     at.born = number("born");
-    if (text.size() <= sizeof at.name) {
-      at.name_size = static_cast<std::uint8_t>(text.size());
-      std::memcpy(at.name, text.data(), text.size());
-    }
+    at.set_name(text);
     return locator::pack(locator_tag::shm_segment, at);
   }
 

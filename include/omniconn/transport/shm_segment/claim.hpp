@@ -44,45 +44,41 @@ class segment_hold {
   segment_hold(segment_hold&& other) noexcept
       : paths_(std::move(other.paths_)),
         lock_(std::move(other.lock_)),
-        file_(std::move(other.file_)),
         mapping_(std::move(other.mapping_)),
         inline_(std::move(other.inline_)),
-        bytes_(std::exchange(other.bytes_, {})) {}
+        id_(other.id_) {}
   segment_hold& operator=(segment_hold&& other) noexcept {
     if (this != &other) {
       finish(disposition::give_back);
       paths_ = std::move(other.paths_);
       lock_ = std::move(other.lock_);
-      file_ = std::move(other.file_);
       mapping_ = std::move(other.mapping_);
       inline_ = std::move(other.inline_);
-      bytes_ = std::exchange(other.bytes_, {});
+      id_ = other.id_;
     }
     return *this;
   }
   ~segment_hold() { finish(disposition::give_back); }
 
-  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] const_bytes bytes() const noexcept { return inline_ != nullptr ? inline_->bytes.bytes() : const_bytes(mapping_.base(), mapping_.size()); }
   [[nodiscard]] explicit operator bool() const noexcept { return lock_.held() || inline_ != nullptr; }
 
   /// Consumed: removes segment and lock file, while it is locked. Where another object has taken the name meanwhile, that stays.
   void finish(disposition how) noexcept {
-    bytes_ = {};
     if (inline_ != nullptr && how == disposition::give_back) inline_->taken.store(false);
     inline_.reset();
     if (!lock_.held()) return;
     if (how == disposition::consumed) {
-      if (is_at(paths_.segment, file_.get())) ::unlink(paths_.segment.c_str());
-      lock_.remove(paths_.lock);
+      lock_.remove_both(paths_, id_);
     } else {
       lock_.release();  // its close is the event that wakes who waits
     }
     mapping_ = file_mapping();
-    file_.reset();
   }
 
-  /// Claims the object under these names. `nothing`: none now, or somebody has it. `wanted`, where not 0: the size that its metadata names.
-  enum class outcome : std::uint8_t { claimed, nothing };
+  /// Claims the object under these names. `nothing`: none now, or somebody has it. `unfinished`: somebody writes it without a lock that others
+  /// would see, and may end without an event. `wanted`, where not 0: the size that its metadata names.
+  enum class outcome : std::uint8_t { claimed, nothing, unfinished };
   static result<outcome> claim(segment_hold& out, object_paths const& paths, std::uint64_t wanted, file_id const* which) {
     for (int round = 0; round != 100; ++round) {
       unique_fd file(::open(paths.segment.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -93,43 +89,45 @@ class segment_hold {
       if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
       if (auto own = check_owner(st); !own) return own.error();
       if (st.st_size == 0) return outcome::nothing;  // made, and not written yet
-      auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::make);  // a segment without one was orphaned by a race of its writer with a reader
+      auto lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::leave);
+      if (!lock && lock.error().kind() == error_kind::not_found) {
+        // A writer of Python's waited for the lock while its file was removed. What it writes is whole when it has closed the segment.
+        if (is_being_written(file.get())) return outcome::unfinished;
+        lock = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::make);
+      }
       if (!lock && lock.error().kind() == error_kind::peer_stalled) return outcome::nothing;
       if (!lock) return lock.error();
-      if (!is_at(paths.segment, file.get())) {  // taken or replaced before we had the lock
-        struct stat next {};
-        ::lstat(paths.segment.c_str(), &next) == 0 ? lock->release() : lock->remove(paths.lock);
+      struct stat named {};
+      bool const any = ::lstat(paths.segment.c_str(), &named) == 0;
+      if (!any || st.st_ino != named.st_ino) {  // taken or replaced before we had the lock
+        any ? lock->release() : lock->remove(paths.lock);
         continue;
       }
-      if (::fstat(file.get(), &st) != 0) return errno_error("reading the attributes of a segment failed");
+      st = named;  // the size as it is under the lock
+      if (st.st_size == 0) return outcome::nothing;
       auto const size = static_cast<std::uint64_t>(st.st_size);
       if (which != nullptr && id_of(st) != *which) return stale();
       if (wanted != 0 && size != wanted) return error{error_kind::corrupt, "the segment has another size than its metadata says; it stays where it is"};
       auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
       if (!mapping) return mapping.error();
-      ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
       if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
         log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
       out.paths_ = paths;
       out.lock_ = std::move(*lock);
-      out.file_ = std::move(file);
+      out.id_ = id_of(st);
       out.mapping_ = std::move(*mapping);
-      out.bytes_ = {out.mapping_.base(), static_cast<std::size_t>(size)};
       return outcome::claimed;
     }
     return outcome::nothing;
   }
 
   /// What is claimed: its identity, for a locator.
-  [[nodiscard]] file_id id() const noexcept {
-    struct stat st {};
-    return ::fstat(file_.get(), &st) == 0 ? id_of(st) : file_id{};
-  }
+  [[nodiscard]] file_id id() const noexcept { return id_; }
 
   /// A hold on a payload that came in metadata.
   static segment_hold of(std::shared_ptr<inline_payload> payload) noexcept {
     segment_hold out;
-    out.bytes_ = payload->bytes.bytes();
     out.inline_ = std::move(payload);
     return out;
   }
@@ -139,10 +137,9 @@ class segment_hold {
 
   object_paths paths_;
   key_lock lock_;
-  unique_fd file_;
   file_mapping mapping_;
   std::shared_ptr<inline_payload> inline_;
-  const_bytes bytes_;
+  file_id id_;  ///< of the segment
 };
 
 }  // namespace detail::segment

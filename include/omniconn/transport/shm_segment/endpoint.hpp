@@ -38,8 +38,24 @@ struct place {
   std::uint64_t inode = 0;      ///< 0: metadata of Python's, which names no generation; with `in_metadata`: the number of the payload
   std::uint64_t born = 0;
   std::uint64_t size = 0;
-  std::uint8_t name_size = 0;   ///< 0: the segment is named like the key
+  std::uint8_t name_size = 0;   ///< 0: the segment is named like the key, and a long name has its hash here
   char name[39] = {};
+
+  void set_name(std::string_view text) noexcept {
+    if (text.size() <= sizeof name) {
+      name_size = static_cast<std::uint8_t>(text.size());
+      std::memcpy(name, text.data(), text.size());
+    } else {
+      std::uint64_t const hash = checksum(bytes_of(text));
+      std::memcpy(name, &hash, sizeof hash);
+    }
+  }
+  /// Whether this is the name. \requires `name_size` is 0
+  [[nodiscard]] bool is_long_name(std::string_view text) const noexcept {
+    std::uint64_t hash = 0;
+    std::memcpy(&hash, name, sizeof hash);
+    return text.size() > sizeof name && hash == checksum(bytes_of(text));
+  }
 };
 static_assert(sizeof(place) == locator::capacity);
 
@@ -49,10 +65,7 @@ inline locator named_place(file_id id, std::uint64_t size, std::string_view name
   at.inode = id.inode;
   at.born = id.born;
   at.size = size;
-  if (name.size() <= sizeof at.name) {
-    at.name_size = static_cast<std::uint8_t>(name.size());
-    std::memcpy(at.name, name.data(), name.size());
-  }
+  at.set_name(name);
   return locator::pack(locator_tag::shm_segment, at);
 }
 
@@ -65,6 +78,7 @@ class inline_table {
     std::scoped_lock const lock(mutex_);
     auto payload = std::make_shared<inline_payload>();
     payload->bytes = std::move(bytes);
+    std::erase_if(payloads_, [](auto const& known) { return known.second.use_count() == 1 && known.second->taken.load(); });  // consumed
     if (payloads_.size() == most) payloads_.erase(payloads_.begin());
     payloads_.emplace_back(++last_, std::move(payload));
     return last_;
@@ -87,8 +101,8 @@ class pending_segments {
  public:
   void add(std::string_view key, file_id id, std::uint64_t size, std::string const& folder) {
     std::scoped_lock const lock(mutex_);
-    // What was read meanwhile goes, 64 at a time, so that the table stays about as small as the backlog.
-    for (std::size_t n = 0; n != 64 && n < entries_.size(); ++n) {
+    // What was read meanwhile goes. Each put adds one and looks at two, so that the table stays about as small as the backlog.
+    for (std::size_t n = 0; n != 2 && n < entries_.size(); ++n) {
       next_ = next_ < entries_.size() ? next_ : 0;
       if (still_there(folder, entries_[next_])) {
         ++next_;
@@ -133,6 +147,7 @@ class pending_segments {
       object_paths const paths(folder, e.key);
       auto locked = key_lock::try_take(paths.lock, key_lock::role::reader, key_lock::missing::leave);
       if (!locked) continue;  // read by its reader, or read already
+      locked->take_turn();
       if (still_there(folder, e)) ::unlink(paths.segment.c_str());
       struct stat st {};
       if (::lstat(paths.segment.c_str(), &st) != 0) locked->remove(paths.lock);
@@ -207,6 +222,7 @@ struct get_operation : staged_operation {
   std::string name_;  ///< of the segment
   object_paths paths_;
   bool by_locator_ = false;
+  std::atomic<bool> unfinished_{false};  ///< a segment is there whose end may come without an event
   place wanted_;
   folder_watch const* watch_ = nullptr;  ///< of the wait that has the operation
   object_info info_;

@@ -72,12 +72,30 @@ inline std::uint64_t change_time(struct stat const& st) noexcept {
   return static_cast<std::uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(st.st_mtim.tv_nsec);
 }
 inline file_id id_of(struct stat const& st) noexcept { return {st.st_ino, change_time(st)}; }
-inline bool same_file(struct stat const& a, struct stat const& b) noexcept { return a.st_ino == b.st_ino && a.st_dev == b.st_dev; }
 
-/// Whether the path leads to the file that is open there.
-inline bool is_at(std::string const& path, int fd) noexcept {
-  struct stat open {}, named {};
-  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 && same_file(open, named);
+/// Whether the path leads to that file. One folder is one file system: the inode is enough.
+inline bool is_at(std::string const& path, std::uint64_t inode) noexcept {
+  struct stat named {};
+  return ::lstat(path.c_str(), &named) == 0 && named.st_ino == inode;
+}
+
+/// Whether somebody has the file open to write it: the kernel gives no lease then.
+inline bool is_being_written(int fd) noexcept {
+  // A lease that is broken in the instant that we have it sends a signal. This one does nothing by default; SIGIO would end the process.
+  constexpr int urg = 23;  // SIGURG on x86 and ARM; <csignal> would cost every user 450 lines for it
+  if (::fcntl(fd, F_SETSIG, urg) != 0) return false;
+  if (::fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
+  static_cast<void>(::fcntl(fd, F_SETLEASE, F_UNLCK));
+  return false;
+}
+
+/// Gives a file without a name its name. \returns 0 or errno.
+inline int link_file(int fd, std::string const& path) noexcept {
+  if (::linkat(fd, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return 0;
+  if (errno != ENOENT) return errno;
+  char self[64];  // kernels before 6.10 want a right for that
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  return ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
 }
 
 inline result<void> check_owner(struct stat const& st) noexcept {
@@ -101,27 +119,36 @@ class key_lock {
       int const flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | (what == missing::make ? O_CREAT : 0);
       key_lock out;
       out.fd_ = unique_fd(::open(path.c_str(), flags, 0600));
+      if (!out.fd_ && (errno == EISDIR || errno == ELOOP || errno == ENXIO)) return {error_kind::unauthorized, "the name of the key's lock file is taken by something that is not a plain file; remove it", errno};
       if (!out.fd_) return errno_error("opening a segment's lock file failed");
       struct stat st {};
       if (::fstat(out.fd_.get(), &st) != 0) return errno_error("reading the attributes of a lock file failed");
       if (auto own = check_owner(st); !own) return own.error();
+      out.inode_ = st.st_ino;
       if (::flock(out.fd_.get(), LOCK_EX | LOCK_NB) != 0) return error{error_kind::peer_stalled, "another process has the segment's lock", errno};
       out.show(who);
       // Whoever had it before may have removed the file: then the lock is on a file that nobody else will open.
-      if (is_at(path, out.fd_.get())) return out;
+      if (is_at(path, out.inode_)) return out;
     }
     return {error_kind::peer_stalled, "another process removes the segment's lock file again and again"};
   }
 
   /// A lock file of our own in place of one that another of our processes has locked: it keeps its lock on a file without a name.
   static result<key_lock> replace(std::string const& folder, std::string const& path, role who) noexcept {
+    // Born with a name and renamed: the close of a file that was born without one is told without a name, and would wake nobody.
+    std::string const other = second_name(folder);
     key_lock out;
-    out.fd_ = unique_fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    out.fd_ = unique_fd(::open(other.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!out.fd_) return errno_error("creating a lock file failed");
-    static_cast<void>(::flock(out.fd_.get(), LOCK_EX | LOCK_NB));
-    out.show(who);
-    if (auto named = name_over(out.fd_.get(), folder, path); !named) return named.error();
-    return out;
+    struct stat st {};
+    if (::fstat(out.fd_.get(), &st) == 0 && ::flock(out.fd_.get(), LOCK_EX | LOCK_NB) == 0) {
+      out.inode_ = st.st_ino;
+      out.show(who);
+      if (::rename(other.c_str(), path.c_str()) == 0) return out;
+    }
+    auto const failed = errno_error("naming a lock file failed");
+    ::unlink(other.c_str());
+    return failed;
   }
 
   /// Who holds a lock that is held.
@@ -146,21 +173,44 @@ class key_lock {
 
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
   /// The lock file is still the one that others will open.
-  [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, fd_.get()); }
+  [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
   void release() noexcept { fd_.reset(); }
+  /// Until its end nobody puts another file under a name of the key: between looking what has the name and removing it, that would lose an object.
+  void take_turn() const noexcept { static_cast<void>(turn(fd_.get())); }
   /// Removes the lock file while it is locked, so that whoever opens it later makes a new one.
   void remove(std::string const& path) noexcept {
+    if (fd_) take_turn();
     if (counts(path)) ::unlink(path.c_str());
     fd_.reset();
   }
+  /// Removes the lock file, and the segment that it is of.
+  void remove_both(object_paths const& paths, file_id segment) noexcept {
+    take_turn();
+    // As long as the lock file counts, nobody of ours has put another segment there; Python's may have removed it under us.
+    bool const ours = counts(paths.lock);
+    if (ours || is_at(paths.segment, segment.inode)) ::unlink(paths.segment.c_str());
+    if (ours) ::unlink(paths.lock.c_str());
+    fd_.reset();
+  }
+  /// The turn of somebody who has not the lock and replaces it; it ends with the file.
+  static unique_fd turn_of(std::string const& path) noexcept {
+    for (int round = 0; round != 100; ++round) {
+      unique_fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+      struct stat st {};
+      if (!fd || !turn(fd.get()) || ::fstat(fd.get(), &st) != 0 || is_at(path, st.st_ino)) return fd;
+    }
+    return {};
+  }
 
+  static std::string second_name(std::string const& folder) {
+    char name[64];
+    std::snprintf(name, sizeof name, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
+    return folder + name;
+  }
   /// Gives an unnamed file a name, over whatever has it now. For an instant it has a second name, which starts with a dot.
   static result<void> name_over(int fd, std::string const& folder, std::string const& path) noexcept {
-    char self[64], second[64];
-    std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    std::snprintf(second, sizeof second, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
-    std::string const other = folder + second;
-    if (::linkat(AT_FDCWD, self, AT_FDCWD, other.c_str(), AT_SYMLINK_FOLLOW) != 0) return errno_error("naming a segment failed");
+    std::string const other = second_name(folder);
+    if (link_file(fd, other) != 0) return errno_error("naming a segment failed");
     if (::rename(other.c_str(), path.c_str()) == 0) return {};
     auto const failed = errno_error("naming a segment failed");
     ::unlink(other.c_str());
@@ -168,19 +218,29 @@ class key_lock {
   }
 
  private:
-  static struct flock byte_of(role who) noexcept {
+  static struct flock byte_at(off_t where) noexcept {
     struct flock l {};
     l.l_type = F_WRLCK;
     l.l_whence = SEEK_SET;
-    l.l_start = static_cast<off_t>(who);
+    l.l_start = where;
     l.l_len = 1;
     return l;
+  }
+  static struct flock byte_of(role who) noexcept { return byte_at(static_cast<off_t>(who)); }
+  /// The third byte: whoever changes what the names lead to. Held for some system calls.
+  static bool turn(int fd) noexcept {
+    struct flock l = byte_at(2);
+    int done = -1;
+    do done = ::fcntl(fd, F_OFD_SETLKW, &l);
+    while (done != 0 && errno == EINTR);
+    return done == 0;
   }
   void show(role who) const noexcept {
     struct flock l = byte_of(who);
     static_cast<void>(::fcntl(fd_.get(), F_OFD_SETLK, &l));
   }
   unique_fd fd_;
+  std::uint64_t inode_ = 0;
 };
 
 /// Writes a whole segment without a name. \errors no_space: the file system is full; nothing is left of it then.

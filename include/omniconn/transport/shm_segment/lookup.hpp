@@ -42,7 +42,8 @@ inline result<progress> look(endpoint& e, get_operation& op) {
     file_id const which{op.wanted_.inode, op.wanted_.born};
     auto now = segment_hold::claim(op.hold_, op.paths_, op.by_locator_ ? op.wanted_.size : 0, op.by_locator_ && which.inode != 0 ? &which : nullptr);
     if (!now) return op.fail(now.error());
-    if (*now == segment_hold::outcome::nothing) return progress::pending;
+    op.unfinished_ = *now == segment_hold::outcome::unfinished;
+    if (*now != segment_hold::outcome::claimed) return progress::pending;
   }
   op.info_ = {};
   op.info_.size = op.hold_.bytes().size();
@@ -66,6 +67,7 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
       if (at->inode != 0) return op.fail(stale_error());
       op.name_.assign(named);  // Python's metadata may name another file than the key, and counts
     }
+    if (at->name_size == 0 && !at->is_long_name(key)) return op.fail({error_kind::malformed, "the metadata names another segment than the key, in more than 39 bytes; get with that name as the key"});
   }
   if (auto ok = check_key(op.name_); !ok) return op.fail(ok.error());
   op.paths_ = object_paths(e.folder, op.name_);
@@ -111,7 +113,14 @@ class watching {
     for (operation* const op : ops_) with(op, nullptr);
     endpoint_.watches.put_back(std::move(watch_));
   }
-  bool sleep(deadline until) noexcept { return watch_->sleep(files_, until); }
+  bool sleep(deadline until) noexcept {
+    bool restless = false;
+    for (operation* const op : ops_) {
+      auto* const staged = static_cast<staged_operation*>(op);
+      restless = restless || (staged->is_get_ && static_cast<get_operation*>(staged)->unfinished_);
+    }
+    return watch_->sleep(files_, until, restless);
+  }
   folder_watch const& watch() const noexcept { return *watch_; }
 
  private:

@@ -28,7 +28,7 @@ namespace detail::segment {
 inline error exists_error() noexcept { return {error_kind::already_exists, "a segment with this key exists; wait until it is read, clean it up, or put with on_existing::replace"}; }
 inline error beaten_error() noexcept { return {error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"}; }
 
-/// The key's lock for a put, or, only where it `replaces`, an empty one: then somebody reads or writes the object right now.
+/// The key's lock for a put, or an empty one: then somebody has it right now, and commit sees to it.
 inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, bool replaces) noexcept {
   for (int round = 0; round != 200; ++round) {
     auto lock = key_lock::try_take(paths.lock, key_lock::role::writer, key_lock::missing::make);
@@ -42,7 +42,13 @@ inline result<key_lock> take_for_put(endpoint& e, object_paths const& paths, boo
       case key_lock::role::foreign: ::sched_yield();  // a reader that is about to let it go, or a writer that is about to show its segment
     }
   }
-  return exists_error();
+  return key_lock();
+}
+
+/// A segment of no bytes that nobody writes is what a writer left that died. \requires we have the key's lock. \returns whether there was one.
+inline bool remove_unwritten(object_paths const& paths) noexcept {
+  struct stat st {};
+  return ::lstat(paths.segment.c_str(), &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 && ::unlink(paths.segment.c_str()) == 0;
 }
 
 /// Ends a put that was begun: the lock file goes with it unless there is a segment that it belongs to.
@@ -68,17 +74,13 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
 
   op.paths_ = object_paths(e.folder, key);
   bool const replaces = o.existing == on_existing::replace;
+  // Before a lock file is made: a segment may lack one because a writer of Python's is still at it.
+  if (struct stat there {}; ::lstat(op.paths_.segment.c_str(), &there) == 0) {
+    if (auto own = check_owner(there); !own) return own.error();
+    if (there.st_size != 0 && !replaces) return exists_error();
+  }
   auto lock = take_for_put(e, op.paths_, replaces);
   if (!lock) return lock.error();
-  if (lock->held()) {
-    struct stat st {};
-    if (::lstat(op.paths_.segment.c_str(), &st) == 0) {
-      if (auto own = check_owner(st); !own) return own.error();
-      // Nobody writes it: we have the lock. An empty one is what a writer left that died.
-      if (st.st_size == 0) ::unlink(op.paths_.segment.c_str());
-      if (st.st_size != 0 && !replaces) return exists_error();
-    }
-  }
   op.lock_ = std::move(*lock);
   op.owner_ = &e;
   op.key_.assign(key);
@@ -92,17 +94,18 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
 
 /// Names the segment under the key's lock. \errors already_exists: somebody replaced what we began.
 inline result<void> name_segment(endpoint& e, put_operation& op, int file) {
-  char self[64];
-  std::snprintf(self, sizeof self, "/proc/self/fd/%d", file);
   bool const alone = op.lock_.counts(op.paths_.lock);
   if (op.lock_.held() && !alone && !op.replaces_) return beaten_error();
+  unique_fd turn;
   if (!alone) {
+    turn = key_lock::turn_of(op.paths_.lock);  // a reader of what we replace may be about to remove it
     auto fresh = key_lock::replace(e.folder, op.paths_.lock, key_lock::role::writer);
     if (!fresh) return fresh.error();
     op.lock_ = std::move(*fresh);
   }
-  if (::linkat(AT_FDCWD, self, AT_FDCWD, op.paths_.segment.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
-  if (errno != EEXIST) return errno_error("naming a segment failed");
+  int failed = link_file(file, op.paths_.segment);
+  if (failed == EEXIST && !op.replaces_ && remove_unwritten(op.paths_)) failed = link_file(file, op.paths_.segment);
+  if (failed != EEXIST) return failed == 0 ? result<void>() : errno_error("naming a segment failed");
   if (!op.replaces_) return exists_error();
   return key_lock::name_over(file, e.folder, op.paths_.segment);
 }
@@ -136,13 +139,16 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
   } else {
     if (!op.lock_.held()) {
       // It was somebody's when we began. One of ours can be left its lock, on a nameless file; Python's removes whatever has the name, so its end is waited for.
+      // So is that of a Python reader who looks for a segment that is not there: it has the lock for an instant, again and again.
       auto lock = key_lock::try_take(op.paths_.lock, key_lock::role::writer, key_lock::missing::make);
       if (lock) {
         op.lock_ = std::move(*lock);
       } else if (lock.error().kind() != error_kind::peer_stalled) {
         return refuse(lock.error());
-      } else if (key_lock::holder(op.paths_.lock) == key_lock::role::foreign) {
+      } else if (auto const who = key_lock::holder(op.paths_.lock); who == key_lock::role::foreign) {
         return progress::pending;
+      } else if (who == key_lock::role::writer && !op.replaces_) {
+        return refuse(exists_error());
       }
     }
     auto file = write_segment(e.folder, op.parts_, size);
