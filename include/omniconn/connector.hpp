@@ -313,8 +313,10 @@ class connector {
     out.set("size", r.size);
     return out;
   }
+  /// Also of metadata that is wrapped once in a map, as `{key: metadata}`.
   [[nodiscard]] result<receipt> from_metadata(value const& metadata) const {
     auto const* size = metadata.find("size");
+    if (auto const* map = metadata.if_map(); size == nullptr && map != nullptr && map->size() == 1 && map->front().second.is_map()) return from_metadata(map->front().second);
     if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
     auto const n = size->as_uint64();
     if (!n) return n.error();

@@ -9228,8 +9228,10 @@ class connector {
     out.set("size", r.size);
     return out;
   }
+  /// Also of metadata that is wrapped once in a map, as `{key: metadata}`.
   [[nodiscard]] result<receipt> from_metadata(value const& metadata) const {
     auto const* size = metadata.find("size");
+    if (auto const* map = metadata.if_map(); size == nullptr && map != nullptr && map->size() == 1 && map->front().second.is_map()) return from_metadata(map->front().second);
     if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
     auto const n = size->as_uint64();
     if (!n) return n.error();
@@ -10544,7 +10546,7 @@ class segment_hold {
     inline_.reset();
     if (!lock_.held()) return;
     if (how == disposition::consumed) {
-      lock_.remove_both(paths_, id_);
+      lock_.remove_both(*paths_, id_);
     } else {
       lock_.release();  // its close is the event that wakes who waits
     }
@@ -10588,7 +10590,7 @@ class segment_hold {
       if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
       if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
         log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
-      out.paths_ = paths;
+      out.paths_ = std::make_unique<object_paths const>(paths);
       out.lock_ = std::move(*lock);
       out.id_ = id_of(st);
       out.mapping_ = std::move(*mapping);
@@ -10610,7 +10612,7 @@ class segment_hold {
  private:
   static error stale() noexcept { return {error_kind::stale_handle, "the metadata is of a segment that is gone; get by key, or ask for new metadata"}; }
 
-  object_paths paths_;
+  std::unique_ptr<object_paths const> paths_;  // apart: any_connector has little room for a hold
   key_lock lock_;
   file_mapping mapping_;
   std::shared_ptr<inline_payload> inline_;

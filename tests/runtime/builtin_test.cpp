@@ -176,7 +176,7 @@ TEST(builtin, shared_memory_in_upstreams_layout_does_as_upstream_does) {
   EXPECT_TRUE(folder.files().empty()) << "it travels in the metadata";
   auto const metadata = inlined.metadata(*small);
   ASSERT_NE(metadata.find("inline_bytes"), nullptr);
-  auto const where = receiver.from_metadata(metadata);
+  auto const where = receiver.from_metadata(value::object({{"r9", metadata}}));  // wrapped, as some of Python's callers have it
   ASSERT_TRUE(where) << where.error().message();
   auto how = at_once();
   how.where = &where->where;

@@ -69,7 +69,7 @@ class segment_hold {
     inline_.reset();
     if (!lock_.held()) return;
     if (how == disposition::consumed) {
-      lock_.remove_both(paths_, id_);
+      lock_.remove_both(*paths_, id_);
     } else {
       lock_.release();  // its close is the event that wakes who waits
     }
@@ -113,7 +113,7 @@ class segment_hold {
       if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
       if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
         log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
-      out.paths_ = paths;
+      out.paths_ = std::make_unique<object_paths const>(paths);
       out.lock_ = std::move(*lock);
       out.id_ = id_of(st);
       out.mapping_ = std::move(*mapping);
@@ -135,7 +135,7 @@ class segment_hold {
  private:
   static error stale() noexcept { return {error_kind::stale_handle, "the metadata is of a segment that is gone; get by key, or ask for new metadata"}; }
 
-  object_paths paths_;
+  std::unique_ptr<object_paths const> paths_;  // apart: any_connector has little room for a hold
   key_lock lock_;
   file_mapping mapping_;
   std::shared_ptr<inline_payload> inline_;
