@@ -43,8 +43,14 @@ class Config(ToolCase):
         self.assertEqual(self.shown(file, "--stage", "10")[0]["connectors"][0]["role"], "sender")
         self.fails("not_found", "its stages are: 10, 9, a", "config", file, "--stage", "7")
 
+    def test_a_part_of_a_configuration(self):
+        for content in ("x: 1", "base_config: whole.yaml"):
+            shown, notes = self.shown(self.file("p.yaml", content))
+            self.assertEqual(shown, {"connectors": [], "default": None})
+            self.assertIn("describes no pipeline", notes)
+
     def test_files_that_are_wrong(self):
-        for name, content, kind, words in (("p.yaml", "", "malformed", "is empty"), ("p.yaml", "a: [", "malformed", "p.yaml"), ("p.yaml", "x: 1", "misconfigured", "describes no pipeline"),
+        for name, content, kind, words in (("p.yaml", "", "malformed", "is empty"), ("p.yaml", "a: [", "malformed", "p.yaml"),
                                            ("p.yaml", "a: 1\na: 2", "malformed", "stands twice"), ("p.json", "{", "malformed", "line 1"), ("p.txt", "", "misconfigured", "Unsupported config file format"),
                                            ("p.yaml", "x" * 70000, "too_large", "65536")):
             self.fails(kind, words, "config", self.file(name, content))
