@@ -9,6 +9,7 @@ Mutant = namedtuple("Mutant", "name file old new test filter")
 
 PROTOCOL = "shm/protocol_test.cpp"
 SIM = "connector/conformance_sim_test.cpp"
+SEGMENT = "shm_segment/shm_segment_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -68,11 +69,23 @@ MUTANTS = [
            "if (tag_ != tag || size_ != sizeof(Record))", "if (size_ != sizeof(Record))",
            PROTOCOL, "shm_locator.of_the_right_size_and_another_transport_is_refused"),
     Mutant("checksum not compared", "connector.hpp",
-           "&& checksum(bytes) != info.checksum) {", "&& false) {",
+           "&& checksum(bytes) != info.checksum)", "&& false)",
            "connector/connector_test.cpp", "connector_checksum.a_flipped_bit_is_corrupt_and_the_object_stays"),
     Mutant("failed decode consumes", "connector.hpp",
-           "if (!decoded) {\n      got->give_back();", "if (!decoded) {",
+           "if (!out) return fail(out.error());\n    kept.decoded();", "kept.decoded();\n    if (!out) return fail(out.error());",
            SIM, "*what_fails_to_decode_is_given_back"),
+    Mutant("size of metadata not compared", "transport/shm_segment/claim.hpp",
+           "if (wanted != 0 && size != wanted) return", "if (false) return",
+           SEGMENT, "*metadata_with_another_size_is_corrupt_and_costs_nothing"),
+    Mutant("lock file left by the reader", "transport/shm_segment/files.hpp",
+           "if (ours) ::unlink(paths.lock.c_str());", "",
+           SEGMENT, "*an_object_is_a_file_and_a_lock_file"),
+    Mutant("generation of a locator not compared", "transport/shm_segment/claim.hpp",
+           "if (which != nullptr && id_of(st) != *which) return stale();", "",
+           SEGMENT, "*an_inode_that_is_used_again_is_another_object"),
+    Mutant("unfinished segment read", "transport/shm_segment/claim.hpp",
+           "if (is_being_written(file.get())) return outcome::unfinished;", "",
+           SEGMENT, "*a_segment_without_a_lock_file_is_read_when_its_writer_has_closed_it"),
     Mutant("get_into without a size", "connector.hpp",
            "if (got->bytes().size() > into.size()) {", "if (false) {",
            SIM, "*get_into_fills_the_callers_memory"),
