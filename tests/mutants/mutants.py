@@ -35,7 +35,7 @@ MUTANTS = [
            "named(c) ? reader(c) : anyone", "anyone",
            PROTOCOL, "*a_named_place_stays_its_readers_and_another_is_for_anyone"),
     Mutant("share consumed twice", "transport/shm/protocol.hpp",
-           "if (claim::state_of(w) == claim::state::done) return claim_outcome::consumed;", "",
+           "if (claim::state_of(w) == claim::state::done) {", "if (false) {",
            PROTOCOL, "*a_reader_has_one_share"),
     Mutant("lease ignored when the producer goes", "transport/shm/recovery.hpp",
            "if (expired(s, now)) drain(dir, k, generation);", "drain(dir, k, generation);",

@@ -142,6 +142,21 @@ TEST_F(shm_protocol, a_reader_has_one_share) {
   EXPECT_TRUE(release_claim(dir(), at, gen, q, true));
 }
 
+// Between the last share's end and the retirement: a replica that waits must not be told that its share is gone with an object that is none any more.
+TEST_F(shm_protocol, an_object_of_which_all_is_done_is_gone_before_it_is_retired) {
+  publish(gen, {claim::anyone, claim::anyone});
+  std::uint32_t p = 99, q = 99;
+  ASSERT_EQ(take(ann, p), claim_outcome::taken);
+  ASSERT_EQ(take(bob, q), claim_outcome::taken);
+  auto const end = [&](std::uint32_t place) { object().claims[place].store((object().claims[place].load() & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done)); };
+  end(p);
+  std::uint32_t again = 99;
+  EXPECT_EQ(take(ann, again), claim_outcome::consumed) << "bob still has his";
+  end(q);
+  EXPECT_EQ(take(ann, again), claim_outcome::gone);
+  EXPECT_EQ(state(), slot_state::ready) << "it is not for a looker to retire it";
+}
+
 TEST_F(shm_protocol, a_named_place_stays_its_readers_and_another_is_for_anyone) {
   publish(gen, {ann, claim::anyone});
   std::uint32_t p = 99, q = 99;

@@ -175,7 +175,12 @@ inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::
       std::uint64_t const w = s.claims[i].load();
       if (!claim::of_generation(w, generation)) return claim_outcome::gone;
       if (claim::reader(w) == reader) {
-        if (claim::state_of(w) == claim::state::done) return claim_outcome::consumed;
+        if (claim::state_of(w) == claim::state::done) {
+          // Where all are done the object is gone: whoever had the last share is about to retire it.
+          for (std::uint32_t k = 0; k != n; ++k)
+            if (claim::state_of(s.claims[k].load()) != claim::state::done) return claim_outcome::consumed;
+          return claim_outcome::gone;
+        }
         if (claim::state_of(w) == claim::state::hold) return claim_outcome::waiting;
         chosen = i;
         word = w;
