@@ -28,6 +28,7 @@
 #include <omniconn/keying/raw.hpp>
 
 #include <omniconn/allocator/arena.hpp>
+#include <omniconn/allocator/buffer_pool.hpp>
 #include <omniconn/allocator/heap.hpp>
 #include <omniconn/allocator/pool.hpp>
 

@@ -3712,7 +3712,6 @@ OMNICONN_END_NAMESPACE
 // The shared store of the threads of one process.
 
 #include <cstdint>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -3875,8 +3874,7 @@ class inproc_hub {
     };
     static directory all;
     std::lock_guard const guard(all.lock);
-    for (auto at = all.hubs.begin(); at != all.hubs.end();)
-      at = at->second.expired() && at->first != name ? all.hubs.erase(at) : std::next(at);
+    std::erase_if(all.hubs, [&name](auto const& entry) { return entry.second.expired() && entry.first != name; });
     auto& slot = all.hubs[std::string(name)];
     auto hub = slot.lock();
     if (hub == nullptr) slot = hub = std::make_shared<inproc_hub>();
@@ -4197,7 +4195,6 @@ OMNICONN_END_NAMESPACE
 #include <stop_token>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -4212,15 +4209,17 @@ OMNICONN_END_NAMESPACE
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <thread>
 #include <utility>
+
+#include <unistd.h>
 
 // ==== begin <omniconn/detail/call_gate.hpp>
 // Calls that are under way while another thread closes.
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
+
+#include <sched.h>
 
 
 OMNICONN_BEGIN_NAMESPACE
@@ -4236,7 +4235,7 @@ struct call_gate {
   bool shut() noexcept { return !closed.exchange(true); }
   /// \requires sleepers were woken: the rest takes microseconds.
   void wait_until_empty() const noexcept {
-    while (inside.load() != 0) std::this_thread::yield();
+    while (inside.load() != 0) ::sched_yield();
   }
 };
 
@@ -4273,6 +4272,7 @@ OMNICONN_END_NAMESPACE
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include <sched.h>
 
@@ -4320,6 +4320,14 @@ class locked_operation {
   staged_operation& op_;
   stage seen_;
 };
+
+/// Why a wait must not sleep, once nothing was ready. What has ended counts before stop, stop before deadline.
+inline result<void> may_sleep(std::span<operation* const> ops, deadline until, stop_token const& stop) noexcept {
+  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
+  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+  return {};
+}
 
 }  // namespace detail
 
@@ -5795,7 +5803,7 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 /// The part of a transport that does not move.
 struct endpoint : call_gate {
   endpoint(std::shared_ptr<shm::session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
-      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : std::thread::hardware_concurrency() > 1 ? 20'000 : 0) {}
+      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
 
   std::shared_ptr<shm::session> session;
   producer writer;
@@ -6030,9 +6038,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     return ops.size();
   };
   if (std::size_t const i = ready(); i != ops.size()) return i;
-  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
-  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+  if (auto const may = may_sleep(ops, until, stop); !may) return may.error();
 
   auto const& dir = e.session->dir();
   auto& head = dir.head();
@@ -7849,6 +7855,477 @@ class arena_allocator {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/allocator/arena.hpp>
+// ==== begin <omniconn/allocator/buffer_pool.hpp>
+// A thread-safe pool of buffers with owners: upstream's BufferAllocator and ManagedBuffer, with their holes closed.
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/detail/buffer_pool_state.hpp>
+// The half of a buffer pool that its buffers share: memory, books, lock and generations.
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Lives until the pool and its last buffer are gone. Thread-safe.
+class buffer_pool_state {
+ public:
+  /// Where the uses of buffers are counted: odd while a handle or a token owns one, even between two. Cells never move, so that a buffer reads
+  /// its generation without the lock; all else is under it.
+  struct cell {
+    std::atomic<std::uint32_t> generation{0};
+    extent_map::id extent = 0;
+    std::size_t size = 0;      // as asked for
+    std::uint32_t unused = 0;  // while it counts nothing: the next such cell
+  };
+  /// One use of a buffer.
+  struct use {
+    std::byte* data = nullptr;
+    std::size_t size = 0;
+    cell* counter = nullptr;
+    std::uint32_t index = 0;
+    std::uint32_t generation = 0;
+  };
+
+  buffer_pool_state() = default;
+  buffer_pool_state(buffer_pool_state const&) = delete;
+  buffer_pool_state& operator=(buffer_pool_state const&) = delete;
+  ~buffer_pool_state() {
+    if (own_alignment_ != 0) ::operator delete(base_, std::align_val_t{own_alignment_});
+  }
+
+  /// Takes memory of its own. False: there is none.
+  [[nodiscard]] bool own(std::size_t size, std::size_t alignment) noexcept {
+    std::size_t const strict = alignment < 64 ? 64 : alignment;
+    auto* const memory = static_cast<std::byte*>(::operator new(size, std::align_val_t{strict}, std::nothrow));
+    if (memory == nullptr) return false;
+    own_alignment_ = strict;
+    return adopt({memory, size}, alignment, nullptr);
+  }
+  /// Takes the caller's memory. False: no memory for the books.
+  [[nodiscard]] bool adopt(mutable_bytes memory, std::size_t alignment, std::shared_ptr<void const> keep_alive) noexcept {
+    base_ = memory.data();
+    shift_ = static_cast<unsigned>(std::countr_zero(alignment));
+    keep_alive_ = std::move(keep_alive);
+    return map_.extend(memory.size() >> shift_);
+  }
+
+  [[nodiscard]] std::byte* base() const noexcept { return base_; }
+
+  /// Cuts a buffer of `size` bytes that a new use owns.
+  [[nodiscard]] result<use> acquire(std::size_t size) noexcept {
+    std::lock_guard const lock(mutex_);
+    if (!cell_ready()) return no_space();
+    extent_map::id const extent = take(size);
+    if (extent == 0) return no_space();
+    map_.set_state(extent, extent_state::owned);
+    std::uint32_t const index = unused_ != 0 ? unused_ : next_++;
+    cell& c = at(index);
+    if (unused_ == index) unused_ = c.unused;
+    c.extent = extent;
+    c.size = size;
+    return use{base_ + offset_of(extent), size, &c, index, c.generation.fetch_add(1, std::memory_order_release) + 1};
+  }
+
+  /// Ends that use and frees the buffer. False: it had ended before, and nothing was changed. Of many that try at once, one succeeds.
+  bool release(cell& c, std::uint32_t index, std::uint32_t generation) noexcept {
+    if (!end(c, generation, generation + 1)) return false;
+    std::lock_guard const lock(mutex_);
+    give(c.extent);
+    c.extent = 0;
+    // A cell is laid aside for good before its numbers could repeat: a token from long ago never fits a buffer of today.
+    if (generation >= last_generation) return true;
+    c.unused = std::exchange(unused_, index);
+    return true;
+  }
+  bool release(std::uint32_t index, std::uint32_t generation) noexcept {
+    cell* const c = find(index);
+    return c != nullptr && release(*c, index, generation);
+  }
+
+  /// Ends that use and begins another one of the same buffer. No data: it had ended before, and nothing was changed.
+  [[nodiscard]] use renew(std::uint32_t index, std::uint32_t generation) noexcept {
+    cell* const c = find(index);
+    if (c == nullptr || !end(*c, generation, generation + 2)) return {};
+    std::lock_guard const lock(mutex_);
+    return {base_ + offset_of(c->extent), c->size, c, index, generation + 2};
+  }
+
+  /// A block that nobody's handle owns, by offset.
+  [[nodiscard]] result<std::uint64_t> allocate(std::size_t size) noexcept {
+    std::lock_guard const lock(mutex_);
+    extent_map::id const extent = take(size);
+    if (extent == 0) return no_space();
+    return std::uint64_t{offset_of(extent)};
+  }
+  [[nodiscard]] result<void> free(std::uint64_t offset, std::size_t size) noexcept {
+    std::lock_guard const lock(mutex_);
+    std::uint64_t const start = offset >> shift_, count = units(size);
+    if (start << shift_ != offset)
+      return {error_kind::misconfigured, "the offset is no multiple of the pool's alignment; free what allocate returned"};
+    if (start >= map_.size() || count > map_.size() - start)
+      return {error_kind::misconfigured, "the range lies outside the pool; free what allocate returned, with the same size"};
+    extent_map::id const extent = map_.find(start);
+    if (extent != 0 && map_.state(extent) == extent_state::owned)
+      return {error_kind::misconfigured, "the block belongs to a managed_buffer; release that instead"};
+    if (extent != 0 && map_.size(extent) == count) {
+      give(extent);
+      return {};
+    }
+    // A mistake of the caller's; which one is worth a walk through the books.
+    extent_map::id const range = map_.next_free(start);
+    std::uint64_t const range_start = range == 0 ? map_.size() : map_.start(range);
+    if (range_start <= start && start + count <= range_start + map_.size(range))
+      return {error_kind::stale_handle, "the range is free already (a double free); nothing was changed"};
+    if (range_start < start + count)
+      return {error_kind::corrupt, "memory corruption: the range to free overlaps a free one; nothing was changed"};
+    return {error_kind::corrupt, "memory corruption: no block of that size was allocated at that offset; nothing was changed"};
+  }
+
+  struct account {
+    std::uint64_t capacity, used, blocks, high_water, largest_free, free_ranges;
+  };
+  [[nodiscard]] account read_account() const noexcept {
+    std::lock_guard const lock(mutex_);
+    return {map_.size() << shift_, used_, blocks_, high_water_, map_.largest() << shift_, map_.free_count()};
+  }
+
+ private:
+  static constexpr std::size_t group_size = 128;
+  static constexpr std::uint32_t last_generation = std::uint32_t{1} << 31;
+  struct group {
+    std::array<cell, group_size> cells;
+  };
+
+  static error no_space() noexcept {
+    return {error_kind::no_space, "out of memory in the buffer pool: no free range is that large; release buffers or raise memory_pool_size"};
+  }
+  [[nodiscard]] std::uint64_t units(std::size_t size) const noexcept { return size == 0 ? 1 : (std::uint64_t{size - 1} >> shift_) + 1; }
+  [[nodiscard]] std::size_t offset_of(extent_map::id extent) const noexcept {
+    return static_cast<std::size_t>(map_.start(extent)) << shift_;
+  }
+
+  extent_map::id take(std::size_t size) noexcept {
+    extent_map::id const extent = map_.take(units(size));
+    if (extent == 0) return 0;
+    used_ += map_.size(extent) << shift_;
+    blocks_ += 1;
+    if (used_ > high_water_) high_water_ = used_;
+    return extent;
+  }
+  void give(extent_map::id extent) noexcept {
+    used_ -= map_.size(extent) << shift_;
+    blocks_ -= 1;
+    map_.give(extent);
+  }
+
+  [[nodiscard]] bool cell_ready() noexcept {
+    if (unused_ != 0) return true;
+    if (next_ == ~std::uint32_t{0}) return false;
+    std::size_t const i = next_ / group_size;
+    return (i < cells_.size() || cells_.resize(i < 8 ? 8 : i * 2)) && cells_.fill(i);
+  }
+  cell& at(std::uint32_t index) noexcept { return cells_[index / group_size]->cells[index % group_size]; }
+  /// The cell of a number from outside; null: there is none.
+  [[nodiscard]] cell* find(std::uint32_t index) noexcept {
+    std::lock_guard const lock(mutex_);
+    return index != 0 && index < next_ ? &at(index) : nullptr;
+  }
+  static bool end(cell& c, std::uint32_t generation, std::uint32_t next) noexcept {
+    return generation % 2 == 1 &&
+           c.generation.compare_exchange_strong(generation, next, std::memory_order_acq_rel, std::memory_order_relaxed);
+  }
+
+  std::byte* base_ = nullptr;
+  unsigned shift_ = 0;
+  std::size_t own_alignment_ = 0;  // 0: the memory is not ours
+  std::shared_ptr<void const> keep_alive_;
+
+  mutable std::mutex mutex_;
+  extent_map map_;
+  piece_table<group> cells_;
+  std::uint32_t unused_ = 0;
+  std::uint32_t next_ = 1;  // the first cell that was never used; 0 names none
+  std::uint64_t used_ = 0, blocks_ = 0, high_water_ = 0;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/buffer_pool_state.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// Options of `buffer_pool`.
+struct buffer_pool_options {
+  /// Bytes of a pool that brings its own memory, rounded up to the alignment. Not used where memory is adopted.
+  std::size_t size = std::size_t{1} << 30;
+  /// Alignment and unit of size of every buffer: a power of two. Network cards like pages.
+  std::size_t alignment = 4096;
+};
+
+/// What a `buffer_pool` has and gives, all of one moment.
+struct buffer_pool_stats : allocator_usage {
+  std::uint64_t free = 0;         ///< bytes not handed out
+  std::uint64_t free_ranges = 0;  ///< pieces that they are in
+  double fragmentation = 0;       ///< part of the free bytes outside the largest piece: 0 is one piece, near 1 is dust
+};
+
+/// A buffer on its way through a place that takes only a number: a completion queue, a C callback, `outgoing::token`. Owns the buffer without
+/// RAII; `buffer_pool::attach` or `buffer_pool::release` takes it back, once.
+enum class buffer_token : std::uint64_t {};
+
+/// One buffer of a `buffer_pool`, owned. Move-only; the destructor releases. May outlive the pool object.
+///
+/// Every access compares the generation of this use with the pool's: after `release` it is `stale_handle`, never somebody else's bytes.
+///
+/// \threadsafety as a `unique_ptr`: different handles on different threads, one handle on one thread at a time. \lifetime what `bytes`,
+/// `as_tensor` and `as_span` return is valid until the release.
+class managed_buffer {
+ public:
+  /// Owns nothing, like one that was released.
+  managed_buffer() noexcept = default;
+  managed_buffer(managed_buffer&& other) noexcept : state_(std::move(other.state_)), use_(std::exchange(other.use_, {})) {}
+  managed_buffer& operator=(managed_buffer&& other) noexcept {
+    if (this != &other) {
+      release();
+      state_ = std::move(other.state_);
+      use_ = std::exchange(other.use_, {});
+    }
+    return *this;
+  }
+  ~managed_buffer() { release(); }
+
+  /// Gives the buffer back. True: this call did; false: it had been given back before, and nothing happens.
+  bool release() noexcept {
+    if (state_ == nullptr) return false;
+    bool const done = state_->release(*use_.counter, use_.index, use_.generation);
+    state_.reset();  // and with it, perhaps, the pool's memory
+    use_ = {};
+    return done;
+  }
+
+  /// True until the release.
+  [[nodiscard]] bool valid() const noexcept {
+    return state_ != nullptr && use_.counter->generation.load(std::memory_order_acquire) == use_.generation;
+  }
+  explicit operator bool() const noexcept { return valid(); }
+  /// Bytes asked for; 0 after the release.
+  [[nodiscard]] std::size_t size() const noexcept { return use_.size; }
+  /// Position in the pool's memory, which is what the other side of a transfer is told.
+  /// \errors `stale_handle`: released.
+  [[nodiscard]] result<std::uint64_t> offset() const noexcept {
+    if (!valid()) return stale();
+    return static_cast<std::uint64_t>(use_.data - state_->base());
+  }
+
+  /// The bytes, to be read and written in place. \errors `stale_handle`: released.
+  [[nodiscard]] result<mutable_bytes> bytes() const noexcept {
+    if (!valid()) return stale();
+    return mutable_bytes(use_.data, use_.size);
+  }
+
+  /// A C-contiguous tensor over the bytes, by reference.
+  /// \errors `stale_handle`: released; `malformed`: a negative dimension, or shape and element type do not make `size()` bytes; `too_large`: the
+  /// shape overflows; `misconfigured`: the pool's alignment put the buffer where such elements cannot lie.
+  [[nodiscard]] result<tensor_view> as_tensor(dtype type, dims const& shape) const noexcept {
+    if (!valid()) return stale();
+    auto view = tensor_view::make(type, shape, const_bytes(use_.data, use_.size));
+    if (view && reinterpret_cast<std::uintptr_t>(use_.data) % size_of(type) != 0) return misaligned();
+    return view;
+  }
+  /// The bytes as elements, to be read and written in place.
+  /// \errors `stale_handle`: released; `malformed`: `size()` is no multiple of the element's; `misconfigured`: as `as_tensor`.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  [[nodiscard]] result<std::span<T>> as_span() const noexcept {
+    if (!valid()) return stale();
+    if (use_.size % sizeof(T) != 0) return {error_kind::malformed, "the buffer's size is no multiple of the element's"};
+    if (reinterpret_cast<std::uintptr_t>(use_.data) % alignof(T) != 0) return misaligned();
+    return std::span<T>(reinterpret_cast<T*>(use_.data), use_.size / sizeof(T));
+  }
+
+  /// A copy of the bytes. \errors `stale_handle`: released.
+  [[nodiscard]] result<std::vector<std::byte>> to_vector() const {
+    if (!valid()) return stale();
+    return std::vector<std::byte>(use_.data, use_.data + use_.size);
+  }
+
+  /// Turns the buffer into immutable bytes that many may hold; the last one releases it. The handle is empty afterwards. \copies none.
+  /// \errors `stale_handle`: released.
+  [[nodiscard]] result<blob> share() && {
+    if (!valid()) return stale();
+    const_bytes const bytes(use_.data, use_.size);
+    return blob::share(bytes, std::make_shared<managed_buffer>(std::move(*this)));
+  }
+
+  /// Turns the handle into a number that owns the buffer; the handle is empty afterwards. The pool object must live until the number is given
+  /// to it. \errors `stale_handle`: released.
+  [[nodiscard]] result<buffer_token> detach() && noexcept {
+    if (!valid()) return stale();
+    auto const token = static_cast<buffer_token>(std::uint64_t{use_.generation} << 32 | use_.index);
+    state_.reset();
+    use_ = {};
+    return token;
+  }
+
+ private:
+  friend class buffer_pool;
+  managed_buffer(std::shared_ptr<detail::buffer_pool_state> state, detail::buffer_pool_state::use const& use) noexcept
+      : state_(std::move(state)), use_(use) {}
+
+  static error stale() noexcept { return {error_kind::stale_handle, "the buffer was released; acquire another one"}; }
+  static error misaligned() noexcept {
+    return {error_kind::misconfigured, "the buffer's address is not aligned for these elements; give the pool a larger alignment"};
+  }
+
+  std::shared_ptr<detail::buffer_pool_state> state_;
+  detail::buffer_pool_state::use use_;
+};
+
+/// Memory cut into buffers by best fit, in O(log n), for code that keeps buffers in hand: pools registered with a network card, staging areas.
+///
+/// Buffers come as handles (`acquire`) or, for code written against upstream's BufferAllocator, as offsets (`allocate` and `free`). Offsets are
+/// numbers, so a double free is found out only until the place is used again; handles have no such hole. Neither can free the other's.
+/// After a move the old object answers every call with `closed`.
+///
+/// \threadsafety all calls may run together, also on buffers; moving and destroying the pool object may not. \lifetime the memory lives until
+/// the pool object and its last buffer are gone. An adopted memory is never freed.
+class buffer_pool {
+ public:
+  using options = buffer_pool_options;
+
+  buffer_pool(buffer_pool&&) noexcept = default;
+  buffer_pool& operator=(buffer_pool&&) noexcept = default;
+
+  /// A pool with memory of its own.
+  /// \errors `misconfigured`: an alignment that is no power of two, or no size; `no_space`: the system does not have that much.
+  [[nodiscard]] static result<buffer_pool, diagnosis> open(options const& o = {}) {
+    if (auto const wrong = check(o); !wrong) return wrong.error();
+    std::size_t const size = (o.size + (o.alignment - 1)) & ~(o.alignment - 1);
+    if (o.size == 0 || size < o.size)
+      return diagnosis(error_kind::misconfigured, "a buffer pool of " + std::to_string(o.size) + " bytes cannot be made; set memory_pool_size");
+    auto state = std::make_shared<detail::buffer_pool_state>();
+    if (size > (~std::size_t{0} >> 1) || !state->own(size, o.alignment))
+      return diagnosis(error_kind::no_space, "the system has no " + std::to_string(size) + " bytes for a buffer pool; lower memory_pool_size");
+    return buffer_pool(std::move(state));
+  }
+
+  /// A pool over the caller's memory, for example one registered with a network card. A tail smaller than the alignment stays unused.
+  /// \param keep_alive held until the last buffer is gone; without it the memory has to live that long by other means.
+  /// \errors `misconfigured`: an alignment that is no power of two or that the memory does not have, or memory for not one buffer;
+  /// `no_space`: no memory for the books.
+  [[nodiscard]] static result<buffer_pool, diagnosis> adopt(mutable_bytes memory, options const& o = {},
+                                                            std::shared_ptr<void const> keep_alive = nullptr) {
+    if (auto const wrong = check(o); !wrong) return wrong.error();
+    if (reinterpret_cast<std::uintptr_t>(memory.data()) % o.alignment != 0)
+      return diagnosis(error_kind::misconfigured, "the memory to adopt is not aligned to " + std::to_string(o.alignment) +
+                                                      " bytes; align it or give the pool a smaller alignment");
+    if (memory.size() < o.alignment)
+      return diagnosis(error_kind::misconfigured, "the memory to adopt has " + std::to_string(memory.size()) +
+                                                      " bytes, less than one buffer of " + std::to_string(o.alignment));
+    auto state = std::make_shared<detail::buffer_pool_state>();
+    if (!state->adopt(memory, o.alignment, std::move(keep_alive))) return diagnosis(error_kind::no_space, "no memory for the pool's books");
+    return buffer_pool(std::move(state));
+  }
+
+  /// A buffer of `size` bytes, uninitialised. Zero bytes make a buffer of their own, too.
+  /// \errors `no_space`: no free range holds them.
+  [[nodiscard]] result<managed_buffer> acquire(std::size_t size) noexcept {
+    if (state_ == nullptr) return moved_from();
+    auto const use = state_->acquire(size);
+    if (!use) return use.error();
+    return managed_buffer(state_, use.value());
+  }
+  /// The buffer of a token, as a handle again. \errors `stale_handle`: the token was used up before, or is none of this pool's.
+  [[nodiscard]] result<managed_buffer> attach(buffer_token token) noexcept {
+    if (state_ == nullptr) return moved_from();
+    auto const use = state_->renew(index_of(token), generation_of(token));
+    if (use.data == nullptr) return used_up();
+    return managed_buffer(state_, use);
+  }
+  /// Gives the buffer of a token back. \errors as `attach`.
+  [[nodiscard]] result<void> release(buffer_token token) noexcept {
+    if (state_ == nullptr) return moved_from();
+    if (!state_->release(index_of(token), generation_of(token))) return used_up();
+    return {};
+  }
+
+  /// The offset of `size` bytes, rounded up to the alignment, that the caller frees. Zero bytes make a block of their own, too.
+  /// \errors `no_space`: no free range holds them.
+  [[nodiscard]] result<std::uint64_t> allocate(std::size_t size) noexcept {
+    if (state_ == nullptr) return moved_from();
+    return state_->allocate(size);
+  }
+  /// Frees what `allocate(size)` returned.
+  /// \errors `stale_handle`: the range is free already; `corrupt`: it overlaps a free range, or is not a whole block; `misconfigured`: it lies
+  /// outside the pool, or belongs to a handle. Nothing is changed by any of them.
+  [[nodiscard]] result<void> free(std::uint64_t offset, std::size_t size) noexcept {
+    if (state_ == nullptr) return moved_from();
+    return state_->free(offset, size);
+  }
+
+  /// Where offset 0 lies.
+  [[nodiscard]] std::byte* base() const noexcept { return state_ == nullptr ? nullptr : state_->base(); }
+
+  /// \effects waits for the lock; all figures are of one moment.
+  [[nodiscard]] buffer_pool_stats stats() const noexcept {
+    if (state_ == nullptr) return {};
+    auto const a = state_->read_account();
+    buffer_pool_stats out;
+    out.capacity = a.capacity;
+    out.used = a.used;
+    out.largest_free = a.largest_free;
+    out.blocks = a.blocks;
+    out.high_water = a.high_water;
+    out.free = a.capacity - a.used;
+    out.free_ranges = a.free_ranges;
+    if (out.free != 0) out.fragmentation = 1 - static_cast<double>(out.largest_free) / static_cast<double>(out.free);
+    return out;
+  }
+
+ private:
+  explicit buffer_pool(std::shared_ptr<detail::buffer_pool_state> state) noexcept : state_(std::move(state)) {}
+
+  static result<void, diagnosis> check(options const& o) {
+    if (!std::has_single_bit(o.alignment))
+      return diagnosis(error_kind::misconfigured,
+                       "the alignment of a buffer pool is " + std::to_string(o.alignment) + "; it must be a power of two, such as 4096");
+    return {};
+  }
+  static error moved_from() noexcept { return {error_kind::closed, "the buffer pool was moved to another object; use that one"}; }
+  static error used_up() noexcept {
+    return {error_kind::stale_handle, "the token was used up before or is not this pool's; every detach can be undone once"};
+  }
+  static std::uint32_t index_of(buffer_token token) noexcept { return static_cast<std::uint32_t>(token); }
+  static std::uint32_t generation_of(buffer_token token) noexcept {
+    return static_cast<std::uint32_t>(static_cast<std::uint64_t>(token) >> 32);
+  }
+
+  std::shared_ptr<detail::buffer_pool_state> state_;
+};
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/allocator/buffer_pool.hpp>
 // ==== begin <omniconn/allocator/heap.hpp>
 // Blocks from operator new, for transports that send from any memory.
 
@@ -10159,6 +10636,7 @@ OMNICONN_END_NAMESPACE
 #include <vector>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10200,10 +10678,10 @@ OMNICONN_END_NAMESPACE
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
-#include <sys/uio.h>
 #include <unistd.h>
 
 
@@ -10221,11 +10699,8 @@ using log_sink = void (*)(log_level, std::string_view) noexcept;
 inline void log_to_stderr(log_level level, std::string_view text) noexcept {
   char const* const set = std::getenv("OMNICONN_LOG");
   if (set != nullptr && std::string_view(set) == "off") return;
-  std::string_view const head = level == log_level::note ? "omniconn: note: " : "omniconn: warning: ", end = "\n";
-  iovec parts[3];
-  std::string_view const words[]{head, text, end};
-  for (std::size_t i = 0; i != 3; ++i) parts[i] = {const_cast<char*>(words[i].data()), words[i].size()};
-  static_cast<void>(!::writev(STDERR_FILENO, parts, 3));  // one call: lines of several threads do not mix
+  // Not stdio's stream: one system call a line, so that the lines of several threads do not mix.
+  ::dprintf(STDERR_FILENO, "omniconn: %s: %.*s\n", level == log_level::note ? "note" : "warning", static_cast<int>(text.size()), text.data());
 }
 
 namespace detail {
@@ -10266,6 +10741,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::segment {
 
 inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock", signature = "omniconn";
+inline constexpr char const* second_prefix = ".omniconn-";  ///< of the name that a file has for an instant before it is renamed
 /// The lock file's name has 18 bytes more than the key, and file names end at 255.
 inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
 static_assert(max_key == 237);
@@ -10441,7 +10917,7 @@ class key_lock {
 
   static std::string second_name(std::string const& folder) {
     char name[64];
-    std::snprintf(name, sizeof name, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
+    std::snprintf(name, sizeof name, "/%s%016llx", second_prefix, static_cast<unsigned long long>(random_u64()));
     return folder + name;
   }
   /// Gives an unnamed file a name, over whatever has it now. For an instant it has a second name, which starts with a dot.
@@ -10665,15 +11141,14 @@ class folder_watch {
   void stop() noexcept {
     if (watch_ >= 0) ::inotify_rm_watch(inotify_.get(), watch_);
     watch_ = -1;
-    std::uint64_t rung = 0;
-    static_cast<void>(::read(bell_.get(), &rung, sizeof rung));
+    hush();
     static_cast<void>(read_events({}));
   }
 
   /// Wakes the sleeper, from any thread.
   void ring() const noexcept {
     std::uint64_t const one = 1;
-    static_cast<void>(::write(bell_.get(), &one, sizeof one));
+    static_cast<void>(!::write(bell_.get(), &one, sizeof one));  // fails only where it is rung already
   }
 
   /// Sleeps until one of these files may have changed, the bell, or the deadline; `restless`: a millisecond at most. \returns false for the deadline.
@@ -10688,8 +11163,7 @@ class folder_watch {
       timespec const span{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
       int const n = ::ppoll(all, blind ? 1 : 2, &span, nullptr);
       if (n > 0 && (all[0].revents & POLLIN) != 0) {
-        std::uint64_t rung = 0;
-        static_cast<void>(::read(bell_.get(), &rung, sizeof rung));
+        hush();
         return true;
       }
       if (blind || (n > 0 && read_events(files))) return true;
@@ -10697,6 +11171,10 @@ class folder_watch {
   }
 
  private:
+  void hush() noexcept {
+    std::uint64_t rung = 0;
+    static_cast<void>(!::read(bell_.get(), &rung, sizeof rung));  // fails only where it was not rung
+  }
   /// Whether one of these files has an event, or events were lost.
   bool read_events(std::vector<std::string_view> const& files) noexcept {
     bool hit = false;
@@ -11292,9 +11770,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     return ops.size();
   };
   if (std::size_t const i = ready(); i != ops.size()) return i;
-  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
-  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+  if (auto const may = may_sleep(ops, until, stop); !may) return may.error();
 
   watching eyes(e, ops);
   auto const bell = [&eyes]() noexcept { eyes.watch().ring(); };
@@ -11399,7 +11875,8 @@ class shm_segment_transport {
     return out;
   }
 
-  /// Removes lock files of our user that nobody holds and that no segment belongs to: what stays where a process died. \returns how many.
+  /// Removes what stays where a process died: lock files of our user that nobody holds and that no segment belongs to, and files that were about to
+  /// replace another. \returns how many.
   static std::size_t collect(std::string const& directory) {
     std::size_t n = 0;
     for_each_key(directory, [&](std::string_view key) {
@@ -11410,6 +11887,14 @@ class shm_segment_transport {
       if (!lock || ::lstat(paths.segment.c_str(), &st) == 0) return;  // again under the lock: a writer may have been quicker
       lock->remove(paths.lock);
       ++n;
+    });
+    for_each_file(directory, [&](std::string_view name) {
+      if (!name.starts_with(detail::segment::second_prefix)) return;
+      std::string const path = directory + "/" + std::string(name);
+      detail::unique_fd const fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+      struct stat st {};
+      // Who is alive still has it open to write it.
+      if (fd && ::fstat(fd.get(), &st) == 0 && detail::segment::check_owner(st) && !detail::segment::is_being_written(fd.get()) && ::unlink(path.c_str()) == 0) ++n;
     });
     return n;
   }
@@ -11576,12 +12061,17 @@ class shm_segment_transport {
   explicit shm_segment_transport(std::unique_ptr<detail::segment::endpoint> s) noexcept : state_(std::move(s)) {}
 
   template <class Visit>
-  static void for_each_key(std::string const& directory, Visit&& visit) {
+  static void for_each_file(std::string const& directory, Visit const& visit) {
     DIR* const folder = ::opendir(directory.c_str());
     if (folder == nullptr) return;
-    while (dirent const* const entry = ::readdir(folder))
-      if (std::string_view const key = detail::segment::key_of_lock(entry->d_name); !key.empty()) visit(key);
+    while (dirent const* const entry = ::readdir(folder)) visit(std::string_view(entry->d_name));
     ::closedir(folder);
+  }
+  template <class Visit>
+  static void for_each_key(std::string const& directory, Visit const& visit) {
+    for_each_file(directory, [&visit](std::string_view name) {
+      if (std::string_view const key = detail::segment::key_of_lock(name); !key.empty()) visit(key);
+    });
   }
 
   result<std::size_t> erase_one(wire_key key) {

@@ -4,10 +4,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
@@ -26,11 +26,8 @@ using log_sink = void (*)(log_level, std::string_view) noexcept;
 inline void log_to_stderr(log_level level, std::string_view text) noexcept {
   char const* const set = std::getenv("OMNICONN_LOG");
   if (set != nullptr && std::string_view(set) == "off") return;
-  std::string_view const head = level == log_level::note ? "omniconn: note: " : "omniconn: warning: ", end = "\n";
-  iovec parts[3];
-  std::string_view const words[]{head, text, end};
-  for (std::size_t i = 0; i != 3; ++i) parts[i] = {const_cast<char*>(words[i].data()), words[i].size()};
-  static_cast<void>(!::writev(STDERR_FILENO, parts, 3));  // one call: lines of several threads do not mix
+  // Not stdio's stream: one system call a line, so that the lines of several threads do not mix.
+  ::dprintf(STDERR_FILENO, "omniconn: %s: %.*s\n", level == log_level::note ? "note" : "warning", static_cast<int>(text.size()), text.data());
 }
 
 namespace detail {

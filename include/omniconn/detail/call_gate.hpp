@@ -4,7 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
+
+#include <sched.h>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/error.hpp>
@@ -22,7 +23,7 @@ struct call_gate {
   bool shut() noexcept { return !closed.exchange(true); }
   /// \requires sleepers were woken: the rest takes microseconds.
   void wait_until_empty() const noexcept {
-    while (inside.load() != 0) std::this_thread::yield();
+    while (inside.load() != 0) ::sched_yield();
   }
 };
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -39,8 +38,7 @@ class inproc_hub {
     };
     static directory all;
     std::lock_guard const guard(all.lock);
-    for (auto at = all.hubs.begin(); at != all.hubs.end();)
-      at = at->second.expired() && at->first != name ? all.hubs.erase(at) : std::next(at);
+    std::erase_if(all.hubs, [&name](auto const& entry) { return entry.second.expired() && entry.first != name; });
     auto& slot = all.hubs[std::string(name)];
     auto hub = slot.lock();
     if (hub == nullptr) slot = hub = std::make_shared<inproc_hub>();

@@ -8,8 +8,9 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <thread>
 #include <utility>
+
+#include <unistd.h>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/locator.hpp>
@@ -40,7 +41,7 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 /// The part of a transport that does not move.
 struct endpoint : call_gate {
   endpoint(std::shared_ptr<shm::session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
-      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : std::thread::hardware_concurrency() > 1 ? 20'000 : 0) {}
+      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
 
   std::shared_ptr<shm::session> session;
   producer writer;
