@@ -4,11 +4,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include <sched.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/deadline.hpp>
 #include <omniconn/core/error.hpp>
+#include <omniconn/core/result.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/transport/concept.hpp>
 
@@ -55,6 +58,14 @@ class locked_operation {
   staged_operation& op_;
   stage seen_;
 };
+
+/// Why a wait must not sleep, once nothing was ready. What has ended counts before stop, stop before deadline.
+inline result<void> may_sleep(std::span<operation* const> ops, deadline until, stop_token const& stop) noexcept {
+  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
+  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
+  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+  return {};
+}
 
 }  // namespace detail
 

@@ -152,9 +152,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     return ops.size();
   };
   if (std::size_t const i = ready(); i != ops.size()) return i;
-  if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-  if (until.passed()) return {error_kind::timed_out, "the object did not come before the deadline"};
-  if (ops.empty() && until.is_never() && !stop.stop_possible()) return {error_kind::misconfigured, "a wait for nothing without an end"};
+  if (auto const may = may_sleep(ops, until, stop); !may) return may.error();
 
   watching eyes(e, ops);
   auto const bell = [&eyes]() noexcept { eyes.watch().ring(); };
