@@ -414,6 +414,19 @@ TEST_F(shm_segment, collect_takes_lock_files_that_nobody_needs) {
   EXPECT_EQ(taken(c, "a"), "x");
 }
 
+TEST_F(shm_segment, collect_takes_what_a_replacing_put_left_when_it_died) {
+  folder_.write(".omniconn-0123456789abcdef", "half done");
+  folder_.write(".omniconn-of-one-alive", "");
+  int const alive = ::open(folder_.file(".omniconn-of-one-alive").c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(alive, 0);
+  folder_.write(".somebody-elses", "");
+  EXPECT_EQ(shm_segment_transport::collect(folder_.path()), 1U);
+  EXPECT_EQ(folder_.files(), (std::vector<std::string>{".omniconn-of-one-alive", ".somebody-elses"}));
+  ::close(alive);
+  EXPECT_EQ(shm_segment_transport::collect(folder_.path()), 1U);
+  ::unlink(folder_.file(".somebody-elses").c_str());
+}
+
 TEST_F(shm_segment, cleanup_is_of_the_exact_key_or_of_a_request) {
   auto c = open();
   for (std::string_view const key : {"r", "r_0_1", "r_1_0", "kv_r", "rr"}) ASSERT_TRUE(put(c, key, "x"));

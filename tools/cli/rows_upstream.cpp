@@ -11,6 +11,7 @@
 
 #include <omniconn/detail/describe.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/shm_segment/files.hpp>
 
 #include "files.hpp"
 #include "rows.hpp"
@@ -18,9 +19,6 @@
 namespace tool {
 
 namespace {
-
-constexpr std::string_view prefix = "shm_";
-constexpr std::string_view suffix = "_lockfile.lock";
 
 std::optional<double> age_of(struct stat const& about) {
   timespec now{};
@@ -42,9 +40,7 @@ result<space_row, diagnosis> upstream_space(std::string const& folder) {
   }
   std::set<std::string> keys;
   while (dirent const* const entry = ::readdir(listing)) {
-    std::string_view const name = entry->d_name;
-    if (name.size() > prefix.size() + suffix.size() && name.starts_with(prefix) && name.ends_with(suffix))
-      keys.emplace(name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
+    if (auto const key = omniconn::detail::segment::key_of_lock(entry->d_name); !key.empty()) keys.emplace(key);
   }
   int const fd = ::dirfd(listing);
   for (auto const& key : keys) {
@@ -57,7 +53,7 @@ result<space_row, diagnosis> upstream_space(std::string const& folder) {
       row.age = age_of(about);
       row.readers = {about.st_size == 0 ? "nobody yet" : "one, unread"};
     } else {
-      std::string const lock = std::string(prefix) + key + std::string(suffix);
+      std::string const lock = omniconn::detail::segment::object_paths(".", key).lock;
       if (::fstatat(fd, lock.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone meanwhile
       row.state = "lock only";
       row.age = age_of(about);

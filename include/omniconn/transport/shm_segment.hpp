@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -107,7 +108,8 @@ class shm_segment_transport {
     return out;
   }
 
-  /// Removes lock files of our user that nobody holds and that no segment belongs to: what stays where a process died. \returns how many.
+  /// Removes what stays where a process died: lock files of our user that nobody holds and that no segment belongs to, and files that were about to
+  /// replace another. \returns how many.
   static std::size_t collect(std::string const& directory) {
     std::size_t n = 0;
     for_each_key(directory, [&](std::string_view key) {
@@ -118,6 +120,14 @@ class shm_segment_transport {
       if (!lock || ::lstat(paths.segment.c_str(), &st) == 0) return;  // again under the lock: a writer may have been quicker
       lock->remove(paths.lock);
       ++n;
+    });
+    for_each_file(directory, [&](std::string_view name) {
+      if (!name.starts_with(detail::segment::second_prefix)) return;
+      std::string const path = directory + "/" + std::string(name);
+      detail::unique_fd const fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+      struct stat st {};
+      // Who is alive still has it open to write it.
+      if (fd && ::fstat(fd.get(), &st) == 0 && detail::segment::check_owner(st) && !detail::segment::is_being_written(fd.get()) && ::unlink(path.c_str()) == 0) ++n;
     });
     return n;
   }
@@ -284,12 +294,17 @@ class shm_segment_transport {
   explicit shm_segment_transport(std::unique_ptr<detail::segment::endpoint> s) noexcept : state_(std::move(s)) {}
 
   template <class Visit>
-  static void for_each_key(std::string const& directory, Visit&& visit) {
+  static void for_each_file(std::string const& directory, Visit const& visit) {
     DIR* const folder = ::opendir(directory.c_str());
     if (folder == nullptr) return;
-    while (dirent const* const entry = ::readdir(folder))
-      if (std::string_view const key = detail::segment::key_of_lock(entry->d_name); !key.empty()) visit(key);
+    while (dirent const* const entry = ::readdir(folder)) visit(std::string_view(entry->d_name));
     ::closedir(folder);
+  }
+  template <class Visit>
+  static void for_each_key(std::string const& directory, Visit const& visit) {
+    for_each_file(directory, [&visit](std::string_view name) {
+      if (std::string_view const key = detail::segment::key_of_lock(name); !key.empty()) visit(key);
+    });
   }
 
   result<std::size_t> erase_one(wire_key key) {

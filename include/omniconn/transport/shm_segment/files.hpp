@@ -29,6 +29,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::segment {
 
 inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock", signature = "omniconn";
+inline constexpr char const* second_prefix = ".omniconn-";  ///< of the name that a file has for an instant before it is renamed
 /// The lock file's name has 18 bytes more than the key, and file names end at 255.
 inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
 static_assert(max_key == 237);
@@ -204,7 +205,7 @@ class key_lock {
 
   static std::string second_name(std::string const& folder) {
     char name[64];
-    std::snprintf(name, sizeof name, "/.omniconn-%016llx", static_cast<unsigned long long>(random_u64()));
+    std::snprintf(name, sizeof name, "/%s%016llx", second_prefix, static_cast<unsigned long long>(random_u64()));
     return folder + name;
   }
   /// Gives an unnamed file a name, over whatever has it now. For an instant it has a second name, which starts with a dot.

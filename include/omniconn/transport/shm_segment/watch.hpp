@@ -39,15 +39,14 @@ class folder_watch {
   void stop() noexcept {
     if (watch_ >= 0) ::inotify_rm_watch(inotify_.get(), watch_);
     watch_ = -1;
-    std::uint64_t rung = 0;
-    static_cast<void>(::read(bell_.get(), &rung, sizeof rung));
+    hush();
     static_cast<void>(read_events({}));
   }
 
   /// Wakes the sleeper, from any thread.
   void ring() const noexcept {
     std::uint64_t const one = 1;
-    static_cast<void>(::write(bell_.get(), &one, sizeof one));
+    static_cast<void>(!::write(bell_.get(), &one, sizeof one));  // fails only where it is rung already
   }
 
   /// Sleeps until one of these files may have changed, the bell, or the deadline; `restless`: a millisecond at most. \returns false for the deadline.
@@ -62,8 +61,7 @@ class folder_watch {
       timespec const span{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
       int const n = ::ppoll(all, blind ? 1 : 2, &span, nullptr);
       if (n > 0 && (all[0].revents & POLLIN) != 0) {
-        std::uint64_t rung = 0;
-        static_cast<void>(::read(bell_.get(), &rung, sizeof rung));
+        hush();
         return true;
       }
       if (blind || (n > 0 && read_events(files))) return true;
@@ -71,6 +69,10 @@ class folder_watch {
   }
 
  private:
+  void hush() noexcept {
+    std::uint64_t rung = 0;
+    static_cast<void>(!::read(bell_.get(), &rung, sizeof rung));  // fails only where it was not rung
+  }
   /// Whether one of these files has an event, or events were lost.
   bool read_events(std::vector<std::string_view> const& files) noexcept {
     bool hit = false;
