@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Do the tools of this folder work? Two peers send each other 20 seeds through upstream's SharedMemoryConnector.
 
@@ -11,6 +12,7 @@ import signal
 import sys
 import tempfile
 
+from interop_support import into_the_environment
 from peer_client import Peer, PeerError
 
 SEEDS = 20
@@ -139,4 +141,5 @@ def main():
 
 
 if __name__ == "__main__":
+    into_the_environment("self_test")
     sys.exit(main())
