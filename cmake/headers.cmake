@@ -16,6 +16,7 @@ set(omniconn_headers_core
   omniconn/core/dtype.hpp
   omniconn/core/envelope.hpp
   omniconn/core/error.hpp
+  omniconn/core/flat_map.hpp
   omniconn/core/function_ref.hpp
   omniconn/core/key.hpp
   omniconn/core/locator.hpp

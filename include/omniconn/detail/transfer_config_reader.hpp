@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/flat_map.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/core/value.hpp>
 #include <omniconn/detail/config_cursor.hpp>
@@ -262,7 +262,7 @@ class transfer_config_reader {
     if (!edges_) return {};
     constexpr std::string_view form = "write - {from: 0, to: 1}";
     if (!edges_->item().is_array()) return edges_->wrong_type("a list of edges", form);
-    std::map<stage_pair, config_cursor> seen;
+    flat_map<stage_pair, config_cursor> seen;
     for (std::size_t i = 0; i < edges_->item().size(); ++i) {
       auto const at = edges_->child(i);
       if (!at.item().is_map()) return at.wrong_type("a map with from and to", form);
@@ -354,10 +354,10 @@ class transfer_config_reader {
   place edges_;
   place default_;
   transfer_config out_;
-  std::map<std::string, connector_spec> named_;
-  std::map<std::string, std::string> stage_places_;
+  flat_map<std::string, connector_spec> named_;
+  flat_map<std::string, std::string> stage_places_;
   std::vector<std::pair<config_cursor, std::string>> sources_;
-  std::map<stage_pair, config_cursor> origins_;  // where an edge was first mentioned
+  flat_map<stage_pair, config_cursor> origins_;  // where an edge was first mentioned
 };
 
 }  // namespace detail

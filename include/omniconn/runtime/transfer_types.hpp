@@ -5,7 +5,6 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/flat_map.hpp>
 #include <omniconn/core/key.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/core/value.hpp>
@@ -48,7 +48,7 @@ struct stage_connector {
 ///
 /// A plain value: fill it by hand, or let `make_transfer_config` or `load_transfer_config` do so. Const calls may run together.
 struct transfer_config {
-  std::map<stage_pair, connector_spec> connectors;
+  flat_map<stage_pair, connector_spec> connectors;
   /// Serves every edge that `connectors` lacks, where given.
   std::optional<connector_spec> default_connector;
   /// The edges in the order in which the document mentions them first.

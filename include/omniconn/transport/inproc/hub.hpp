@@ -3,11 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <omniconn/config.hpp>
 #include <omniconn/detail/posix.hpp>
@@ -34,15 +35,17 @@ class inproc_hub {
   [[nodiscard]] static std::shared_ptr<inproc_hub> named(std::string_view name) {
     struct directory {
       std::mutex lock;
-      std::map<std::string, std::weak_ptr<inproc_hub>> hubs;
+      std::vector<std::pair<std::string, std::weak_ptr<inproc_hub>>> hubs;
     };
     static directory all;
     std::lock_guard const guard(all.lock);
-    std::erase_if(all.hubs, [&name](auto const& entry) { return entry.second.expired() && entry.first != name; });
-    auto& slot = all.hubs[std::string(name)];
-    auto hub = slot.lock();
-    if (hub == nullptr) slot = hub = std::make_shared<inproc_hub>();
-    return hub;
+    std::erase_if(all.hubs, [](auto const& entry) { return entry.second.expired(); });
+    for (auto const& [known, hub] : all.hubs)
+      if (known == name)
+        if (auto out = hub.lock(); out != nullptr) return out;
+    auto out = std::make_shared<inproc_hub>();
+    all.hubs.emplace_back(std::string(name), out);
+    return out;
   }
 
  private:
