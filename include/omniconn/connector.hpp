@@ -313,10 +313,14 @@ class connector {
     out.set("size", r.size);
     return out;
   }
-  /// Also of metadata that is wrapped once in a map, as `{key: metadata}`.
+  /// Also of metadata that is wrapped once in a map, as `{key: metadata}`, and of the object itself, `{"inline": object}`, as early versions of vLLM-Omni made it.
   [[nodiscard]] result<receipt> from_metadata(value const& metadata) const {
     auto const* size = metadata.find("size");
-    if (auto const* map = metadata.if_map(); size == nullptr && map != nullptr && map->size() == 1 && map->front().second.is_map()) return from_metadata(map->front().second);
+    auto const* map = metadata.if_map();
+    bool const wraps = map != nullptr && map->size() == 1 && map->front().second.is_map();
+    if constexpr (serializes<Serializer, value>)
+      if (auto const* object = metadata.find("inline"); object != nullptr && !(wraps && object->find("size") != nullptr)) return from_object(*object);
+    if (size == nullptr && wraps) return from_metadata(map->front().second);
     if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
     auto const n = size->as_uint64();
     if (!n) return n.error();
@@ -557,6 +561,19 @@ class connector {
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
       return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
     });
+  }
+
+  /// The receipt of an object that came as it is: its payload goes to the transport, which keeps it until the get.
+  result<receipt> from_object(value const& object) const
+    requires serializes<Serializer, value>
+  {
+    gather_list parts;
+    if (auto const kind = core_->serializer.encode(object, parts); !kind) return kind.error();
+    std::vector<std::byte> payload;
+    payload.reserve(parts.size());
+    parts.for_each([&payload](const_bytes piece) { payload.insert(payload.end(), piece.begin(), piece.end()); });
+    std::uint64_t const size = payload.size();
+    return from_metadata(value::object({{"inline_bytes", blob::copy(payload)}, {"size", size}}));
   }
 
   /// Drives a put that is under way. One that is given up is quiet afterwards.

@@ -3712,11 +3712,12 @@ OMNICONN_END_NAMESPACE
 // The shared store of the threads of one process.
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 // ==== begin <omniconn/detail/posix.hpp>
 // Owners of descriptors and mappings, and what errno means to us.
@@ -3870,15 +3871,17 @@ class inproc_hub {
   [[nodiscard]] static std::shared_ptr<inproc_hub> named(std::string_view name) {
     struct directory {
       std::mutex lock;
-      std::map<std::string, std::weak_ptr<inproc_hub>> hubs;
+      std::vector<std::pair<std::string, std::weak_ptr<inproc_hub>>> hubs;
     };
     static directory all;
     std::lock_guard const guard(all.lock);
-    std::erase_if(all.hubs, [&name](auto const& entry) { return entry.second.expired() && entry.first != name; });
-    auto& slot = all.hubs[std::string(name)];
-    auto hub = slot.lock();
-    if (hub == nullptr) slot = hub = std::make_shared<inproc_hub>();
-    return hub;
+    std::erase_if(all.hubs, [](auto const& entry) { return entry.second.expired(); });
+    for (auto const& [known, hub] : all.hubs)
+      if (known == name)
+        if (auto out = hub.lock(); out != nullptr) return out;
+    auto out = std::make_shared<inproc_hub>();
+    all.hubs.emplace_back(std::string(name), out);
+    return out;
   }
 
  private:
@@ -9710,10 +9713,14 @@ class connector {
     out.set("size", r.size);
     return out;
   }
-  /// Also of metadata that is wrapped once in a map, as `{key: metadata}`.
+  /// Also of metadata that is wrapped once in a map, as `{key: metadata}`, and of the object itself, `{"inline": object}`, as early versions of vLLM-Omni made it.
   [[nodiscard]] result<receipt> from_metadata(value const& metadata) const {
     auto const* size = metadata.find("size");
-    if (auto const* map = metadata.if_map(); size == nullptr && map != nullptr && map->size() == 1 && map->front().second.is_map()) return from_metadata(map->front().second);
+    auto const* map = metadata.if_map();
+    bool const wraps = map != nullptr && map->size() == 1 && map->front().second.is_map();
+    if constexpr (serializes<Serializer, value>)
+      if (auto const* object = metadata.find("inline"); object != nullptr && !(wraps && object->find("size") != nullptr)) return from_object(*object);
+    if (size == nullptr && wraps) return from_metadata(map->front().second);
     if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
     auto const n = size->as_uint64();
     if (!n) return n.error();
@@ -9954,6 +9961,19 @@ class connector {
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
       return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
     });
+  }
+
+  /// The receipt of an object that came as it is: its payload goes to the transport, which keeps it until the get.
+  result<receipt> from_object(value const& object) const
+    requires serializes<Serializer, value>
+  {
+    gather_list parts;
+    if (auto const kind = core_->serializer.encode(object, parts); !kind) return kind.error();
+    std::vector<std::byte> payload;
+    payload.reserve(parts.size());
+    parts.for_each([&payload](const_bytes piece) { payload.insert(payload.end(), piece.begin(), piece.end()); });
+    std::uint64_t const size = payload.size();
+    return from_metadata(value::object({{"inline_bytes", blob::copy(payload)}, {"size", size}}));
   }
 
   /// Drives a put that is under way. One that is given up is quiet afterwards.
@@ -10740,7 +10760,7 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::segment {
 
-inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock", signature = "omniconn";
+inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock";
 inline constexpr char const* second_prefix = ".omniconn-";  ///< of the name that a file has for an instant before it is renamed
 /// The lock file's name has 18 bytes more than the key, and file names end at 255.
 inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
@@ -10874,16 +10894,6 @@ class key_lock {
     return role::foreign;
   }
 
-  /// Leaves a word in the lock file that the writer was one of ours. Python's side writes nothing and looks at nothing.
-  void sign() const noexcept {
-    struct stat st {};
-    if (::fstat(fd_.get(), &st) == 0 && st.st_size == 0) static_cast<void>(!::pwrite(fd_.get(), signature.data(), signature.size(), 0));
-  }
-  [[nodiscard]] bool is_signed() const noexcept {
-    char word[signature.size()];
-    return ::pread(fd_.get(), word, sizeof word, 0) == static_cast<ssize_t>(sizeof word) && std::string_view(word, sizeof word) == signature;
-  }
-
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
   /// The lock file is still the one that others will open.
   [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
@@ -10956,9 +10966,13 @@ class key_lock {
   std::uint64_t inode_ = 0;
 };
 
+/// Segments of ours carry the sticky bit, which means nothing on a file. Python's side makes its own with mode 0600 and never writes into ours.
+inline constexpr mode_t our_mode = S_ISVTX | 0600;
+inline bool is_ours(struct stat const& st) noexcept { return (st.st_mode & S_ISVTX) != 0; }
+
 /// Writes a whole segment without a name. \errors no_space: the file system is full; nothing is left of it then.
 inline result<unique_fd> write_segment(std::string const& folder, pieces parts, std::uint64_t size) noexcept {
-  unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, our_mode));
   if (!fd) return errno_error("creating a segment failed");
   std::uint64_t left = size;
   for (auto const& part : parts) {
@@ -10995,6 +11009,35 @@ struct inline_payload {
 
 inline std::atomic<bool> both_ends_are_ours_was_said{false};
 
+/// The bytes of a claimed segment. Small ones are copied: to map, touch and unmap a page takes 5 us, to read 4 KiB 0.5 us.
+class segment_bytes {
+ public:
+  static constexpr std::size_t copied_up_to = 16384;
+
+  static result<segment_bytes> of(int fd, std::size_t size) {
+    segment_bytes out;
+    if (size > copied_up_to) {
+      auto mapping = file_mapping::map(fd, size, PROT_READ);
+      if (!mapping) return mapping.error();
+      if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      out.mapping_ = std::move(*mapping);
+      return out;
+    }
+    out.copy_ = std::make_unique_for_overwrite<std::byte[]>(size);
+    out.copy_size_ = size;
+    ssize_t const n = ::pread(fd, out.copy_.get(), size, 0);
+    if (n < 0) return errno_error("reading a segment failed");
+    if (static_cast<std::size_t>(n) != size) return error{error_kind::corrupt, "the segment became shorter while it was read; it stays where it is"};
+    return out;
+  }
+  [[nodiscard]] const_bytes get() const noexcept { return copy_ != nullptr ? const_bytes(copy_.get(), copy_size_) : const_bytes(mapping_.base(), mapping_.size()); }
+
+ private:
+  file_mapping mapping_;
+  std::unique_ptr<std::byte[]> copy_;
+  std::size_t copy_size_ = 0;
+};
+
 /// The claim of a get. A process that dies with one gives it back: the kernel drops the lock, and the segment still has its name.
 class segment_hold {
  public:
@@ -11002,7 +11045,7 @@ class segment_hold {
   segment_hold(segment_hold&& other) noexcept
       : paths_(std::move(other.paths_)),
         lock_(std::move(other.lock_)),
-        mapping_(std::move(other.mapping_)),
+        bytes_(std::move(other.bytes_)),
         inline_(std::move(other.inline_)),
         id_(other.id_) {}
   segment_hold& operator=(segment_hold&& other) noexcept {
@@ -11010,7 +11053,7 @@ class segment_hold {
       finish(disposition::give_back);
       paths_ = std::move(other.paths_);
       lock_ = std::move(other.lock_);
-      mapping_ = std::move(other.mapping_);
+      bytes_ = std::move(other.bytes_);
       inline_ = std::move(other.inline_);
       id_ = other.id_;
     }
@@ -11018,7 +11061,7 @@ class segment_hold {
   }
   ~segment_hold() { finish(disposition::give_back); }
 
-  [[nodiscard]] const_bytes bytes() const noexcept { return inline_ != nullptr ? inline_->bytes.bytes() : const_bytes(mapping_.base(), mapping_.size()); }
+  [[nodiscard]] const_bytes bytes() const noexcept { return inline_ != nullptr ? inline_->bytes.bytes() : bytes_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return lock_.held() || inline_ != nullptr; }
 
   /// Consumed: removes segment and lock file, while it is locked. Where another object has taken the name meanwhile, that stays.
@@ -11031,7 +11074,7 @@ class segment_hold {
     } else {
       lock_.release();  // its close is the event that wakes who waits
     }
-    mapping_ = file_mapping();
+    bytes_ = segment_bytes();
   }
 
   /// Claims the object under these names. `nothing`: none now, or somebody has it. `unfinished`: somebody writes it without a lock that others
@@ -11066,15 +11109,14 @@ class segment_hold {
       auto const size = static_cast<std::uint64_t>(st.st_size);
       if (which != nullptr && id_of(st) != *which) return stale();
       if (wanted != 0 && size != wanted) return error{error_kind::corrupt, "the segment has another size than its metadata says; it stays where it is"};
-      auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
-      if (!mapping) return mapping.error();
-      if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
-      if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
+      auto bytes = segment_bytes::of(file.get(), static_cast<std::size_t>(size));
+      if (!bytes) return bytes.error();
+      if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && is_ours(st) && !both_ends_are_ours_was_said.exchange(true))
         log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
       out.paths_ = std::make_unique<object_paths const>(paths);
       out.lock_ = std::move(*lock);
       out.id_ = id_of(st);
-      out.mapping_ = std::move(*mapping);
+      out.bytes_ = std::move(*bytes);
       return outcome::claimed;
     }
     return outcome::nothing;
@@ -11095,7 +11137,7 @@ class segment_hold {
 
   std::unique_ptr<object_paths const> paths_;  // apart: any_connector has little room for a hold
   key_lock lock_;
-  file_mapping mapping_;
+  segment_bytes bytes_;
   std::shared_ptr<inline_payload> inline_;
   file_id id_;  ///< of the segment
 };
@@ -11128,21 +11170,25 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::segment {
 
-/// What one waiting call needs to sleep. Watching costs the writers of the folder some 100 ns per event, so it ends with the wait.
+/// What one waiting call needs to sleep. Watching costs the writers of the folder about 1 us per object.
 class folder_watch {
  public:
   folder_watch() noexcept : inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), bell_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
 
+  /// From here on every event counts. What came before is forgotten: look once after it.
   void start(std::string const& folder) noexcept {
     // A lock is free when its file is closed, also by a death; that comes last in every put. Others close or move in what they wrote. Creations are
-    // left out: nothing can be claimed then, and each would wake the sleeper for nothing, 10 us of the writer's time.
-    if (inotify_) watch_ = ::inotify_add_watch(inotify_.get(), folder.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR);
+    // left out: nothing can be claimed then, and each would wake the sleeper for nothing, 10 us of the writer's time. So are removals: a close follows.
+    if (watch_ >= 0) {
+      forget();
+    } else if (inotify_) {
+      watch_ = ::inotify_add_watch(inotify_.get(), folder.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_ONLYDIR);
+    }
   }
   void stop() noexcept {
     if (watch_ >= 0) ::inotify_rm_watch(inotify_.get(), watch_);
     watch_ = -1;
-    hush();
-    static_cast<void>(read_events({}));
+    forget();
   }
 
   /// Wakes the sleeper, from any thread.
@@ -11171,6 +11217,10 @@ class folder_watch {
   }
 
  private:
+  void forget() noexcept {
+    hush();
+    static_cast<void>(read_events({}));
+  }
   void hush() noexcept {
     std::uint64_t rung = 0;
     static_cast<void>(!::read(bell_.get(), &rung, sizeof rung));  // fails only where it was not rung
@@ -11179,24 +11229,28 @@ class folder_watch {
   bool read_events(std::vector<std::string_view> const& files) noexcept {
     bool hit = false;
     alignas(inotify_event) char buffer[4096];
-    for (;;) {
-      ssize_t const size = ::read(inotify_.get(), buffer, sizeof buffer);
-      if (size <= 0) return hit;
+    constexpr ssize_t largest = sizeof(inotify_event) + 256;
+    ssize_t size = sizeof buffer;
+    while (size > static_cast<ssize_t>(sizeof buffer) - largest) {  // less: the next event would have had room, so there is none
+      size = ::read(inotify_.get(), buffer, sizeof buffer);
       for (char const* at = buffer; at < buffer + size;) {
         auto const* event = reinterpret_cast<inotify_event const*>(at);
         at += sizeof(inotify_event) + event->len;
         if ((event->mask & (IN_Q_OVERFLOW | IN_IGNORED)) != 0) hit = true;
+        if ((event->mask & IN_IGNORED) != 0) watch_ = -1;  // the folder is gone; perhaps there is another one of that name
         if (event->len == 0) continue;
         for (std::string_view const file : files) hit = hit || file == event->name;
       }
     }
+    return hit;
   }
 
   unique_fd inotify_, bell_;
   int watch_ = -1;
 };
 
-/// Watches that are not in use: a user may have 128 of them at once, so they are kept for the next wait.
+/// Watches that are not in use: a user may have 128 of them at once, so they are kept for the next wait. The last one goes on watching, because to start
+/// and stop takes longer than to forget what came meanwhile; the kernel keeps 16,384 events for it at most.
 class watch_pool {
  public:
   [[nodiscard]] std::unique_ptr<folder_watch> take() {
@@ -11207,9 +11261,10 @@ class watch_pool {
     return out;
   }
   void put_back(std::unique_ptr<folder_watch> w) {
-    w->stop();
     std::scoped_lock const lock(mutex_);
-    if (idle_.size() < 4) idle_.push_back(std::move(w));
+    if (!idle_.empty()) idle_.back()->stop();
+    if (idle_.size() == 4) idle_.erase(idle_.begin());
+    idle_.push_back(std::move(w));
   }
 
  private:
@@ -11295,7 +11350,7 @@ class pending_segments {
  public:
   void add(std::string_view key, file_id id, std::uint64_t size, std::string const& folder) {
     std::scoped_lock const lock(mutex_);
-    // What was read meanwhile goes. Each put adds one and looks at two, so that the table stays about as small as the backlog.
+    // What was read or replaced meanwhile goes. Each put adds one and looks at two, so that the table stays about as small as the backlog.
     for (std::size_t n = 0; n != 2 && n < entries_.size(); ++n) {
       next_ = next_ < entries_.size() ? next_ : 0;
       if (still_there(folder, entries_[next_])) {
@@ -11305,14 +11360,7 @@ class pending_segments {
         entries_.pop_back();
       }
     }
-    std::uint64_t const hash = checksum(bytes_of(key));
-    for (auto& e : entries_)
-      if (e.hash == hash && e.key == key) {
-        e.id = id;
-        e.size = size;
-        return;
-      }
-    entries_.push_back({hash, std::string(key), id, size});
+    entries_.push_back({std::string(key), id, size});
   }
   /// The key of a segment of ours.
   [[nodiscard]] std::string key_of(file_id id) const {
@@ -11351,7 +11399,6 @@ class pending_segments {
 
  private:
   struct entry {
-    std::uint64_t hash;
     std::string key;
     file_id id;
     std::uint64_t size;
@@ -11594,9 +11641,8 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     struct stat st {};
     ::fstat(file->get(), &st);
     op.where_ = named_place(id_of(st), size, op.key_);
-    e.pending.add(op.key_, id_of(st), size, e.folder);
-    op.lock_.sign();
     op.lock_.release();  // the lock file stays: Python's readers want one
+    e.pending.add(op.key_, id_of(st), size, e.folder);
   }
   e.give_back(op.out_);
   op.at_.store(stage::found, std::memory_order_release);
@@ -12371,13 +12417,76 @@ OMNICONN_END_NAMESPACE
 // The work of make_transfer_config, whose contract <omniconn/runtime/transfer_config.hpp> states.
 
 #include <cstddef>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+// ==== begin <omniconn/core/flat_map.hpp>
+// A small ordered map: <map> would add 2,900 preprocessed lines to each file of every user.
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// A map in a sorted vector, for the hundred entries of a configuration: lookups are O(log n), an insertion moves what comes after it and ends the
+/// validity of iterators. The part of std::map's interface that is used here, with its meaning.
+template <class Key, class Value>
+class flat_map {
+ public:
+  using value_type = std::pair<Key, Value>;
+  using iterator = typename std::vector<value_type>::iterator;
+  using const_iterator = typename std::vector<value_type>::const_iterator;
+
+  [[nodiscard]] iterator begin() noexcept { return entries_.begin(); }
+  [[nodiscard]] iterator end() noexcept { return entries_.end(); }
+  [[nodiscard]] const_iterator begin() const noexcept { return entries_.begin(); }
+  [[nodiscard]] const_iterator end() const noexcept { return entries_.end(); }
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
+  void clear() noexcept { entries_.clear(); }
+
+  [[nodiscard]] iterator find(Key const& key) { return exact(place(entries_, key), entries_.end(), key); }
+  [[nodiscard]] const_iterator find(Key const& key) const { return exact(place(entries_, key), entries_.end(), key); }
+  [[nodiscard]] std::size_t count(Key const& key) const { return find(key) == end() ? 0 : 1; }
+  /// \requires the key is there.
+  [[nodiscard]] Value const& at(Key const& key) const { return find(key)->second; }
+  /// The key's value, made if there is none.
+  Value& operator[](Key const& key) { return emplace(key, Value()).first->second; }
+
+  /// Leaves an entry that is there as it is. \returns the key's entry, and whether it is new.
+  std::pair<iterator, bool> emplace(Key key, Value value) {
+    auto const at = place(entries_, key);
+    if (exact(at, entries_.end(), key) != entries_.end()) return {at, false};
+    return {entries_.insert(at, value_type(std::move(key), std::move(value))), true};
+  }
+  std::size_t erase(Key const& key) {
+    auto const at = find(key);
+    if (at == end()) return 0;
+    entries_.erase(at);
+    return 1;
+  }
+
+  friend bool operator==(flat_map const&, flat_map const&) = default;
+
+ private:
+  template <class Entries>
+  static auto place(Entries& entries, Key const& key) {
+    return detail::lower_bound(entries.begin(), entries.end(), key, [](value_type const& entry, Key const& wanted) { return entry.first < wanted; });
+  }
+  template <class Iterator>
+  static Iterator exact(Iterator at, Iterator end, Key const& key) {
+    return at != end && !(key < at->first) ? at : end;
+  }
+  std::vector<value_type> entries_;
+};
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/core/flat_map.hpp>
 // ==== begin <omniconn/detail/config_cursor.hpp>
 // A place in a parsed configuration that knows its own address: "pipeline.yaml:12: runtime.edges[2]".
 
@@ -12525,7 +12634,6 @@ OMNICONN_END_NAMESPACE
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -12559,7 +12667,7 @@ struct stage_connector {
 ///
 /// A plain value: fill it by hand, or let `make_transfer_config` or `load_transfer_config` do so. Const calls may run together.
 struct transfer_config {
-  std::map<stage_pair, connector_spec> connectors;
+  flat_map<stage_pair, connector_spec> connectors;
   /// Serves every edge that `connectors` lacks, where given.
   std::optional<connector_spec> default_connector;
   /// The edges in the order in which the document mentions them first.
@@ -12920,7 +13028,7 @@ class transfer_config_reader {
     if (!edges_) return {};
     constexpr std::string_view form = "write - {from: 0, to: 1}";
     if (!edges_->item().is_array()) return edges_->wrong_type("a list of edges", form);
-    std::map<stage_pair, config_cursor> seen;
+    flat_map<stage_pair, config_cursor> seen;
     for (std::size_t i = 0; i < edges_->item().size(); ++i) {
       auto const at = edges_->child(i);
       if (!at.item().is_map()) return at.wrong_type("a map with from and to", form);
@@ -13012,10 +13120,10 @@ class transfer_config_reader {
   place edges_;
   place default_;
   transfer_config out_;
-  std::map<std::string, connector_spec> named_;
-  std::map<std::string, std::string> stage_places_;
+  flat_map<std::string, connector_spec> named_;
+  flat_map<std::string, std::string> stage_places_;
   std::vector<std::pair<config_cursor, std::string>> sources_;
-  std::map<stage_pair, config_cursor> origins_;  // where an edge was first mentioned
+  flat_map<stage_pair, config_cursor> origins_;  // where an edge was first mentioned
 };
 
 }  // namespace detail

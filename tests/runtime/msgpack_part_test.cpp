@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <runtime/builtin_support.hpp>
+#include <shm_segment/support.hpp>
 
 namespace {
 
@@ -57,6 +58,34 @@ TEST(msgpack_part, objects_round_trip_through_every_available_name) {
     expect_refused(factory, {entry.name, in(space, {{"layout", "omniconn"}, {"serializer", "nonsense"}})}, error_kind::misconfigured,
                    "serializer is 'nonsense', which is none of: omni_msgpack, raw");
   }
+}
+
+TEST(msgpack_part, metadata_that_holds_the_object_itself_is_understood) {
+  auto const factory = msgpack_factory();
+  segment_test::folder const folder;
+  auto receiver = opened(factory, "SharedMemoryConnector", value::object({{"layout", "upstream"}, {"directory", folder.path()}}));
+  value const object = value::object({{"token_ids", value::list({1, 2, 3})}, {"finished", true}});
+  for (auto const& form : {value::object({{"inline", object}}), value::object({{"r9", value::object({{"inline", object}})}}), value::object({{"inline", object}, {"size", 7}})}) {
+    auto const at = receiver.from_metadata(form);
+    ASSERT_TRUE(at) << at.error().message();
+    auto how = at_once();
+    how.where = &at->where;
+    auto const same = receiver.get<value>(flow, "r9", how);
+    ASSERT_TRUE(same) << same.error().message();
+    EXPECT_EQ(*same, object);
+  }
+  EXPECT_TRUE(receiver.from_metadata(value::object({{"inline", value()}}))) << "an object may be nil";
+  EXPECT_TRUE(receiver.from_metadata(value::object({{"inline_text", object}})) == error_kind::malformed);
+
+  // A receipt wrapped under a key that happens to be "inline" is still a receipt.
+  auto sender = opened(factory, "SharedMemoryConnector", value::object({{"layout", "upstream"}, {"directory", folder.path()}}));
+  auto const put = sender.put(flow, "inline", object);
+  ASSERT_TRUE(put) << put.error().message();
+  auto const at = receiver.from_metadata(value::object({{"inline", sender.metadata(*put)}}));
+  ASSERT_TRUE(at) << at.error().message();
+  auto how = at_once();
+  how.where = &at->where;
+  EXPECT_EQ(*receiver.get<value>(flow, "inline", how), object);
 }
 
 }  // namespace

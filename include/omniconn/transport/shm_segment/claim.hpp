@@ -37,6 +37,35 @@ struct inline_payload {
 
 inline std::atomic<bool> both_ends_are_ours_was_said{false};
 
+/// The bytes of a claimed segment. Small ones are copied: to map, touch and unmap a page takes 5 us, to read 4 KiB 0.5 us.
+class segment_bytes {
+ public:
+  static constexpr std::size_t copied_up_to = 16384;
+
+  static result<segment_bytes> of(int fd, std::size_t size) {
+    segment_bytes out;
+    if (size > copied_up_to) {
+      auto mapping = file_mapping::map(fd, size, PROT_READ);
+      if (!mapping) return mapping.error();
+      if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
+      out.mapping_ = std::move(*mapping);
+      return out;
+    }
+    out.copy_ = std::make_unique_for_overwrite<std::byte[]>(size);
+    out.copy_size_ = size;
+    ssize_t const n = ::pread(fd, out.copy_.get(), size, 0);
+    if (n < 0) return errno_error("reading a segment failed");
+    if (static_cast<std::size_t>(n) != size) return error{error_kind::corrupt, "the segment became shorter while it was read; it stays where it is"};
+    return out;
+  }
+  [[nodiscard]] const_bytes get() const noexcept { return copy_ != nullptr ? const_bytes(copy_.get(), copy_size_) : const_bytes(mapping_.base(), mapping_.size()); }
+
+ private:
+  file_mapping mapping_;
+  std::unique_ptr<std::byte[]> copy_;
+  std::size_t copy_size_ = 0;
+};
+
 /// The claim of a get. A process that dies with one gives it back: the kernel drops the lock, and the segment still has its name.
 class segment_hold {
  public:
@@ -44,7 +73,7 @@ class segment_hold {
   segment_hold(segment_hold&& other) noexcept
       : paths_(std::move(other.paths_)),
         lock_(std::move(other.lock_)),
-        mapping_(std::move(other.mapping_)),
+        bytes_(std::move(other.bytes_)),
         inline_(std::move(other.inline_)),
         id_(other.id_) {}
   segment_hold& operator=(segment_hold&& other) noexcept {
@@ -52,7 +81,7 @@ class segment_hold {
       finish(disposition::give_back);
       paths_ = std::move(other.paths_);
       lock_ = std::move(other.lock_);
-      mapping_ = std::move(other.mapping_);
+      bytes_ = std::move(other.bytes_);
       inline_ = std::move(other.inline_);
       id_ = other.id_;
     }
@@ -60,7 +89,7 @@ class segment_hold {
   }
   ~segment_hold() { finish(disposition::give_back); }
 
-  [[nodiscard]] const_bytes bytes() const noexcept { return inline_ != nullptr ? inline_->bytes.bytes() : const_bytes(mapping_.base(), mapping_.size()); }
+  [[nodiscard]] const_bytes bytes() const noexcept { return inline_ != nullptr ? inline_->bytes.bytes() : bytes_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return lock_.held() || inline_ != nullptr; }
 
   /// Consumed: removes segment and lock file, while it is locked. Where another object has taken the name meanwhile, that stays.
@@ -73,7 +102,7 @@ class segment_hold {
     } else {
       lock_.release();  // its close is the event that wakes who waits
     }
-    mapping_ = file_mapping();
+    bytes_ = segment_bytes();
   }
 
   /// Claims the object under these names. `nothing`: none now, or somebody has it. `unfinished`: somebody writes it without a lock that others
@@ -108,15 +137,14 @@ class segment_hold {
       auto const size = static_cast<std::uint64_t>(st.st_size);
       if (which != nullptr && id_of(st) != *which) return stale();
       if (wanted != 0 && size != wanted) return error{error_kind::corrupt, "the segment has another size than its metadata says; it stays where it is"};
-      auto mapping = file_mapping::map(file.get(), static_cast<std::size_t>(size), PROT_READ);
-      if (!mapping) return mapping.error();
-      if (size > 65536) ::madvise(mapping->base(), mapping->size(), MADV_POPULATE_READ);  // one call instead of a fault every 64 KiB; older kernels do without
-      if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && lock->is_signed() && !both_ends_are_ours_was_said.exchange(true))
+      auto bytes = segment_bytes::of(file.get(), static_cast<std::size_t>(size));
+      if (!bytes) return bytes.error();
+      if (!both_ends_are_ours_was_said.load(std::memory_order_relaxed) && is_ours(st) && !both_ends_are_ours_was_said.exchange(true))
         log(log_level::note, "both ends of a SharedMemoryConnector edge are omniconn; `layout: omniconn` in its extra would give several readers, leases, checksums and faster wake-ups");
       out.paths_ = std::make_unique<object_paths const>(paths);
       out.lock_ = std::move(*lock);
       out.id_ = id_of(st);
-      out.mapping_ = std::move(*mapping);
+      out.bytes_ = std::move(*bytes);
       return outcome::claimed;
     }
     return outcome::nothing;
@@ -137,7 +165,7 @@ class segment_hold {
 
   std::unique_ptr<object_paths const> paths_;  // apart: any_connector has little room for a hold
   key_lock lock_;
-  file_mapping mapping_;
+  segment_bytes bytes_;
   std::shared_ptr<inline_payload> inline_;
   file_id id_;  ///< of the segment
 };

@@ -101,7 +101,7 @@ class pending_segments {
  public:
   void add(std::string_view key, file_id id, std::uint64_t size, std::string const& folder) {
     std::scoped_lock const lock(mutex_);
-    // What was read meanwhile goes. Each put adds one and looks at two, so that the table stays about as small as the backlog.
+    // What was read or replaced meanwhile goes. Each put adds one and looks at two, so that the table stays about as small as the backlog.
     for (std::size_t n = 0; n != 2 && n < entries_.size(); ++n) {
       next_ = next_ < entries_.size() ? next_ : 0;
       if (still_there(folder, entries_[next_])) {
@@ -111,14 +111,7 @@ class pending_segments {
         entries_.pop_back();
       }
     }
-    std::uint64_t const hash = checksum(bytes_of(key));
-    for (auto& e : entries_)
-      if (e.hash == hash && e.key == key) {
-        e.id = id;
-        e.size = size;
-        return;
-      }
-    entries_.push_back({hash, std::string(key), id, size});
+    entries_.push_back({std::string(key), id, size});
   }
   /// The key of a segment of ours.
   [[nodiscard]] std::string key_of(file_id id) const {
@@ -157,7 +150,6 @@ class pending_segments {
 
  private:
   struct entry {
-    std::uint64_t hash;
     std::string key;
     file_id id;
     std::uint64_t size;

@@ -28,7 +28,7 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::segment {
 
-inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock", signature = "omniconn";
+inline constexpr std::string_view lock_prefix = "shm_", lock_suffix = "_lockfile.lock";
 inline constexpr char const* second_prefix = ".omniconn-";  ///< of the name that a file has for an instant before it is renamed
 /// The lock file's name has 18 bytes more than the key, and file names end at 255.
 inline constexpr std::size_t max_key = 255 - lock_prefix.size() - lock_suffix.size();
@@ -162,16 +162,6 @@ class key_lock {
     return role::foreign;
   }
 
-  /// Leaves a word in the lock file that the writer was one of ours. Python's side writes nothing and looks at nothing.
-  void sign() const noexcept {
-    struct stat st {};
-    if (::fstat(fd_.get(), &st) == 0 && st.st_size == 0) static_cast<void>(!::pwrite(fd_.get(), signature.data(), signature.size(), 0));
-  }
-  [[nodiscard]] bool is_signed() const noexcept {
-    char word[signature.size()];
-    return ::pread(fd_.get(), word, sizeof word, 0) == static_cast<ssize_t>(sizeof word) && std::string_view(word, sizeof word) == signature;
-  }
-
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
   /// The lock file is still the one that others will open.
   [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
@@ -244,9 +234,13 @@ class key_lock {
   std::uint64_t inode_ = 0;
 };
 
+/// Segments of ours carry the sticky bit, which means nothing on a file. Python's side makes its own with mode 0600 and never writes into ours.
+inline constexpr mode_t our_mode = S_ISVTX | 0600;
+inline bool is_ours(struct stat const& st) noexcept { return (st.st_mode & S_ISVTX) != 0; }
+
 /// Writes a whole segment without a name. \errors no_space: the file system is full; nothing is left of it then.
 inline result<unique_fd> write_segment(std::string const& folder, pieces parts, std::uint64_t size) noexcept {
-  unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  unique_fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, our_mode));
   if (!fd) return errno_error("creating a segment failed");
   std::uint64_t left = size;
   for (auto const& part : parts) {

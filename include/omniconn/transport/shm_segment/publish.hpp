@@ -157,9 +157,8 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     struct stat st {};
     ::fstat(file->get(), &st);
     op.where_ = named_place(id_of(st), size, op.key_);
-    e.pending.add(op.key_, id_of(st), size, e.folder);
-    op.lock_.sign();
     op.lock_.release();  // the lock file stays: Python's readers want one
+    e.pending.add(op.key_, id_of(st), size, e.folder);
   }
   e.give_back(op.out_);
   op.at_.store(stage::found, std::memory_order_release);
