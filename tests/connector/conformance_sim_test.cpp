@@ -31,14 +31,14 @@ struct sim_harness {
   bool passed(deadline d) { return world->clock.passed(d); }
 };
 
-struct pull : sim_harness<connector<sim_pull_transport, raw_serializer, namespaced_keying, arena_allocator>> {
+struct over_pull : sim_harness<connector<sim_pull_transport, raw_serializer, namespaced_keying, arena_allocator>> {
   static constexpr std::uint64_t memory_size = std::uint64_t{64} << 20U;
 };
-struct poll : sim_harness<connector<sim_poll_transport, raw_serializer, namespaced_keying, heap_allocator>> {};
+struct over_poll : sim_harness<connector<sim_poll_transport, raw_serializer, namespaced_keying, heap_allocator>> {};
 
 }  // namespace
 
 namespace omniconn {
-INSTANTIATE_TYPED_TEST_SUITE_P(sim_pull, connector_conformance, pull);
-INSTANTIATE_TYPED_TEST_SUITE_P(sim_poll, connector_conformance, poll);
+INSTANTIATE_TYPED_TEST_SUITE_P(sim_pull, connector_conformance, over_pull);
+INSTANTIATE_TYPED_TEST_SUITE_P(sim_poll, connector_conformance, over_poll);
 }  // namespace omniconn
