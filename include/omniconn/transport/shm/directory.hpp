@@ -2,6 +2,7 @@
 // The directory file of a namespace: made whole or not at all, opened with suspicion, locked byte by byte.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <string_view>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +22,9 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/checksum.hpp>
+#include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/futex.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 
@@ -159,6 +163,22 @@ class directory {
   void open_gate() const noexcept { byte_lock::unlock(fd_.get(), 0); }
   [[nodiscard]] bool close_gate() const noexcept { return lock_gate(fd_.get()); }
 
+  // --- what the protocol asks of the system ---------------------------------------------------------------------------------------
+  [[nodiscard]] bool try_lock(std::uint32_t byte) const noexcept { return byte_lock::try_lock(fd_.get(), byte); }
+  void unlock(std::uint32_t byte) const noexcept { byte_lock::unlock(fd_.get(), byte); }
+  [[nodiscard]] bool held_elsewhere(std::uint32_t byte) const noexcept { return byte_lock::held_elsewhere(fd_.get(), byte); }
+  static bool sleep(std::atomic<std::uint32_t>& word, std::uint32_t expected, deadline until) noexcept { return futex_wait(word, expected, until); }
+  static void wake(std::atomic<std::uint32_t>& word) noexcept { futex_wake_all(word); }
+  static std::uint64_t now() noexcept { return boot_time_ns(); }
+  /// Attempts after which who waits for a lock asks whether its holder lives.
+  static constexpr std::uint32_t patience = 1000;
+  /// Between two attempts.
+  static void pause(std::uint32_t attempt) noexcept {
+    timespec const ms{0, 1'000'000};
+    attempt < 100 ? cpu_relax() : attempt < patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
+  }
+
+  // --- its parts ------------------------------------------------------------------------------------------------------------------
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] geometry const& layout() const noexcept { return geometry_; }
   [[nodiscard]] header& head() const noexcept { return *at<header>(0); }

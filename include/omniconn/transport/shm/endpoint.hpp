@@ -39,12 +39,13 @@ struct place {
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
-struct endpoint : call_gate {
-  endpoint(std::shared_ptr<shm::session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
+template <class Session>
+struct basic_endpoint : call_gate {
+  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
       : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
 
-  std::shared_ptr<shm::session> session;
-  producer writer;
+  std::shared_ptr<Session> session;
+  basic_producer<Session> writer;
   std::uint16_t reader;
   std::int64_t spin_ns;
   std::mutex put_mutex;  ///< of `writer`
@@ -62,29 +63,34 @@ struct endpoint : call_gate {
 
   /// Drains a ready slot of that hash. Two keys of one 64-bit hash count as one here: 1 in 10^19.
   bool drain_if(std::uint32_t index, std::uint64_t hash) noexcept {
-    slot& s = session->dir().slot_at(index);
+    auto& s = session->dir().slot_at(index);
     std::uint64_t const word = s.ctl.load();
     if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != hash) return false;
     return drain_index(index, control::generation(word));
   }
 };
 
-struct put_operation : staged_operation {
-  ~put_operation();
+using endpoint = basic_endpoint<session>;
+
+template <class Session>
+struct basic_put_operation : staged_operation {
+  ~basic_put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
 
-  endpoint* owner_ = nullptr;
+  basic_endpoint<Session>* owner_ = nullptr;
   locator where_;
   std::uint64_t hash_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
 };
+using put_operation = basic_put_operation<session>;
 
-struct get_operation : staged_operation {
-  get_operation() noexcept { is_get_ = true; }
+template <class Session>
+struct basic_get_operation : staged_operation {
+  basic_get_operation() noexcept { is_get_ = true; }
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
-  [[nodiscard]] object_hold take() noexcept {
+  [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::found) at_.store(stage::idle, std::memory_order_release);
     return std::move(hold_);
@@ -99,8 +105,9 @@ struct get_operation : staged_operation {
   std::uint64_t generation_ = 0;
   object_info info_;
   locator where_;
-  object_hold hold_;
+  basic_object_hold<Session> hold_;
 };
+using get_operation = basic_get_operation<session>;
 
 }  // namespace detail::shm
 

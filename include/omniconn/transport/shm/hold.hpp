@@ -16,14 +16,15 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// A claim on an object, and with it on its producer's memory. Keeps the participant alive.
-class object_hold {
+template <class Session>
+class basic_object_hold {
  public:
-  object_hold() noexcept = default;
-  object_hold(std::shared_ptr<session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
+  basic_object_hold() noexcept = default;
+  basic_object_hold(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
       : session_(std::move(claimer)), generation_(generation), index_(index), place_(place) {}
-  object_hold(object_hold&& other) noexcept
+  basic_object_hold(basic_object_hold&& other) noexcept
       : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
-  object_hold& operator=(object_hold&& other) noexcept {
+  basic_object_hold& operator=(basic_object_hold&& other) noexcept {
     if (this != &other) {
       finish(disposition::give_back);
       session_ = std::move(other.session_);
@@ -35,7 +36,7 @@ class object_hold {
     }
     return *this;
   }
-  ~object_hold() { finish(disposition::give_back); }
+  ~basic_object_hold() { finish(disposition::give_back); }
 
   /// What is claimed, and the mapping that it lies in.
   void set_bytes(std::shared_ptr<mapped_arena const> arena, const_bytes bytes) noexcept {
@@ -56,13 +57,14 @@ class object_hold {
   }
 
  private:
-  std::shared_ptr<session> session_;
+  std::shared_ptr<Session> session_;
   std::shared_ptr<mapped_arena const> arena_;
   const_bytes bytes_;
   std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
   std::uint32_t place_ = 0;
 };
+using object_hold = basic_object_hold<session>;
 
 }  // namespace detail::shm
 

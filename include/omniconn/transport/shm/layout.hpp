@@ -5,6 +5,8 @@
 //
 // Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
 // user, so everything read from it is checked before it is used.
+//
+// The atomics are a parameter for the model checker (docs/model-checking.md), which runs what is shipped on memory of its own.
 #pragma once
 
 #include <array>
@@ -33,7 +35,7 @@ inline constexpr std::size_t key_cell = 4096;     // place of one long key in th
 
 /// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
 /// trustworthy is a sequentially consistent word beside it.
-template <class T>
+template <class T, template <class> class Atomic>
 class shared_word {
  public:
   constexpr operator T() const noexcept { return word_.load(std::memory_order_relaxed); }  // NOLINT(google-explicit-constructor): stands for a T
@@ -43,11 +45,11 @@ class shared_word {
   }
 
  private:
-  std::atomic<T> word_;
+  Atomic<T> word_;
 };
 
 /// A short text in shared words.
-template <std::size_t N>
+template <std::size_t N, template <class> class Atomic>
 class shared_text {
   static_assert(N % sizeof(std::uint64_t) == 0);
 
@@ -66,11 +68,11 @@ class shared_text {
   }
 
  private:
-  std::array<shared_word<std::uint64_t>, N / sizeof(std::uint64_t)> words_;
+  std::array<shared_word<std::uint64_t, Atomic>, N / sizeof(std::uint64_t)> words_;
 };
 
 /// First words of the directory; written once, before the file gets its name.
-struct alignas(64) header {
+template <template <class> class Atomic> struct alignas(64) basic_header {
   std::uint64_t magic;
   std::uint32_t version;
   std::uint32_t slots;
@@ -79,10 +81,11 @@ struct alignas(64) header {
   std::uint64_t file_size;
   std::uint32_t buckets;
   std::uint32_t reserved;
-  std::atomic<std::uint32_t> dead;           ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
-  std::atomic<std::uint32_t> multi_seq;      ///< rung by every publication while somebody waits for several keys at once
-  std::atomic<std::uint32_t> multi_waiters;
+  Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
+  Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
+  Atomic<std::uint32_t> multi_waiters;
 };
+using header = basic_header<std::atomic>;
 static_assert(sizeof(header) == 64);
 
 enum class participant_state : std::uint32_t {
@@ -93,42 +96,46 @@ enum class participant_state : std::uint32_t {
 
 /// One transport object of one process. Its identity is an open-file-description lock on byte 1 + index of the directory file:
 /// the kernel drops it with the process, however that ends. The pid is for people only; other pid namespaces see another one.
-struct alignas(64) participant {
-  std::atomic<participant_state> state;
-  std::atomic<std::uint32_t> returned_seq;  ///< counts blocks given back: the producer looks at its chunks only when it moved
-  shared_word<std::uint64_t> arena;         ///< id in the arena's file name, 0 = none yet
-  shared_word<std::uint64_t> arena_size;
-  shared_word<std::uint64_t> since_ns;      ///< CLOCK_BOOTTIME
-  shared_word<std::uint32_t> pid;
-  std::atomic<std::uint32_t> epoch;         ///< counts the uses of this record
-  shared_text<24> name;                     ///< ends with a zero
+template <template <class> class Atomic> struct alignas(64) basic_participant {
+  Atomic<participant_state> state;
+  Atomic<std::uint32_t> returned_seq;        ///< counts blocks given back: the producer looks at its chunks only when it moved
+  shared_word<std::uint64_t, Atomic> arena;  ///< id in the arena's file name, 0 = none yet
+  shared_word<std::uint64_t, Atomic> arena_size;
+  shared_word<std::uint64_t, Atomic> since_ns;  ///< CLOCK_BOOTTIME
+  shared_word<std::uint32_t, Atomic> pid;
+  Atomic<std::uint32_t> epoch;   ///< counts the uses of this record
+  shared_text<24, Atomic> name;  ///< ends with a zero
 };
+struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 64);
 
 /// Reader names are interned once and then compared by number: exact, and a claim stays one word.
-struct alignas(64) reader_name {
-  std::atomic<std::uint32_t> size;  ///< name length + 1; 0 = free. Stored last.
+template <template <class> class Atomic> struct alignas(64) basic_reader_name {
+  Atomic<std::uint32_t> size;  ///< name length + 1; 0 = free. Stored last.
   std::uint32_t reserved;
   std::array<char, max_name_size> text;
 };
+using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
 /// A chunk whose slots are all idle may be taken over by a producer that needs one: the owner may be idle for ever.
-struct chunk {
-  std::atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
-  std::atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
+template <template <class> class Atomic> struct basic_chunk {
+  Atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
+  Atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
 };
+using chunk = basic_chunk<std::atomic>;
 
 /// Keys whose hash falls here first look here. Entries are added and removed by one CAS each; the lock only keeps two puts of one
 /// key apart, so a get never takes it.
-struct alignas(64) bucket {
-  std::atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
-  std::atomic<std::uint32_t> waiters;
-  std::atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
-  std::atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
+template <template <class> class Atomic> struct alignas(64) basic_bucket {
+  Atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
+  Atomic<std::uint32_t> waiters;
+  Atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
+  Atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
   std::uint32_t reserved;
-  std::array<std::atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
+  std::array<Atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
 };
+using bucket = basic_bucket<std::atomic>;
 static_assert(sizeof(bucket) == 64);
 inline constexpr std::uint32_t max_reach = 32;
 
@@ -175,28 +182,29 @@ struct claim {
 };
 
 /// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again.
-struct alignas(64) slot {
-  std::atomic<std::uint64_t> ctl;
-  std::atomic<std::uint64_t> hash;     ///< of the wire key
-  std::atomic<std::uint64_t> expires;  ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
-  shared_word<std::uint64_t> offset;   ///< of the payload in the arena
-  shared_word<std::uint64_t> size;
-  shared_word<std::uint64_t> checksum;
-  shared_word<std::uint64_t> trace;
-  shared_word<std::uint64_t> arena;
+template <template <class> class Atomic> struct alignas(64) basic_slot {
+  Atomic<std::uint64_t> ctl;
+  Atomic<std::uint64_t> hash;                  ///< of the wire key
+  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
+  shared_word<std::uint64_t, Atomic> offset;   ///< of the payload in the arena
+  shared_word<std::uint64_t, Atomic> size;
+  shared_word<std::uint64_t, Atomic> checksum;
+  shared_word<std::uint64_t, Atomic> trace;
+  shared_word<std::uint64_t, Atomic> arena;
 
-  shared_word<std::uint64_t> lease;
-  shared_word<std::uint64_t> key_offset;  ///< of a long key in the arena
-  std::atomic<std::uint32_t> owner;    ///< participant
-  shared_word<std::uint16_t> key_size;
-  shared_word<std::uint16_t> kind;
-  shared_word<std::uint16_t> checksum_kind;
-  std::atomic<std::uint16_t> readers;  ///< how many of `claims` count
-  std::atomic<std::uint32_t> replaces; ///< put with on_existing::replace: no other put beats it
-  shared_text<inline_key> key;
+  shared_word<std::uint64_t, Atomic> lease;
+  shared_word<std::uint64_t, Atomic> key_offset;  ///< of a long key in the arena
+  Atomic<std::uint32_t> owner;                    ///< participant
+  shared_word<std::uint16_t, Atomic> key_size;
+  shared_word<std::uint16_t, Atomic> kind;
+  shared_word<std::uint16_t, Atomic> checksum_kind;
+  Atomic<std::uint16_t> readers;                  ///< how many of `claims` count
+  Atomic<std::uint32_t> replaces;                 ///< put with on_existing::replace: no other put beats it
+  shared_text<inline_key, Atomic> key;
 
-  std::array<std::atomic<std::uint64_t>, max_claims> claims;
+  std::array<Atomic<std::uint64_t>, max_claims> claims;
 };
+using slot = basic_slot<std::atomic>;
 static_assert(sizeof(slot) == 256);
 
 /// Where the parts lie, derived from the number of slots alone.

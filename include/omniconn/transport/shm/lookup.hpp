@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <omniconn/config.hpp>
@@ -27,10 +28,11 @@ namespace detail::shm {
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+template <class Session>
+result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
   auto const& dir = e.session->dir();
-  slot const& s = dir.slot_at(index);
-  object_hold held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  auto const& s = dir.slot_at(index);
+  basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
   std::shared_ptr<mapped_arena const> mapped;
@@ -68,7 +70,8 @@ inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, s
 }
 
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
-inline result<progress> look(endpoint& e, get_operation& op) {
+template <class Session>
+result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
   bool consumed = false, found = false, is_broken = false;
   error broken{error_kind::corrupt};
@@ -88,18 +91,18 @@ inline result<progress> look(endpoint& e, get_operation& op) {
   };
 
   if (op.by_locator_) {
-    slot const& s = dir.slot_at(op.index_);
+    auto const& s = dir.slot_at(op.index_);
     std::uint64_t const word = s.ctl.load();
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
-    if (expired(s, boot_time_ns())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    if (expired(s, dir.now())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
     attempt(op.index_, op.generation_);
   } else {
     for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
-      slot const& s = dir.slot_at(index);
+      auto const& s = dir.slot_at(index);
       std::uint64_t const word = s.ctl.load();
       if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
-      if (std::uint64_t const end = s.expires.load(); end != 0 && boot_time_ns() >= end) {
+      if (std::uint64_t const end = s.expires.load(); end != 0 && dir.now() >= end) {
         e.drain_index(index, control::generation(word));
         return false;
       }
@@ -112,7 +115,8 @@ inline result<progress> look(endpoint& e, get_operation& op) {
   return progress::pending;
 }
 
-inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, find_options const& o) {
+template <class Session>
+result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
@@ -141,7 +145,8 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
   return now;
 }
 
-inline result<progress> step_get(endpoint* e, get_operation& op) {
+template <class Session>
+result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
@@ -151,7 +156,8 @@ inline result<progress> step_get(endpoint* e, get_operation& op) {
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
-inline bool look_again(endpoint& e, get_operation& op) {
+template <class Session>
+bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() != stage::looking) return true;
   auto const now = look(e, op);
@@ -159,7 +165,8 @@ inline bool look_again(endpoint& e, get_operation& op) {
 }
 
 /// From any thread, also while a `wait` has the operation: that is woken.
-inline void cancel_get(endpoint* e, get_operation& op) noexcept {
+template <class Session>
+void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
@@ -168,11 +175,13 @@ inline void cancel_get(endpoint* e, get_operation& op) noexcept {
   op.fail(cancelled_error());
 }
 
-inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+template <class Session>
+result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+  using get_op = basic_get_operation<Session>;
   auto ready = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
       auto* const op = static_cast<staged_operation*>(ops[i]);
-      if (!op->is_get_ || look_again(e, static_cast<get_operation&>(*op))) return i;
+      if (!op->is_get_ || look_again(e, static_cast<get_op&>(*op))) return i;
     }
     return ops.size();
   };
@@ -182,7 +191,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
   auto const& dir = e.session->dir();
   auto& head = dir.head();
   bool const one = ops.size() == 1;
-  auto& home = dir.home_of(one ? static_cast<get_operation*>(ops[0])->hash_ : 0);
+  auto& home = dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0);
   auto& seq = one ? home.seq : head.multi_seq;
   auto& waiters = one ? home.waiters : head.multi_waiters;
 
@@ -199,15 +208,16 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     } while (deadline::now_ns() < end);
   }
 
+  using word = std::remove_reference_t<decltype(seq)>;
   struct counted {
-    std::atomic<std::uint32_t>& n;
-    explicit counted(std::atomic<std::uint32_t>& counter) noexcept : n(counter) { n.fetch_add(1); }
+    word& n;
+    explicit counted(word& counter) noexcept : n(counter) { n.fetch_add(1); }
     ~counted() { n.fetch_sub(1); }
   };
   // Changing the word before the wake: a bell between our look and our sleep is not lost. Other waiters look once in vain.
-  auto bell = [&seq]() noexcept {
+  auto bell = [&dir, &seq]() noexcept {
     seq.fetch_add(1);
-    futex_wake_all(seq);
+    dir.wake(seq);
   };
   counted const waiting(waiters);
   std::stop_callback const on_stop(stop, bell);
@@ -217,7 +227,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     if (std::size_t const i = ready(); i != ops.size()) return i;
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-    if (!futex_wait(seq, before, until)) {
+    if (!dir.sleep(seq, before, until)) {
       if (std::size_t const i = ready(); i != ops.size()) return i;
       return {error_kind::timed_out, "the object did not come before the deadline"};
     }

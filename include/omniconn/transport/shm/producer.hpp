@@ -23,11 +23,12 @@ namespace detail::shm {
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
 /// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
-class producer {
+template <class Session>
+class basic_producer {
  public:
-  producer(session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
-  producer(producer const&) = delete;
-  producer& operator=(producer const&) = delete;
+  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
+  basic_producer(basic_producer const&) = delete;
+  basic_producer& operator=(basic_producer const&) = delete;
 
   [[nodiscard]] memory_region memory() const noexcept {
     if (mapping_.base() == nullptr) return {nullptr, 0, static_cast<std::size_t>(pool_size_)};
@@ -61,7 +62,7 @@ class producer {
         return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
       std::uint32_t const index = free_.back();
       free_.pop_back();
-      slot& s = session_.dir().slot_at(index);
+      auto& s = session_.dir().slot_at(index);
       std::uint64_t word = s.ctl.load();
       auto const state = control::state(word);
       // `taken` by one that lost the chunk, or died in between: the next generation makes its next step fail.
@@ -77,7 +78,7 @@ class producer {
 
   /// Returns a slot that was never ready, its next generation begun.
   void return_slot(std::uint32_t index) noexcept {
-    slot& s = session_.dir().slot_at(index);
+    auto& s = session_.dir().slot_at(index);
     s.ctl.store(control::make(control::generation(s.ctl.load()) + 1, slot_state::free));
     free_.push_back(index);
   }
@@ -125,7 +126,7 @@ class producer {
     seen_seq_ = seq;
     for (std::size_t k = 0; k != chunks_.size();) {
       std::uint32_t const n = chunks_[k];
-      chunk& c = dir.chunk_at(n);
+      auto& c = dir.chunk_at(n);
       std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
       if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
         lose_chunk(k);
@@ -139,7 +140,7 @@ class producer {
         auto const bit = static_cast<std::uint32_t>(__builtin_ctz(bits));
         if (bit >= chunk_slots) break;
         std::uint32_t const index = n * chunk_slots + bit;
-        slot& s = dir.slot_at(index);
+        auto& s = dir.slot_at(index);
         std::uint64_t word = s.ctl.load();
         if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
         if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
@@ -160,7 +161,7 @@ class producer {
   void withdraw_unfinished() noexcept {
     auto const& dir = session_.dir();
     for (std::uint32_t index = 0; index != dir.layout().slots; ++index) {
-      slot& s = dir.slot_at(index);
+      auto& s = dir.slot_at(index);
       std::uint64_t const word = s.ctl.load();
       if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
       if (s.owner.load() != session_.me()) continue;
@@ -250,7 +251,7 @@ class producer {
   bool take_over_chunk() {
     auto const& dir = session_.dir();
     for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-      chunk& c = dir.chunk_at(n);
+      auto& c = dir.chunk_at(n);
       std::uint32_t owner = c.owner.load();
       if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
       adopt_chunk(n);
@@ -273,7 +274,7 @@ class producer {
     strays_.reserve(strays_.size() + chunks_.size() * chunk_slots);
     for (std::uint32_t i = chunk_slots; i-- != 0;) {
       std::uint32_t const index = n * chunk_slots + i;
-      slot& s = dir.slot_at(index);
+      auto& s = dir.slot_at(index);
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::retired) {
@@ -310,7 +311,7 @@ class producer {
   }
   [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
 
-  session& session_;
+  Session& session_;
   std::uint64_t pool_size_;
   std::size_t keys_size_ = 0;
   std::size_t committed_ = 0;
@@ -325,6 +326,7 @@ class producer {
   std::vector<std::uint64_t> returned_;
   std::size_t out_ = 0;                // tokens that will come back
 };
+using producer = basic_producer<session>;
 
 }  // namespace detail::shm
 

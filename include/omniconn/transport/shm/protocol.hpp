@@ -4,17 +4,18 @@
 // Life of a slot: free → taken → writing → ready → (draining →) retired → free with the next generation. Only the owner of its chunk takes it
 // from free to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
 // sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
+//
+// `dir` is a `directory`, or what the model checker takes for one: all that is asked of the system is asked through it.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-
-#include <sched.h>
+#include <type_traits>
+#include <utility>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/result.hpp>
-#include <omniconn/detail/futex.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 
@@ -23,26 +24,26 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// Tells everybody who waits for a key of this bucket, or for several keys, to look again.
-inline void ring(directory const& dir, bucket& home) noexcept {
+inline void ring(auto const& dir, auto& home) noexcept {
   // The waiter counts itself in, reads seq, looks, sleeps; we change the slot, then seq, then read the count. All sequentially
   // consistent, so that either it sees the change or we see the waiter.
   home.seq.fetch_add(1);
-  if (home.waiters.load() != 0) futex_wake_all(home.seq);
+  if (home.waiters.load() != 0) dir.wake(home.seq);
   if (auto& head = dir.head(); head.multi_waiters.load() != 0) {
     head.multi_seq.fetch_add(1);
-    futex_wake_all(head.multi_seq);
+    dir.wake(head.multi_seq);
   }
 }
 
 /// The same, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
-inline void ring_sleepers(directory const& dir, bucket& home) noexcept {
+inline void ring_sleepers(auto const& dir, auto& home) noexcept {
   if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
 }
 
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
-template <class Visit>
-bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) {
-  bucket const& home = dir.home_of(hash);
+template <class Directory, class Visit>
+bool for_each_ref(Directory const& dir, std::uint64_t hash, Visit&& visit) {
+  auto const& home = dir.home_of(hash);
   std::uint32_t reach = home.reach.load();
   if (reach > max_reach) reach = max_reach;  // hostile until checked
   auto const first = static_cast<std::uint32_t>(hash);
@@ -57,8 +58,8 @@ bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) {
 }
 
 /// false: no place for another key near its bucket.
-inline bool insert_ref(directory const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
-  bucket& home = dir.home_of(hash);
+inline bool insert_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
+  auto& home = dir.home_of(hash);
   auto const first = static_cast<std::uint32_t>(hash);
   std::uint64_t const ref = slot_ref::make(hash, generation, index);
   for (std::uint32_t d = 0; d <= max_reach; ++d)
@@ -75,9 +76,9 @@ inline bool insert_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 }
 
 /// Idempotent; anybody may call it.
-inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
+inline void remove_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
   std::uint64_t const ref = slot_ref::make(hash, generation, index);
-  bucket const& home = dir.home_of(hash);
+  auto const& home = dir.home_of(hash);
   std::uint32_t reach = home.reach.load();
   if (reach > max_reach) reach = max_reach;
   auto const first = static_cast<std::uint32_t>(hash);
@@ -89,20 +90,20 @@ inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 }
 
 /// Number of claim words of a slot, whatever the shared word says.
-inline std::uint32_t readers_of(slot const& s) noexcept {
+inline std::uint32_t readers_of(auto const& s) noexcept {
   std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
   return n <= max_claims ? n : max_claims;
 }
 
 /// No slot of the chunk has anything that somebody may still want.
-inline bool chunk_is_idle(directory const& dir, std::uint32_t n) noexcept {
+inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
   for (std::uint32_t i = n * chunk_slots; i != (n + 1) * chunk_slots; ++i)
     if (auto const state = control::state(dir.slot_at(i).ctl.load()); state != slot_state::free && state != slot_state::retired) return false;
   return true;
 }
 
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
-inline void give_to_owner(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
+inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
   remove_ref(dir, hash, generation, index);
   dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
   if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
@@ -110,8 +111,8 @@ inline void give_to_owner(directory const& dir, std::uint32_t index, std::uint64
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
 /// \returns true for the one caller that retired it.
-inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
-  slot& s = dir.slot_at(index);
+inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  auto& s = dir.slot_at(index);
   for (;;) {
     std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
@@ -137,7 +138,7 @@ inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t 
 }
 
 /// Nobody finds the object any more; who holds it keeps it. \returns true for the one caller that took it away.
-inline bool drain(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+inline bool drain(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   std::uint64_t c = control::make(generation, slot_state::ready);
   if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
   ring_sleepers(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
@@ -145,7 +146,7 @@ inline bool drain(directory const& dir, std::uint32_t index, std::uint64_t gener
   return true;
 }
 
-inline bool expired(slot const& s, std::uint64_t now) noexcept {
+inline bool expired(auto const& s, std::uint64_t now) noexcept {
   std::uint64_t const end = s.expires.load();
   return end != 0 && now >= end;
 }
@@ -160,9 +161,9 @@ enum class claim_outcome : std::uint8_t {
 };
 
 /// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
-inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
+inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
-  slot& s = dir.slot_at(index);
+  auto& s = dir.slot_at(index);
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   for (;;) {
     if (s.ctl.load() != ready) return claim_outcome::gone;
@@ -217,7 +218,7 @@ inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::
 }
 
 /// Ends a claim. \returns true where this retired the slot.
-inline bool release_claim(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
+inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
   auto& word = dir.slot_at(index).claims[place];
   std::uint64_t w = word.load();
   while (claim::of_generation(w, generation) && claim::state_of(w) == claim::state::hold) {
@@ -231,37 +232,35 @@ inline bool release_claim(directory const& dir, std::uint32_t index, std::uint64
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
-class bucket_lock {
+template <class Directory>
+class basic_bucket_lock {
+  using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
+
  public:
   /// \errors `peer_stalled`: a stopped process has held it for a second. The lock of a dead one is taken over: what it protects is changed by
   /// single stores, so there is nothing to repair.
-  [[nodiscard]] static result<bucket_lock> acquire(directory const& dir, bucket& home, std::uint32_t participant) noexcept {
+  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant) noexcept {
     std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
-      if (home.lock.compare_exchange_strong(seen, mine)) return bucket_lock(home, mine);
-      if (i < 100) {
-        cpu_relax();
-      } else if (i < 1000) {
-        ::sched_yield();
-      } else {
+      if (home.lock.compare_exchange_strong(seen, mine)) return basic_bucket_lock(home, mine);
+      if (i >= Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
         // The epoch tells the holder from whoever uses its record now.
         bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
-                           (holder == participant || byte_lock::held_elsewhere(dir.fd(), holder + 1));
+                           (holder == participant || dir.held_elsewhere(holder + 1));
         if (!alive) {
           home.lock.compare_exchange_strong(seen, 0);
           continue;
         }
-        if (i >= 2000) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
-        timespec const ms{0, 1'000'000};
-        ::nanosleep(&ms, nullptr);
+        if (i >= 2 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
       }
+      dir.pause(i);
     }
   }
-  bucket_lock(bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
-  bucket_lock& operator=(bucket_lock&&) = delete;
-  ~bucket_lock() { release(); }
+  basic_bucket_lock(basic_bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
+  basic_bucket_lock& operator=(basic_bucket_lock&&) = delete;
+  ~basic_bucket_lock() { release(); }
   void release() noexcept {
     if (home_ == nullptr) return;
     std::uint64_t mine = mine_;
@@ -270,10 +269,11 @@ class bucket_lock {
   }
 
  private:
-  bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
+  basic_bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
   bucket* home_;
   std::uint64_t mine_;
 };
+using bucket_lock = basic_bucket_lock<directory>;
 
 }  // namespace detail::shm
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <omniconn/config.hpp>
@@ -26,7 +27,7 @@ struct reader_numbers {
   bool named = false;
   std::array<std::uint16_t, max_claims> names{};
 
-  static result<reader_numbers> of(session& s, reader_set const& readers) {
+  static result<reader_numbers> of(auto& s, reader_set const& readers) {
     reader_numbers out;
     out.count = readers.size();
     out.named = !readers.names.empty();
@@ -44,7 +45,8 @@ struct reader_numbers {
 };
 
 /// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
-inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
+template <class Session>
+result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
                                              reader_numbers const& readers, publish_options const& o) {
   std::scoped_lock const lock(e.put_mutex);
   auto& writer = e.writer;
@@ -55,7 +57,7 @@ inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uin
     auto taken = writer.take_slot();
     if (!taken) return taken.error();
     std::uint32_t const index = *taken;
-    slot& s = dir.slot_at(index);
+    auto& s = dir.slot_at(index);
     std::uint64_t word = s.ctl.load();
     std::uint64_t const generation = control::generation(word);
     // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object.
@@ -92,32 +94,34 @@ inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uin
 }
 
 /// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
-inline bool key_is_taken(endpoint& e, std::uint64_t hash) {
+template <class Session>
+bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
   return for_each_ref(dir, hash, [&](std::uint32_t index) {
-    slot const& s = dir.slot_at(index);
+    auto const& s = dir.slot_at(index);
     std::uint64_t const word = s.ctl.load();
     auto const now = control::state(word);
     if (s.hash.load(std::memory_order_relaxed) != hash) return false;
     if (now == slot_state::writing) return true;
     if (now != slot_state::ready) return false;
-    if (s.expires.load() == 0 || !expired(s, boot_time_ns())) return true;
+    if (s.expires.load() == 0 || !expired(s, dir.now())) return true;
     e.drain_index(index, control::generation(word));
     return false;
   });
 }
 
 /// Takes the key from a put that has not committed yet, unless it replaces, too.
-inline bool beat(directory const& dir, std::uint32_t index, std::uint64_t hash) noexcept {
-  slot& s = dir.slot_at(index);
+inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexcept {
+  auto& s = dir.slot_at(index);
   std::uint64_t word = s.ctl.load();
   if (control::state(word) != slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0) return false;
   return s.ctl.compare_exchange_strong(word, control::make(control::generation(word), slot_state::beaten));
 }
 
 /// Ends a put that was begun: the key is free, the block on its way home.
-inline void give_up(put_operation& op) noexcept {
-  endpoint& owner = *op.owner_;
+template <class Session>
+void give_up(basic_put_operation<Session>& op) noexcept {
+  auto& owner = *op.owner_;
   op.fail(cancelled_error());
   call const entered(&owner);
   if (entered) {
@@ -129,11 +133,13 @@ inline void give_up(put_operation& op) noexcept {
   if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
 }
 
-inline put_operation::~put_operation() {
+template <class Session>
+basic_put_operation<Session>::~basic_put_operation() {
   if (at_.load(std::memory_order_relaxed) == stage::begun) give_up(*this);
 }
 
-inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+template <class Session>
+result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
   if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
   if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
@@ -149,7 +155,7 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
   std::uint32_t const index = *described;
   std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
 
-  auto locked = bucket_lock::acquire(dir, dir.home_of(hash), e.session->me());
+  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me());
   error failure{error_kind::peer_stalled};
   bool inserted = false;
   if (!locked) {
@@ -174,10 +180,11 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
   return progress::done;
 }
 
-inline result<progress> commit_put(endpoint& e, put_operation& op, object_info const& info) {
+template <class Session>
+result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
-  slot& s = dir.slot_at(op.index_);
+  auto& s = dir.slot_at(op.index_);
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
   s.size = info.size;
   s.checksum = info.checksum;
@@ -185,11 +192,11 @@ inline result<progress> commit_put(endpoint& e, put_operation& op, object_info c
   s.kind = static_cast<std::uint16_t>(info.kind);
   s.trace = info.trace;
   std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
-  bucket& home = dir.home_of(op.hash_);
+  auto& home = dir.home_of(op.hash_);
   std::uint64_t unfinished = control::make(generation, slot_state::writing);
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   if (op.existing_ == on_existing::replace) {
-    auto locked = bucket_lock::acquire(dir, home, e.session->me());
+    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me());
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());

@@ -20,9 +20,9 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// A dead reader holds nothing: its claims are free again. What it began and did not end with a slot is ended for it.
-inline void drop_claims(directory const& dir, std::uint32_t participant) noexcept {
+inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
   for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
-    slot& s = dir.slot_at(i);
+    auto& s = dir.slot_at(i);
     std::uint64_t const c = s.ctl.load();
     if (control::state(c) == slot_state::retired)
       give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
@@ -38,15 +38,15 @@ inline void drop_claims(directory const& dir, std::uint32_t participant) noexcep
 }
 
 /// Frees what nobody needs of participant `i`'s slots and starts the leases of the rest. \returns the number of slots still in use.
-inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcept {
+inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   std::uint32_t in_use = 0;
-  std::uint64_t const now = boot_time_ns();
+  std::uint64_t const now = dir.now();
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-    chunk& c = dir.chunk_at(n);
+    auto& c = dir.chunk_at(n);
     bool const mine = c.owner.load() == i + 1;
     bool idle = true;
     for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
-      slot& s = dir.slot_at(k);
+      auto& s = dir.slot_at(k);
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::free) continue;
@@ -90,8 +90,8 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
-inline void settle(directory const& dir, names const& where, std::uint32_t i) noexcept {
-  participant& p = dir.participant_at(i);
+inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
+  auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
@@ -109,22 +109,22 @@ inline void settle(directory const& dir, names const& where, std::uint32_t i) no
 }
 
 /// Settles participant `i` if it is dead or an orphan and nobody else is at it.
-inline void sweep_one(directory const& dir, names const& where, std::uint32_t i) noexcept {
-  participant& p = dir.participant_at(i);
+inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noexcept {
+  auto& p = dir.participant_at(i);
   for (;;) {
     auto const state = p.state.load();
-    if (state == participant_state::free || !byte_lock::try_lock(dir.fd(), i + 1)) return;
+    if (state == participant_state::free || !dir.try_lock(i + 1)) return;
     if (p.state.load() == participant_state::live) drop_claims(dir, i);
     settle(dir, where, i);
     std::uint32_t const seen = p.returned_seq.load();
-    byte_lock::unlock(dir.fd(), i + 1);
+    dir.unlock(i + 1);
     // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.
     if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;
   }
 }
 
 /// Settles every dead participant and every orphan but `except`.
-inline void sweep(directory const& dir, names const& where, std::uint32_t except) noexcept {
+inline void sweep(auto const& dir, names const& where, std::uint32_t except) noexcept {
   // Twice: the dead of the first round may have held objects of orphans that come before them.
   for (int round = 0; round != 2; ++round)
     for (std::uint32_t i = 0; i != max_participants; ++i)
