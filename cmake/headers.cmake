@@ -37,6 +37,7 @@ set(omniconn_headers_core
   omniconn/detail/consumed_if_decoded.hpp
   omniconn/detail/describe.hpp
   omniconn/detail/extent_map.hpp
+  omniconn/detail/failpoint.hpp
   omniconn/detail/futex.hpp
   omniconn/detail/get_driver.hpp
   omniconn/detail/json_lines.hpp

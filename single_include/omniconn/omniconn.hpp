@@ -4203,6 +4203,81 @@ OMNICONN_END_NAMESPACE
 
 #include <dirent.h>
 
+// ==== begin <omniconn/detail/failpoint.hpp>
+// Named places in the library at which a test may stop, delay or kill the process.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// What runs when a failpoint is reached: on the thread that reached it, in the middle of a protocol step, perhaps with a lock held. It may kill the
+/// process, sleep, or count; it may not throw. Calls into the library from here are the test's own risk.
+using failpoint_hook = void (*)(std::string_view name) noexcept;
+
+/// Every failpoint that there is: "<transport>.<what is done>.<how far it has come>". A name that is not here does not compile.
+inline constexpr std::string_view failpoint_names[]{
+    "shm.put.slot_taken", "shm.put.slot_named", "shm.put.writing", "shm.put.key_stored", "shm.put.described", "shm.put.bucket_locked",
+    "shm.put.reach_raised", "shm.put.ref_inserted", "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
+    "shm.replace.bucket_locked", "shm.replace.ready", "shm.replace.old_drained",
+    "shm.abort.ref_removed", "shm.abort.slot_returned",
+    "shm.lock.taken_from_the_dead",
+    "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page",
+    "shm.chunk.leased", "shm.chunk.taken_over", "shm.chunk.ref_removed", "shm.chunk.slot_freed", "shm.chunk.lost",
+    "shm.reclaim.found", "shm.reclaim.slot_freed",
+    "shm.get.ref_found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
+    "shm.get.waiting",
+    "shm.release.begun", "shm.release.claim_ended",
+    "shm.retire.unneeded", "shm.retire.retired", "shm.retire.ref_removed", "shm.retire.bit_set", "shm.retire.owner_told",
+    "shm.drain.draining",
+    "shm.directory.made", "shm.directory.filled", "shm.directory.linked",
+    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live",
+    "shm.open.gate_open",
+    "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
+    "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",
+    "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
+    "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",
+    "shm.recovery.slot_freed", "shm.recovery.chunk_emptied", "shm.recovery.chunk_freed", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
+    "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.orphaned", "shm.recovery.locked",
+    "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
+
+namespace detail {
+
+/// A constant, so no initialisation at run time; null unless a test set it.
+inline constinit std::atomic<failpoint_hook> failpoint_hook_now{nullptr};
+
+void no_such_failpoint_add_it_to_failpoint_names();  // not defined, not constexpr: its call is the error
+
+/// A failpoint's place in `failpoint_names`, found by the compiler.
+struct failpoint_id {
+  std::uint16_t index = 0;
+  consteval failpoint_id(char const* name) {  // NOLINT(google-explicit-constructor): stands for the name
+    std::string_view const wanted = name;
+    while (index != std::size(failpoint_names) && failpoint_names[index] != wanted) ++index;
+    if (index == std::size(failpoint_names)) no_such_failpoint_add_it_to_failpoint_names();
+  }
+};
+
+[[gnu::cold, gnu::noinline]] inline void reach_failpoint(std::uint16_t index) noexcept {
+  if (auto const hook = failpoint_hook_now.load(std::memory_order_acquire); hook != nullptr) hook(failpoint_names[index]);
+}
+
+/// One relaxed load and a branch that is predicted as long as no hook is set.
+inline void failpoint(failpoint_id id) noexcept {
+  if (failpoint_hook_now.load(std::memory_order_relaxed) != nullptr) [[unlikely]] reach_failpoint(id.index);
+}
+
+}  // namespace detail
+
+/// Sets what runs at every failpoint of this process; null, the initial state: nothing. For tests. \threadsafety any; a thread that is on its way
+/// through the library may still call the hook of before.
+inline void set_failpoint_hook(failpoint_hook hook) noexcept { detail::failpoint_hook_now.store(hook, std::memory_order_release); }
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/failpoint.hpp>
 // ==== begin <omniconn/transport/shm/endpoint.hpp>
 // What the calls of one transport object share, and the operations that they drive.
 
@@ -4361,6 +4436,7 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/directory.hpp>
 // The directory file of a namespace: made whole or not at all, opened with suspicion, locked byte by byte.
 
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstddef>
@@ -4372,6 +4448,7 @@ OMNICONN_END_NAMESPACE
 #include <string_view>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -4383,6 +4460,8 @@ OMNICONN_END_NAMESPACE
 //
 // Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
 // user, so everything read from it is checked before it is used.
+//
+// The atomics are a parameter for the model checker (docs/model-checking.md), which runs what is shipped on memory of its own.
 
 #include <array>
 #include <atomic>
@@ -4408,7 +4487,7 @@ inline constexpr std::size_t key_cell = 4096;     // place of one long key in th
 
 /// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
 /// trustworthy is a sequentially consistent word beside it.
-template <class T>
+template <class T, template <class> class Atomic>
 class shared_word {
  public:
   constexpr operator T() const noexcept { return word_.load(std::memory_order_relaxed); }  // NOLINT(google-explicit-constructor): stands for a T
@@ -4418,11 +4497,11 @@ class shared_word {
   }
 
  private:
-  std::atomic<T> word_;
+  Atomic<T> word_;
 };
 
 /// A short text in shared words.
-template <std::size_t N>
+template <std::size_t N, template <class> class Atomic>
 class shared_text {
   static_assert(N % sizeof(std::uint64_t) == 0);
 
@@ -4441,11 +4520,11 @@ class shared_text {
   }
 
  private:
-  std::array<shared_word<std::uint64_t>, N / sizeof(std::uint64_t)> words_;
+  std::array<shared_word<std::uint64_t, Atomic>, N / sizeof(std::uint64_t)> words_;
 };
 
 /// First words of the directory; written once, before the file gets its name.
-struct alignas(64) header {
+template <template <class> class Atomic> struct alignas(64) basic_header {
   std::uint64_t magic;
   std::uint32_t version;
   std::uint32_t slots;
@@ -4454,10 +4533,11 @@ struct alignas(64) header {
   std::uint64_t file_size;
   std::uint32_t buckets;
   std::uint32_t reserved;
-  std::atomic<std::uint32_t> dead;           ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
-  std::atomic<std::uint32_t> multi_seq;      ///< rung by every publication while somebody waits for several keys at once
-  std::atomic<std::uint32_t> multi_waiters;
+  Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
+  Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
+  Atomic<std::uint32_t> multi_waiters;
 };
+using header = basic_header<std::atomic>;
 static_assert(sizeof(header) == 64);
 
 enum class participant_state : std::uint32_t {
@@ -4468,42 +4548,46 @@ enum class participant_state : std::uint32_t {
 
 /// One transport object of one process. Its identity is an open-file-description lock on byte 1 + index of the directory file:
 /// the kernel drops it with the process, however that ends. The pid is for people only; other pid namespaces see another one.
-struct alignas(64) participant {
-  std::atomic<participant_state> state;
-  std::atomic<std::uint32_t> returned_seq;  ///< counts blocks given back: the producer looks at its chunks only when it moved
-  shared_word<std::uint64_t> arena;         ///< id in the arena's file name, 0 = none yet
-  shared_word<std::uint64_t> arena_size;
-  shared_word<std::uint64_t> since_ns;      ///< CLOCK_BOOTTIME
-  shared_word<std::uint32_t> pid;
-  std::atomic<std::uint32_t> epoch;         ///< counts the uses of this record
-  shared_text<24> name;                     ///< ends with a zero
+template <template <class> class Atomic> struct alignas(64) basic_participant {
+  Atomic<participant_state> state;
+  Atomic<std::uint32_t> returned_seq;        ///< counts blocks given back: the producer looks at its chunks only when it moved
+  shared_word<std::uint64_t, Atomic> arena;  ///< id in the arena's file name, 0 = none yet
+  shared_word<std::uint64_t, Atomic> arena_size;
+  shared_word<std::uint64_t, Atomic> since_ns;  ///< CLOCK_BOOTTIME
+  shared_word<std::uint32_t, Atomic> pid;
+  Atomic<std::uint32_t> epoch;   ///< counts the uses of this record
+  shared_text<24, Atomic> name;  ///< ends with a zero
 };
+struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 64);
 
 /// Reader names are interned once and then compared by number: exact, and a claim stays one word.
-struct alignas(64) reader_name {
-  std::atomic<std::uint32_t> size;  ///< name length + 1; 0 = free. Stored last.
+template <template <class> class Atomic> struct alignas(64) basic_reader_name {
+  Atomic<std::uint32_t> size;  ///< name length + 1; 0 = free. Stored last.
   std::uint32_t reserved;
   std::array<char, max_name_size> text;
 };
+using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
 /// A chunk whose slots are all idle may be taken over by a producer that needs one: the owner may be idle for ever.
-struct chunk {
-  std::atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
-  std::atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
+template <template <class> class Atomic> struct basic_chunk {
+  Atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
+  Atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
 };
+using chunk = basic_chunk<std::atomic>;
 
 /// Keys whose hash falls here first look here. Entries are added and removed by one CAS each; the lock only keeps two puts of one
 /// key apart, so a get never takes it.
-struct alignas(64) bucket {
-  std::atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
-  std::atomic<std::uint32_t> waiters;
-  std::atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
-  std::atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
+template <template <class> class Atomic> struct alignas(64) basic_bucket {
+  Atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
+  Atomic<std::uint32_t> waiters;
+  Atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
+  Atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
   std::uint32_t reserved;
-  std::array<std::atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
+  std::array<Atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
 };
+using bucket = basic_bucket<std::atomic>;
 static_assert(sizeof(bucket) == 64);
 inline constexpr std::uint32_t max_reach = 32;
 
@@ -4550,28 +4634,29 @@ struct claim {
 };
 
 /// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again.
-struct alignas(64) slot {
-  std::atomic<std::uint64_t> ctl;
-  std::atomic<std::uint64_t> hash;     ///< of the wire key
-  std::atomic<std::uint64_t> expires;  ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
-  shared_word<std::uint64_t> offset;   ///< of the payload in the arena
-  shared_word<std::uint64_t> size;
-  shared_word<std::uint64_t> checksum;
-  shared_word<std::uint64_t> trace;
-  shared_word<std::uint64_t> arena;
+template <template <class> class Atomic> struct alignas(64) basic_slot {
+  Atomic<std::uint64_t> ctl;
+  Atomic<std::uint64_t> hash;                  ///< of the wire key
+  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
+  shared_word<std::uint64_t, Atomic> offset;   ///< of the payload in the arena
+  shared_word<std::uint64_t, Atomic> size;
+  shared_word<std::uint64_t, Atomic> checksum;
+  shared_word<std::uint64_t, Atomic> trace;
+  shared_word<std::uint64_t, Atomic> arena;
 
-  shared_word<std::uint64_t> lease;
-  shared_word<std::uint64_t> key_offset;  ///< of a long key in the arena
-  std::atomic<std::uint32_t> owner;    ///< participant
-  shared_word<std::uint16_t> key_size;
-  shared_word<std::uint16_t> kind;
-  shared_word<std::uint16_t> checksum_kind;
-  std::atomic<std::uint16_t> readers;  ///< how many of `claims` count
-  std::atomic<std::uint32_t> replaces; ///< put with on_existing::replace: no other put beats it
-  shared_text<inline_key> key;
+  shared_word<std::uint64_t, Atomic> lease;
+  shared_word<std::uint64_t, Atomic> key_offset;  ///< of a long key in the arena
+  Atomic<std::uint32_t> owner;                    ///< participant
+  shared_word<std::uint16_t, Atomic> key_size;
+  shared_word<std::uint16_t, Atomic> kind;
+  shared_word<std::uint16_t, Atomic> checksum_kind;
+  Atomic<std::uint16_t> readers;                  ///< how many of `claims` count
+  Atomic<std::uint32_t> replaces;                 ///< put with on_existing::replace: no other put beats it
+  shared_text<inline_key, Atomic> key;
 
-  std::array<std::atomic<std::uint64_t>, max_claims> claims;
+  std::array<Atomic<std::uint64_t>, max_claims> claims;
 };
+using slot = basic_slot<std::atomic>;
 static_assert(sizeof(slot) == 256);
 
 /// Where the parts lie, derived from the number of slots alone.
@@ -4719,10 +4804,12 @@ class directory {
                          path + ": another process is stopped while it opens or closes this namespace; continue or end it");
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
+      failpoint("shm.open.gate_held");
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
       auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
       if (!opened) return diagnosis(opened.error()).in(path);
       if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
+      failpoint("shm.open.mapped");
       if (wanted_slots > opened->geometry_.slots)
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
                                                         std::to_string(opened->geometry_.slots) +
@@ -4735,6 +4822,22 @@ class directory {
   void open_gate() const noexcept { byte_lock::unlock(fd_.get(), 0); }
   [[nodiscard]] bool close_gate() const noexcept { return lock_gate(fd_.get()); }
 
+  // --- what the protocol asks of the system ---------------------------------------------------------------------------------------
+  [[nodiscard]] bool try_lock(std::uint32_t byte) const noexcept { return byte_lock::try_lock(fd_.get(), byte); }
+  void unlock(std::uint32_t byte) const noexcept { byte_lock::unlock(fd_.get(), byte); }
+  [[nodiscard]] bool held_elsewhere(std::uint32_t byte) const noexcept { return byte_lock::held_elsewhere(fd_.get(), byte); }
+  static bool sleep(std::atomic<std::uint32_t>& word, std::uint32_t expected, deadline until) noexcept { return futex_wait(word, expected, until); }
+  static void wake(std::atomic<std::uint32_t>& word) noexcept { futex_wake_all(word); }
+  static std::uint64_t now() noexcept { return boot_time_ns(); }
+  /// Attempts after which who waits for a lock asks whether its holder lives.
+  static constexpr std::uint32_t patience = 1000;
+  /// Between two attempts.
+  static void pause(std::uint32_t attempt) noexcept {
+    timespec const ms{0, 1'000'000};
+    attempt < 100 ? cpu_relax() : attempt < patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
+  }
+
+  // --- its parts ------------------------------------------------------------------------------------------------------------------
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] geometry const& layout() const noexcept { return geometry_; }
   [[nodiscard]] header& head() const noexcept { return *at<header>(0); }
@@ -4768,6 +4871,7 @@ class directory {
     auto const g = geometry::of(slots);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
+    failpoint("shm.directory.made");
     auto mapping = file_mapping::map(fd->get(), g.size, PROT_READ | PROT_WRITE);
     if (!mapping) return diagnosis(mapping.error());
     // A fresh tmpfs file is all zero, which is the initial state of every word but these.
@@ -4779,7 +4883,9 @@ class directory {
     head->hash_seed = random_u64();
     head->file_size = g.size;
     head->buckets = g.buckets;
+    failpoint("shm.directory.filled");
     if (auto linked = link_file(fd->get(), where.directory_path()); !linked) return diagnosis(linked.error());
+    failpoint("shm.directory.linked");
     return {};
   }
 
@@ -4826,12 +4932,14 @@ OMNICONN_END_NAMESPACE
 // Life of a slot: free → taken → writing → ready → (draining →) retired → free with the next generation. Only the owner of its chunk takes it
 // from free to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
 // sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
+//
+// `dir` is a `directory`, or what the model checker takes for one: all that is asked of the system is asked through it.
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-
-#include <sched.h>
+#include <type_traits>
+#include <utility>
 
 
 OMNICONN_BEGIN_NAMESPACE
@@ -4839,26 +4947,26 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// Tells everybody who waits for a key of this bucket, or for several keys, to look again.
-inline void ring(directory const& dir, bucket& home) noexcept {
+inline void ring(auto const& dir, auto& home) noexcept {
   // The waiter counts itself in, reads seq, looks, sleeps; we change the slot, then seq, then read the count. All sequentially
   // consistent, so that either it sees the change or we see the waiter.
   home.seq.fetch_add(1);
-  if (home.waiters.load() != 0) futex_wake_all(home.seq);
+  if (home.waiters.load() != 0) dir.wake(home.seq);
   if (auto& head = dir.head(); head.multi_waiters.load() != 0) {
     head.multi_seq.fetch_add(1);
-    futex_wake_all(head.multi_seq);
+    dir.wake(head.multi_seq);
   }
 }
 
 /// The same, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
-inline void ring_sleepers(directory const& dir, bucket& home) noexcept {
+inline void ring_sleepers(auto const& dir, auto& home) noexcept {
   if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
 }
 
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
-template <class Visit>
-bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) {
-  bucket const& home = dir.home_of(hash);
+template <class Directory, class Visit>
+bool for_each_ref(Directory const& dir, std::uint64_t hash, Visit&& visit) {
+  auto const& home = dir.home_of(hash);
   std::uint32_t reach = home.reach.load();
   if (reach > max_reach) reach = max_reach;  // hostile until checked
   auto const first = static_cast<std::uint32_t>(hash);
@@ -4873,8 +4981,8 @@ bool for_each_ref(directory const& dir, std::uint64_t hash, Visit&& visit) {
 }
 
 /// false: no place for another key near its bucket.
-inline bool insert_ref(directory const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
-  bucket& home = dir.home_of(hash);
+inline bool insert_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
+  auto& home = dir.home_of(hash);
   auto const first = static_cast<std::uint32_t>(hash);
   std::uint64_t const ref = slot_ref::make(hash, generation, index);
   for (std::uint32_t d = 0; d <= max_reach; ++d)
@@ -4884,6 +4992,7 @@ inline bool insert_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
       std::uint32_t reach = home.reach.load();
       while (reach < d && !home.reach.compare_exchange_weak(reach, d)) {
       }
+      failpoint("shm.put.reach_raised");
       std::uint64_t expected = 0;
       if (entry.compare_exchange_strong(expected, ref)) return true;
     }
@@ -4891,9 +5000,9 @@ inline bool insert_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 }
 
 /// Idempotent; anybody may call it.
-inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
+inline void remove_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
   std::uint64_t const ref = slot_ref::make(hash, generation, index);
-  bucket const& home = dir.home_of(hash);
+  auto const& home = dir.home_of(hash);
   std::uint32_t reach = home.reach.load();
   if (reach > max_reach) reach = max_reach;
   auto const first = static_cast<std::uint32_t>(hash);
@@ -4905,29 +5014,31 @@ inline void remove_ref(directory const& dir, std::uint64_t hash, std::uint64_t g
 }
 
 /// Number of claim words of a slot, whatever the shared word says.
-inline std::uint32_t readers_of(slot const& s) noexcept {
+inline std::uint32_t readers_of(auto const& s) noexcept {
   std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
   return n <= max_claims ? n : max_claims;
 }
 
 /// No slot of the chunk has anything that somebody may still want.
-inline bool chunk_is_idle(directory const& dir, std::uint32_t n) noexcept {
+inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
   for (std::uint32_t i = n * chunk_slots; i != (n + 1) * chunk_slots; ++i)
     if (auto const state = control::state(dir.slot_at(i).ctl.load()); state != slot_state::free && state != slot_state::retired) return false;
   return true;
 }
 
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
-inline void give_to_owner(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
+inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
   remove_ref(dir, hash, generation, index);
+  failpoint("shm.retire.ref_removed");
   dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
+  failpoint("shm.retire.bit_set");
   if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
 }
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
 /// \returns true for the one caller that retired it.
-inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
-  slot& s = dir.slot_at(index);
+inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  auto& s = dir.slot_at(index);
   for (;;) {
     std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
@@ -4945,23 +5056,27 @@ inline bool try_retire(directory const& dir, std::uint32_t index, std::uint64_t 
     // Read before the slot is anybody else's.
     std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
     std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+    failpoint("shm.retire.unneeded");
     if (!s.ctl.compare_exchange_strong(c, control::make(generation, slot_state::retired))) continue;
+    failpoint("shm.retire.retired");
     give_to_owner(dir, index, generation, hash, owner);
+    failpoint("shm.retire.owner_told");
     ring_sleepers(dir, dir.home_of(hash));  // who waits by locator learns that it is gone
     return true;
   }
 }
 
 /// Nobody finds the object any more; who holds it keeps it. \returns true for the one caller that took it away.
-inline bool drain(directory const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+inline bool drain(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   std::uint64_t c = control::make(generation, slot_state::ready);
   if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
+  failpoint("shm.drain.draining");
   ring_sleepers(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
   try_retire(dir, index, generation);
   return true;
 }
 
-inline bool expired(slot const& s, std::uint64_t now) noexcept {
+inline bool expired(auto const& s, std::uint64_t now) noexcept {
   std::uint64_t const end = s.expires.load();
   return end != 0 && now >= end;
 }
@@ -4976,9 +5091,9 @@ enum class claim_outcome : std::uint8_t {
 };
 
 /// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
-inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
+inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
-  slot& s = dir.slot_at(index);
+  auto& s = dir.slot_at(index);
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   for (;;) {
     if (s.ctl.load() != ready) return claim_outcome::gone;
@@ -5012,6 +5127,7 @@ inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::
     std::uint64_t const mine = claim::make(generation, participant, reader, claim::named(word), claim::state::hold);
     if (!s.claims[chosen].compare_exchange_strong(word, mine)) continue;
 
+    failpoint("shm.get.claimed");
     // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
     // second sees the first, in whatever order the places became free. Both may yield; then both look again and choose the same place.
     bool twice = false;
@@ -5021,25 +5137,29 @@ inline claim_outcome take_claim(directory const& dir, std::uint32_t index, std::
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
     if (!twice && s.ctl.load() == ready) {
+      failpoint("shm.get.validated");
       place = chosen;
       return claim_outcome::taken;
     }
     // By CAS, not by a store: the word may belong to the next generation already.
     std::uint64_t undo = mine;
     s.claims[chosen].compare_exchange_strong(undo, claim::emptied(mine));
+    failpoint("shm.get.undone");
     ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
     try_retire(dir, index, generation);
   }
 }
 
 /// Ends a claim. \returns true where this retired the slot.
-inline bool release_claim(directory const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
+inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
   auto& word = dir.slot_at(index).claims[place];
+  failpoint("shm.release.begun");
   std::uint64_t w = word.load();
   while (claim::of_generation(w, generation) && claim::state_of(w) == claim::state::hold) {
     std::uint64_t const next = consumed ? (w & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done) : claim::emptied(w);
     if (word.compare_exchange_weak(w, next)) break;
   }
+  failpoint("shm.release.claim_ended");
   std::uint64_t const hash = dir.slot_at(index).hash.load(std::memory_order_relaxed);
   bool const retired = try_retire(dir, index, generation);
   if (!retired) consumed ? ring_sleepers(dir, dir.home_of(hash)) : ring(dir, dir.home_of(hash));
@@ -5047,37 +5167,36 @@ inline bool release_claim(directory const& dir, std::uint32_t index, std::uint64
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
-class bucket_lock {
+template <class Directory>
+class basic_bucket_lock {
+  using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
+
  public:
   /// \errors `peer_stalled`: a stopped process has held it for a second. The lock of a dead one is taken over: what it protects is changed by
   /// single stores, so there is nothing to repair.
-  [[nodiscard]] static result<bucket_lock> acquire(directory const& dir, bucket& home, std::uint32_t participant) noexcept {
+  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant) noexcept {
     std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
-      if (home.lock.compare_exchange_strong(seen, mine)) return bucket_lock(home, mine);
-      if (i < 100) {
-        cpu_relax();
-      } else if (i < 1000) {
-        ::sched_yield();
-      } else {
+      if (home.lock.compare_exchange_strong(seen, mine)) return basic_bucket_lock(home, mine);
+      if (i >= Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
         // The epoch tells the holder from whoever uses its record now.
         bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
-                           (holder == participant || byte_lock::held_elsewhere(dir.fd(), holder + 1));
+                           (holder == participant || dir.held_elsewhere(holder + 1));
         if (!alive) {
           home.lock.compare_exchange_strong(seen, 0);
+          failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
-        if (i >= 2000) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
-        timespec const ms{0, 1'000'000};
-        ::nanosleep(&ms, nullptr);
+        if (i >= 2 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
       }
+      dir.pause(i);
     }
   }
-  bucket_lock(bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
-  bucket_lock& operator=(bucket_lock&&) = delete;
-  ~bucket_lock() { release(); }
+  basic_bucket_lock(basic_bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
+  basic_bucket_lock& operator=(basic_bucket_lock&&) = delete;
+  ~basic_bucket_lock() { release(); }
   void release() noexcept {
     if (home_ == nullptr) return;
     std::uint64_t mine = mine_;
@@ -5086,10 +5205,11 @@ class bucket_lock {
   }
 
  private:
-  bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
+  basic_bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
   bucket* home_;
   std::uint64_t mine_;
 };
+using bucket_lock = basic_bucket_lock<directory>;
 
 }  // namespace detail::shm
 
@@ -5111,9 +5231,9 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// A dead reader holds nothing: its claims are free again. What it began and did not end with a slot is ended for it.
-inline void drop_claims(directory const& dir, std::uint32_t participant) noexcept {
+inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
   for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
-    slot& s = dir.slot_at(i);
+    auto& s = dir.slot_at(i);
     std::uint64_t const c = s.ctl.load();
     if (control::state(c) == slot_state::retired)
       give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
@@ -5122,22 +5242,24 @@ inline void drop_claims(directory const& dir, std::uint32_t participant) noexcep
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
+      failpoint("shm.recovery.claim_dropped");
       ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));
     }
     try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
+    failpoint("shm.recovery.claims_of_slot_dropped");
   }
 }
 
 /// Frees what nobody needs of participant `i`'s slots and starts the leases of the rest. \returns the number of slots still in use.
-inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcept {
+inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   std::uint32_t in_use = 0;
-  std::uint64_t const now = boot_time_ns();
+  std::uint64_t const now = dir.now();
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-    chunk& c = dir.chunk_at(n);
+    auto& c = dir.chunk_at(n);
     bool const mine = c.owner.load() == i + 1;
     bool idle = true;
     for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
-      slot& s = dir.slot_at(k);
+      auto& s = dir.slot_at(k);
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::free) continue;
@@ -5150,6 +5272,7 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
       if (control::state(word) == slot_state::ready) {
         std::uint64_t const lease = s.lease;
         if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
+        failpoint("shm.recovery.lease_begun");
         if (expired(s, now)) drain(dir, k, generation);
       } else if (control::state(word) == slot_state::draining) {
         try_retire(dir, k, generation);  // who drained it may have died before it could
@@ -5158,15 +5281,19 @@ inline std::uint32_t settle_slots(directory const& dir, std::uint32_t i) noexcep
       auto const state = control::state(word);
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
+        failpoint("shm.recovery.ref_removed");
         if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) idle = true;
+        failpoint("shm.recovery.slot_freed");
       } else if (state != slot_state::free) {
         ++in_use;
       }
     }
     if (mine && idle && chunk_is_idle(dir, n)) {
       c.returned.store(0);
+      failpoint("shm.recovery.chunk_emptied");
       std::uint32_t me = i + 1;
       c.owner.compare_exchange_strong(me, 0);
+      failpoint("shm.recovery.chunk_freed");
     }
   }
   return in_use;
@@ -5177,45 +5304,54 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
   auto const path = where.arena_path(id);
   unique_fd const fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   if (auto st = stat_own_file(fd.get()); fd && st) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st->st_size);
+  failpoint("shm.recovery.arena_emptied");
   ::unlink(path.c_str());
+  failpoint("shm.recovery.arena_removed");
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
-inline void settle(directory const& dir, names const& where, std::uint32_t i) noexcept {
-  participant& p = dir.participant_at(i);
+inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
+  auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
     bool const empty = settle_slots(dir, i) == 0;
+    failpoint("shm.recovery.slots_settled");
     if (empty) {
       if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
+      failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
+      failpoint("shm.recovery.record_freed");
       return;
     }
     p.state.store(participant_state::orphan);
+    failpoint("shm.recovery.orphaned");
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
     if (p.returned_seq.load() == seen) return;
   }
 }
 
 /// Settles participant `i` if it is dead or an orphan and nobody else is at it.
-inline void sweep_one(directory const& dir, names const& where, std::uint32_t i) noexcept {
-  participant& p = dir.participant_at(i);
+inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noexcept {
+  auto& p = dir.participant_at(i);
   for (;;) {
     auto const state = p.state.load();
-    if (state == participant_state::free || !byte_lock::try_lock(dir.fd(), i + 1)) return;
+    if (state == participant_state::free || !dir.try_lock(i + 1)) return;
+    failpoint("shm.recovery.locked");
     if (p.state.load() == participant_state::live) drop_claims(dir, i);
+    failpoint("shm.recovery.claims_dropped");
     settle(dir, where, i);
     std::uint32_t const seen = p.returned_seq.load();
-    byte_lock::unlock(dir.fd(), i + 1);
+    dir.unlock(i + 1);
+    failpoint("shm.recovery.unlocked");
     // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.
     if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;
   }
 }
 
 /// Settles every dead participant and every orphan but `except`.
-inline void sweep(directory const& dir, names const& where, std::uint32_t except) noexcept {
+inline void sweep(auto const& dir, names const& where, std::uint32_t except) noexcept {
   // Twice: the dead of the first round may have held objects of orphans that come before them.
   for (int round = 0; round != 2; ++round)
     for (std::uint32_t i = 0; i != max_participants; ++i)
@@ -5258,6 +5394,7 @@ class session {
     auto out = std::make_shared<session>(std::move(dir), where);
     bool const joined = out->take_record(name);
     out->dir_.open_gate();
+    failpoint("shm.open.gate_open");
     if (!joined) return diagnosis(error_kind::no_space, where.directory_path() + ": 256 participants use this namespace already; take another one");
     sweep(out->dir_, where, out->me_);
     return out;
@@ -5266,7 +5403,9 @@ class session {
   ~session() {
     if (me_ == none) return;
     settle(dir_, where_, me_);
+    failpoint("shm.leave.settled");
     byte_lock::unlock(dir_.fd(), me_ + 1);
+    failpoint("shm.leave.unlocked");
     std::uint32_t const me = std::exchange(me_, none);
     // Retired between our last look and the unlock: nobody else could get the lock.
     if (dir_.participant_at(me).state.load() == participant_state::orphan) sweep_one(dir_, where_, me);
@@ -5288,6 +5427,7 @@ class session {
     auto id = find_name(name);
     if (!id && id.error().kind() == error_kind::not_found) {
       if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
+      failpoint("shm.name.gate_held");
       id = add_name(name);
       dir_.open_gate();
     }
@@ -5308,6 +5448,7 @@ class session {
     if (!st) return st.error();
     auto mapping = file_mapping::map(fd.get(), static_cast<std::size_t>(st->st_size), PROT_READ);
     if (!mapping) return mapping.error();
+    failpoint("shm.get.arena_mapped");
     auto fresh = std::make_shared<mapped_arena>();
     fresh->id = id;
     fresh->mapping = std::move(*mapping);
@@ -5335,19 +5476,23 @@ class session {
     for (std::uint32_t i = 0; i != max_participants; ++i) {
       if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
       participant& p = dir_.participant_at(i);
+      failpoint("shm.open.record_locked");
       if (p.state.load() == participant_state::live) drop_claims(dir_, i);
       settle(dir_, where_, i);
       if (p.state.load() != participant_state::free) {
         byte_lock::unlock(dir_.fd(), i + 1);
         continue;
       }
+      failpoint("shm.open.record_taken");
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
       p.name.store(name.data(), name.size() < shown_name ? name.size() : shown_name);
+      failpoint("shm.open.described");
       p.state.store(participant_state::live);
+      failpoint("shm.open.live");
       me_ = i;
       return true;
     }
@@ -5357,12 +5502,16 @@ class session {
   /// Removes the directory if this was the last participant.
   void leave() noexcept {
     if (!dir_.close_gate()) return;  // a later user tidies up
+    failpoint("shm.leave.gate_held");
     sweep(dir_, where_, none);
+    failpoint("shm.leave.swept");
     bool used = false;
     for (std::uint32_t i = 0; i != max_participants && !used; ++i) used = dir_.participant_at(i).state.load() != participant_state::free;
     if (!used) {
       dir_.head().dead.store(1);
+      failpoint("shm.leave.dead");
       ::unlink(where_.directory_path().c_str());
+      failpoint("shm.leave.unlinked");
     }
     dir_.open_gate();
   }
@@ -5384,7 +5533,9 @@ class session {
       auto& entry = dir_.name_at(i);
       if (entry.size.load() != 0) continue;
       if (!name.empty()) std::memcpy(entry.text.data(), name.data(), name.size());
+      failpoint("shm.name.text_stored");
       entry.size.store(static_cast<std::uint32_t>(name.size() + 1));
+      failpoint("shm.name.stored");
       return static_cast<std::uint16_t>(i);
     }
     return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
@@ -5409,14 +5560,15 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// A claim on an object, and with it on its producer's memory. Keeps the participant alive.
-class object_hold {
+template <class Session>
+class basic_object_hold {
  public:
-  object_hold() noexcept = default;
-  object_hold(std::shared_ptr<session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
+  basic_object_hold() noexcept = default;
+  basic_object_hold(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
       : session_(std::move(claimer)), generation_(generation), index_(index), place_(place) {}
-  object_hold(object_hold&& other) noexcept
+  basic_object_hold(basic_object_hold&& other) noexcept
       : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
-  object_hold& operator=(object_hold&& other) noexcept {
+  basic_object_hold& operator=(basic_object_hold&& other) noexcept {
     if (this != &other) {
       finish(disposition::give_back);
       session_ = std::move(other.session_);
@@ -5428,7 +5580,7 @@ class object_hold {
     }
     return *this;
   }
-  ~object_hold() { finish(disposition::give_back); }
+  ~basic_object_hold() { finish(disposition::give_back); }
 
   /// What is claimed, and the mapping that it lies in.
   void set_bytes(std::shared_ptr<mapped_arena const> arena, const_bytes bytes) noexcept {
@@ -5449,13 +5601,14 @@ class object_hold {
   }
 
  private:
-  std::shared_ptr<session> session_;
+  std::shared_ptr<Session> session_;
   std::shared_ptr<mapped_arena const> arena_;
   const_bytes bytes_;
   std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
   std::uint32_t place_ = 0;
 };
+using object_hold = basic_object_hold<session>;
 
 }  // namespace detail::shm
 
@@ -5480,11 +5633,12 @@ namespace detail::shm {
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
 /// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
-class producer {
+template <class Session>
+class basic_producer {
  public:
-  producer(session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
-  producer(producer const&) = delete;
-  producer& operator=(producer const&) = delete;
+  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
+  basic_producer(basic_producer const&) = delete;
+  basic_producer& operator=(basic_producer const&) = delete;
 
   [[nodiscard]] memory_region memory() const noexcept {
     if (mapping_.base() == nullptr) return {nullptr, 0, static_cast<std::size_t>(pool_size_)};
@@ -5506,6 +5660,7 @@ class producer {
       by = needed;
     }
     if (!grown) return grown.error();
+    failpoint("shm.arena.grown");
     committed_ += by;
     return memory();
   }
@@ -5518,7 +5673,7 @@ class producer {
         return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
       std::uint32_t const index = free_.back();
       free_.pop_back();
-      slot& s = session_.dir().slot_at(index);
+      auto& s = session_.dir().slot_at(index);
       std::uint64_t word = s.ctl.load();
       auto const state = control::state(word);
       // `taken` by one that lost the chunk, or died in between: the next generation makes its next step fail.
@@ -5526,6 +5681,7 @@ class producer {
       if (state != slot_state::free && state != slot_state::taken) continue;
       std::uint64_t taken = control::make(generation, slot_state::taken);
       if (!s.ctl.compare_exchange_strong(word, taken)) continue;
+      failpoint("shm.put.slot_taken");
       // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
       if (owns_chunk(index / chunk_slots)) return index;
       s.ctl.compare_exchange_strong(taken, control::make(generation, slot_state::free));
@@ -5534,7 +5690,7 @@ class producer {
 
   /// Returns a slot that was never ready, its next generation begun.
   void return_slot(std::uint32_t index) noexcept {
-    slot& s = session_.dir().slot_at(index);
+    auto& s = session_.dir().slot_at(index);
     s.ctl.store(control::make(control::generation(s.ctl.load()) + 1, slot_state::free));
     free_.push_back(index);
   }
@@ -5570,6 +5726,7 @@ class producer {
     if (auto opened = open_arena(); !opened) return opened.error();
     std::uint64_t const at = std::uint64_t{index} * key_cell;
     if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
+    failpoint("shm.arena.key_page");
     std::memcpy(mapping_.base() + at, key.data(), key.size());
     return at;
   }
@@ -5582,10 +5739,11 @@ class producer {
     seen_seq_ = seq;
     for (std::size_t k = 0; k != chunks_.size();) {
       std::uint32_t const n = chunks_[k];
-      chunk& c = dir.chunk_at(n);
+      auto& c = dir.chunk_at(n);
       std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
       if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
         lose_chunk(k);
+        failpoint("shm.chunk.lost");
         if (bits == 0) continue;
         c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
         if (owner - 1 < max_participants) dir.participant_at(owner - 1).returned_seq.fetch_add(1);
@@ -5596,10 +5754,12 @@ class producer {
         auto const bit = static_cast<std::uint32_t>(__builtin_ctz(bits));
         if (bit >= chunk_slots) break;
         std::uint32_t const index = n * chunk_slots + bit;
-        slot& s = dir.slot_at(index);
+        auto& s = dir.slot_at(index);
         std::uint64_t word = s.ctl.load();
         if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
+        failpoint("shm.reclaim.found");
         if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
+        failpoint("shm.reclaim.slot_freed");
         release_token(index);
       }
     }
@@ -5617,11 +5777,12 @@ class producer {
   void withdraw_unfinished() noexcept {
     auto const& dir = session_.dir();
     for (std::uint32_t index = 0; index != dir.layout().slots; ++index) {
-      slot& s = dir.slot_at(index);
+      auto& s = dir.slot_at(index);
       std::uint64_t const word = s.ctl.load();
       if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
       if (s.owner.load() != session_.me()) continue;
       remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
+      failpoint("shm.close.ref_removed");
       s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
     }
   }
@@ -5668,16 +5829,19 @@ class producer {
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
+    failpoint("shm.arena.made");
     auto mapping = file_mapping::map(fd->get(), size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     std::uint64_t const id = random_u64() | 1U;
     // The record first: whoever tidies up after a crash in between finds a name that does not exist, not a file that nobody names.
     session_.record().arena = id;
     session_.record().arena_size = size;
+    failpoint("shm.arena.recorded");
     if (auto linked = link_file(fd->get(), session_.where().arena_path(id)); !linked) {
       session_.record().arena = 0;
       return linked.error();
     }
+    failpoint("shm.arena.linked");
     arena_id_ = id;
     fd_ = std::move(*fd);
     mapping_ = std::move(*mapping);
@@ -5697,6 +5861,7 @@ class producer {
       std::uint32_t const n = (k + session_.me() * 7) % dir.layout().chunks;
       std::uint32_t none = 0;
       if (dir.chunk_at(n).owner.load(std::memory_order_relaxed) != 0 || !dir.chunk_at(n).owner.compare_exchange_strong(none, session_.me() + 1)) continue;
+      failpoint("shm.chunk.leased");
       adopt_chunk(n);
       if (!free_.empty()) return true;
     }
@@ -5707,9 +5872,10 @@ class producer {
   bool take_over_chunk() {
     auto const& dir = session_.dir();
     for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-      chunk& c = dir.chunk_at(n);
+      auto& c = dir.chunk_at(n);
       std::uint32_t owner = c.owner.load();
       if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
+      failpoint("shm.chunk.taken_over");
       adopt_chunk(n);
       if (!free_.empty()) return true;
     }
@@ -5730,13 +5896,15 @@ class producer {
     strays_.reserve(strays_.size() + chunks_.size() * chunk_slots);
     for (std::uint32_t i = chunk_slots; i-- != 0;) {
       std::uint32_t const index = n * chunk_slots + i;
-      slot& s = dir.slot_at(index);
+      auto& s = dir.slot_at(index);
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, index);  // who retired it may have died before
+        failpoint("shm.chunk.ref_removed");
         s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
         word = s.ctl.load();
+        failpoint("shm.chunk.slot_freed");
       }
       // Others are of the former owner, who was quicker: they come back by their bit.
       if (control::state(word) == slot_state::free) free_.push_back(index);
@@ -5767,7 +5935,7 @@ class producer {
   }
   [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
 
-  session& session_;
+  Session& session_;
   std::uint64_t pool_size_;
   std::size_t keys_size_ = 0;
   std::size_t committed_ = 0;
@@ -5782,6 +5950,7 @@ class producer {
   std::vector<std::uint64_t> returned_;
   std::size_t out_ = 0;                // tokens that will come back
 };
+using producer = basic_producer<session>;
 
 }  // namespace detail::shm
 
@@ -5804,12 +5973,13 @@ struct place {
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
-struct endpoint : call_gate {
-  endpoint(std::shared_ptr<shm::session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
+template <class Session>
+struct basic_endpoint : call_gate {
+  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
       : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
 
-  std::shared_ptr<shm::session> session;
-  producer writer;
+  std::shared_ptr<Session> session;
+  basic_producer<Session> writer;
   std::uint16_t reader;
   std::int64_t spin_ns;
   std::mutex put_mutex;  ///< of `writer`
@@ -5827,29 +5997,34 @@ struct endpoint : call_gate {
 
   /// Drains a ready slot of that hash. Two keys of one 64-bit hash count as one here: 1 in 10^19.
   bool drain_if(std::uint32_t index, std::uint64_t hash) noexcept {
-    slot& s = session->dir().slot_at(index);
+    auto& s = session->dir().slot_at(index);
     std::uint64_t const word = s.ctl.load();
     if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != hash) return false;
     return drain_index(index, control::generation(word));
   }
 };
 
-struct put_operation : staged_operation {
-  ~put_operation();
+using endpoint = basic_endpoint<session>;
+
+template <class Session>
+struct basic_put_operation : staged_operation {
+  ~basic_put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
 
-  endpoint* owner_ = nullptr;
+  basic_endpoint<Session>* owner_ = nullptr;
   locator where_;
   std::uint64_t hash_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
 };
+using put_operation = basic_put_operation<session>;
 
-struct get_operation : staged_operation {
-  get_operation() noexcept { is_get_ = true; }
+template <class Session>
+struct basic_get_operation : staged_operation {
+  basic_get_operation() noexcept { is_get_ = true; }
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
-  [[nodiscard]] object_hold take() noexcept {
+  [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::found) at_.store(stage::idle, std::memory_order_release);
     return std::move(hold_);
@@ -5864,8 +6039,9 @@ struct get_operation : staged_operation {
   std::uint64_t generation_ = 0;
   object_info info_;
   locator where_;
-  object_hold hold_;
+  basic_object_hold<Session> hold_;
 };
+using get_operation = basic_get_operation<session>;
 
 }  // namespace detail::shm
 
@@ -5881,6 +6057,7 @@ OMNICONN_END_NAMESPACE
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 
@@ -5891,10 +6068,12 @@ namespace detail::shm {
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+template <class Session>
+result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
   auto const& dir = e.session->dir();
-  slot const& s = dir.slot_at(index);
-  object_hold held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  auto const& s = dir.slot_at(index);
+  basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  failpoint("shm.get.adopting");
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
   std::shared_ptr<mapped_arena const> mapped;
@@ -5925,6 +6104,7 @@ inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, s
   op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
   op.hold_ = std::move(held);
+  failpoint("shm.get.adopted");
   op.at_.store(stage::found, std::memory_order_release);
   e.gets.fetch_add(1, std::memory_order_relaxed);
   e.get_bytes.fetch_add(size, std::memory_order_relaxed);
@@ -5932,12 +6112,14 @@ inline result<bool> adopt(endpoint& e, get_operation& op, std::uint32_t index, s
 }
 
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
-inline result<progress> look(endpoint& e, get_operation& op) {
+template <class Session>
+result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
   bool consumed = false, found = false, is_broken = false;
   error broken{error_kind::corrupt};
   auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
     std::uint32_t claimed = 0;
+    failpoint("shm.get.ref_found");
     auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
     if (outcome != claim_outcome::taken) return false;
@@ -5952,18 +6134,18 @@ inline result<progress> look(endpoint& e, get_operation& op) {
   };
 
   if (op.by_locator_) {
-    slot const& s = dir.slot_at(op.index_);
+    auto const& s = dir.slot_at(op.index_);
     std::uint64_t const word = s.ctl.load();
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
-    if (expired(s, boot_time_ns())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    if (expired(s, dir.now())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
     attempt(op.index_, op.generation_);
   } else {
     for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
-      slot const& s = dir.slot_at(index);
+      auto const& s = dir.slot_at(index);
       std::uint64_t const word = s.ctl.load();
       if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
-      if (std::uint64_t const end = s.expires.load(); end != 0 && boot_time_ns() >= end) {
+      if (std::uint64_t const end = s.expires.load(); end != 0 && dir.now() >= end) {
         e.drain_index(index, control::generation(word));
         return false;
       }
@@ -5976,7 +6158,8 @@ inline result<progress> look(endpoint& e, get_operation& op) {
   return progress::pending;
 }
 
-inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, find_options const& o) {
+template <class Session>
+result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
@@ -6005,7 +6188,8 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
   return now;
 }
 
-inline result<progress> step_get(endpoint* e, get_operation& op) {
+template <class Session>
+result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
@@ -6015,7 +6199,8 @@ inline result<progress> step_get(endpoint* e, get_operation& op) {
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
-inline bool look_again(endpoint& e, get_operation& op) {
+template <class Session>
+bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() != stage::looking) return true;
   auto const now = look(e, op);
@@ -6023,7 +6208,8 @@ inline bool look_again(endpoint& e, get_operation& op) {
 }
 
 /// From any thread, also while a `wait` has the operation: that is woken.
-inline void cancel_get(endpoint* e, get_operation& op) noexcept {
+template <class Session>
+void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
@@ -6032,11 +6218,13 @@ inline void cancel_get(endpoint* e, get_operation& op) noexcept {
   op.fail(cancelled_error());
 }
 
-inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+template <class Session>
+result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+  using get_op = basic_get_operation<Session>;
   auto ready = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
       auto* const op = static_cast<staged_operation*>(ops[i]);
-      if (!op->is_get_ || look_again(e, static_cast<get_operation&>(*op))) return i;
+      if (!op->is_get_ || look_again(e, static_cast<get_op&>(*op))) return i;
     }
     return ops.size();
   };
@@ -6046,7 +6234,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
   auto const& dir = e.session->dir();
   auto& head = dir.head();
   bool const one = ops.size() == 1;
-  auto& home = dir.home_of(one ? static_cast<get_operation*>(ops[0])->hash_ : 0);
+  auto& home = dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0);
   auto& seq = one ? home.seq : head.multi_seq;
   auto& waiters = one ? home.waiters : head.multi_waiters;
 
@@ -6063,17 +6251,19 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     } while (deadline::now_ns() < end);
   }
 
+  using word = std::remove_reference_t<decltype(seq)>;
   struct counted {
-    std::atomic<std::uint32_t>& n;
-    explicit counted(std::atomic<std::uint32_t>& counter) noexcept : n(counter) { n.fetch_add(1); }
+    word& n;
+    explicit counted(word& counter) noexcept : n(counter) { n.fetch_add(1); }
     ~counted() { n.fetch_sub(1); }
   };
   // Changing the word before the wake: a bell between our look and our sleep is not lost. Other waiters look once in vain.
-  auto bell = [&seq]() noexcept {
+  auto bell = [&dir, &seq]() noexcept {
     seq.fetch_add(1);
-    futex_wake_all(seq);
+    dir.wake(seq);
   };
   counted const waiting(waiters);
+  failpoint("shm.get.waiting");
   std::stop_callback const on_stop(stop, bell);
   std::stop_callback const on_close(e.closing.get_token(), bell);
   for (;;) {
@@ -6081,7 +6271,7 @@ inline result<std::size_t> wait_for_any(endpoint& e, std::span<operation* const>
     if (std::size_t const i = ready(); i != ops.size()) return i;
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-    if (!futex_wait(seq, before, until)) {
+    if (!dir.sleep(seq, before, until)) {
       if (std::size_t const i = ready(); i != ops.size()) return i;
       return {error_kind::timed_out, "the object did not come before the deadline"};
     }
@@ -6100,6 +6290,7 @@ OMNICONN_END_NAMESPACE
 #include <cstdint>
 #include <mutex>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 
@@ -6113,7 +6304,7 @@ struct reader_numbers {
   bool named = false;
   std::array<std::uint16_t, max_claims> names{};
 
-  static result<reader_numbers> of(session& s, reader_set const& readers) {
+  static result<reader_numbers> of(auto& s, reader_set const& readers) {
     reader_numbers out;
     out.count = readers.size();
     out.named = !readers.names.empty();
@@ -6131,7 +6322,8 @@ struct reader_numbers {
 };
 
 /// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
-inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
+template <class Session>
+result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
                                              reader_numbers const& readers, publish_options const& o) {
   std::scoped_lock const lock(e.put_mutex);
   auto& writer = e.writer;
@@ -6142,15 +6334,17 @@ inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uin
     auto taken = writer.take_slot();
     if (!taken) return taken.error();
     std::uint32_t const index = *taken;
-    slot& s = dir.slot_at(index);
+    auto& s = dir.slot_at(index);
     std::uint64_t word = s.ctl.load();
     std::uint64_t const generation = control::generation(word);
     // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object.
     s.hash.store(hash, std::memory_order_relaxed);
     s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
     s.owner.store(e.session->me(), std::memory_order_relaxed);
+    failpoint("shm.put.slot_named");
     word = control::make(generation, slot_state::taken);
     if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // taken over with its chunk
+    failpoint("shm.put.writing");
     s.key_offset = 0;
     if (key.size() > inline_key) {
       auto stored = writer.store_key(index, key);
@@ -6159,6 +6353,7 @@ inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uin
         return stored.error();
       }
       s.key_offset = *stored;
+      failpoint("shm.put.key_stored");
     } else {
       s.key.store(key.data(), key.size());
     }
@@ -6173,54 +6368,62 @@ inline result<std::uint32_t> describe_object(endpoint& e, wire_key key, std::uin
     s.readers.store(static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers.count; ++i)
       s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
+    failpoint("shm.put.described");
     writer.set_token(index, generation, out);
     return index;
   }
 }
 
 /// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
-inline bool key_is_taken(endpoint& e, std::uint64_t hash) {
+template <class Session>
+bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
   return for_each_ref(dir, hash, [&](std::uint32_t index) {
-    slot const& s = dir.slot_at(index);
+    auto const& s = dir.slot_at(index);
     std::uint64_t const word = s.ctl.load();
     auto const now = control::state(word);
     if (s.hash.load(std::memory_order_relaxed) != hash) return false;
     if (now == slot_state::writing) return true;
     if (now != slot_state::ready) return false;
-    if (s.expires.load() == 0 || !expired(s, boot_time_ns())) return true;
+    if (s.expires.load() == 0 || !expired(s, dir.now())) return true;
     e.drain_index(index, control::generation(word));
+    failpoint("shm.put.expired_drained");
     return false;
   });
 }
 
 /// Takes the key from a put that has not committed yet, unless it replaces, too.
-inline bool beat(directory const& dir, std::uint32_t index, std::uint64_t hash) noexcept {
-  slot& s = dir.slot_at(index);
+inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexcept {
+  auto& s = dir.slot_at(index);
   std::uint64_t word = s.ctl.load();
   if (control::state(word) != slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0) return false;
   return s.ctl.compare_exchange_strong(word, control::make(control::generation(word), slot_state::beaten));
 }
 
 /// Ends a put that was begun: the key is free, the block on its way home.
-inline void give_up(put_operation& op) noexcept {
-  endpoint& owner = *op.owner_;
+template <class Session>
+void give_up(basic_put_operation<Session>& op) noexcept {
+  auto& owner = *op.owner_;
   op.fail(cancelled_error());
   call const entered(&owner);
   if (entered) {
     auto const& dir = owner.session->dir();
     remove_ref(dir, op.hash_, control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
   }
+  failpoint("shm.abort.ref_removed");
   std::scoped_lock const lock(owner.put_mutex);
   owner.writer.release_token(op.index_);
   if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
+  failpoint("shm.abort.slot_returned");
 }
 
-inline put_operation::~put_operation() {
+template <class Session>
+basic_put_operation<Session>::~basic_put_operation() {
   if (at_.load(std::memory_order_relaxed) == stage::begun) give_up(*this);
 }
 
-inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+template <class Session>
+result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
   if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
   if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
@@ -6236,7 +6439,8 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
   std::uint32_t const index = *described;
   std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
 
-  auto locked = bucket_lock::acquire(dir, dir.home_of(hash), e.session->me());
+  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me());
+  if (locked) failpoint("shm.put.bucket_locked");
   error failure{error_kind::peer_stalled};
   bool inserted = false;
   if (!locked) {
@@ -6252,6 +6456,7 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
     e.writer.return_slot(index);
     return failure;
   }
+  failpoint("shm.put.ref_inserted");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
   op.index_ = index;
@@ -6261,10 +6466,12 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
   return progress::done;
 }
 
-inline result<progress> commit_put(endpoint& e, put_operation& op, object_info const& info) {
+template <class Session>
+result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
-  slot& s = dir.slot_at(op.index_);
+  failpoint("shm.put.copied");
+  auto& s = dir.slot_at(op.index_);
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
   s.size = info.size;
   s.checksum = info.checksum;
@@ -6272,25 +6479,31 @@ inline result<progress> commit_put(endpoint& e, put_operation& op, object_info c
   s.kind = static_cast<std::uint16_t>(info.kind);
   s.trace = info.trace;
   std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
-  bucket& home = dir.home_of(op.hash_);
+  auto& home = dir.home_of(op.hash_);
   std::uint64_t unfinished = control::make(generation, slot_state::writing);
   std::uint64_t const ready = control::make(generation, slot_state::ready);
+  failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = bucket_lock::acquire(dir, home, e.session->me());
+    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me());
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
     }
+    failpoint("shm.replace.bucket_locked");
     s.ctl.store(ready);
+    failpoint("shm.replace.ready");
     for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
       if (other != op.index_ && !beat(dir, other, op.hash_)) e.drain_if(other, op.hash_);
+      failpoint("shm.replace.old_drained");
       return false;
     });
   } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
     give_up(op);
     return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
   }
+  failpoint("shm.put.ready");
   ring(dir, home);
+  failpoint("shm.put.rung");
   op.at_.store(stage::found, std::memory_order_relaxed);
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
@@ -6572,9 +6785,11 @@ class shm_transport {
   /// Gives up unfinished puts, wakes all waiters with `closed` and starts the leases of unread objects once the last hold is gone.
   void close() noexcept {
     if (state_ == nullptr || !state_->shut()) return;
+    detail::failpoint("shm.close.shut");
     state_->closing.request_stop();
     state_->wait_until_empty();
     state_->writer.withdraw_unfinished();
+    detail::failpoint("shm.close.withdrawn");
     state_->session.reset();
   }
 

@@ -22,6 +22,7 @@
 #include <dirent.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/endpoint.hpp>
 #include <omniconn/transport/shm/lookup.hpp>
@@ -297,9 +298,11 @@ class shm_transport {
   /// Gives up unfinished puts, wakes all waiters with `closed` and starts the leases of unread objects once the last hold is gone.
   void close() noexcept {
     if (state_ == nullptr || !state_->shut()) return;
+    detail::failpoint("shm.close.shut");
     state_->closing.request_stop();
     state_->wait_until_empty();
     state_->writer.withdraw_unfinished();
+    detail::failpoint("shm.close.withdrawn");
     state_->session.reset();
   }
 

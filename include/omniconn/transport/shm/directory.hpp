@@ -24,6 +24,7 @@
 #include <omniconn/core/checksum.hpp>
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm/layout.hpp>
@@ -147,10 +148,12 @@ class directory {
                          path + ": another process is stopped while it opens or closes this namespace; continue or end it");
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
+      failpoint("shm.open.gate_held");
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
       auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
       if (!opened) return diagnosis(opened.error()).in(path);
       if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
+      failpoint("shm.open.mapped");
       if (wanted_slots > opened->geometry_.slots)
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
                                                         std::to_string(opened->geometry_.slots) +
@@ -212,6 +215,7 @@ class directory {
     auto const g = geometry::of(slots);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
+    failpoint("shm.directory.made");
     auto mapping = file_mapping::map(fd->get(), g.size, PROT_READ | PROT_WRITE);
     if (!mapping) return diagnosis(mapping.error());
     // A fresh tmpfs file is all zero, which is the initial state of every word but these.
@@ -223,7 +227,9 @@ class directory {
     head->hash_seed = random_u64();
     head->file_size = g.size;
     head->buckets = g.buckets;
+    failpoint("shm.directory.filled");
     if (auto linked = link_file(fd->get(), where.directory_path()); !linked) return diagnosis(linked.error());
+    failpoint("shm.directory.linked");
     return {};
   }
 

@@ -16,6 +16,7 @@
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/endpoint.hpp>
@@ -33,6 +34,7 @@ result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op,
   auto const& dir = e.session->dir();
   auto const& s = dir.slot_at(index);
   basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  failpoint("shm.get.adopting");
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
   std::shared_ptr<mapped_arena const> mapped;
@@ -63,6 +65,7 @@ result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op,
   op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
   op.hold_ = std::move(held);
+  failpoint("shm.get.adopted");
   op.at_.store(stage::found, std::memory_order_release);
   e.gets.fetch_add(1, std::memory_order_relaxed);
   e.get_bytes.fetch_add(size, std::memory_order_relaxed);
@@ -77,6 +80,7 @@ result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& 
   error broken{error_kind::corrupt};
   auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
     std::uint32_t claimed = 0;
+    failpoint("shm.get.ref_found");
     auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
     if (outcome != claim_outcome::taken) return false;
@@ -220,6 +224,7 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     dir.wake(seq);
   };
   counted const waiting(waiters);
+  failpoint("shm.get.waiting");
   std::stop_callback const on_stop(stop, bell);
   std::stop_callback const on_close(e.closing.get_token(), bell);
   for (;;) {

@@ -13,6 +13,7 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/session.hpp>
 
@@ -50,6 +51,7 @@ class basic_producer {
       by = needed;
     }
     if (!grown) return grown.error();
+    failpoint("shm.arena.grown");
     committed_ += by;
     return memory();
   }
@@ -70,6 +72,7 @@ class basic_producer {
       if (state != slot_state::free && state != slot_state::taken) continue;
       std::uint64_t taken = control::make(generation, slot_state::taken);
       if (!s.ctl.compare_exchange_strong(word, taken)) continue;
+      failpoint("shm.put.slot_taken");
       // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
       if (owns_chunk(index / chunk_slots)) return index;
       s.ctl.compare_exchange_strong(taken, control::make(generation, slot_state::free));
@@ -114,6 +117,7 @@ class basic_producer {
     if (auto opened = open_arena(); !opened) return opened.error();
     std::uint64_t const at = std::uint64_t{index} * key_cell;
     if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
+    failpoint("shm.arena.key_page");
     std::memcpy(mapping_.base() + at, key.data(), key.size());
     return at;
   }
@@ -130,6 +134,7 @@ class basic_producer {
       std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
       if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
         lose_chunk(k);
+        failpoint("shm.chunk.lost");
         if (bits == 0) continue;
         c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
         if (owner - 1 < max_participants) dir.participant_at(owner - 1).returned_seq.fetch_add(1);
@@ -143,7 +148,9 @@ class basic_producer {
         auto& s = dir.slot_at(index);
         std::uint64_t word = s.ctl.load();
         if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
+        failpoint("shm.reclaim.found");
         if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
+        failpoint("shm.reclaim.slot_freed");
         release_token(index);
       }
     }
@@ -166,6 +173,7 @@ class basic_producer {
       if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
       if (s.owner.load() != session_.me()) continue;
       remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
+      failpoint("shm.close.ref_removed");
       s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
     }
   }
@@ -212,16 +220,19 @@ class basic_producer {
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
+    failpoint("shm.arena.made");
     auto mapping = file_mapping::map(fd->get(), size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     std::uint64_t const id = random_u64() | 1U;
     // The record first: whoever tidies up after a crash in between finds a name that does not exist, not a file that nobody names.
     session_.record().arena = id;
     session_.record().arena_size = size;
+    failpoint("shm.arena.recorded");
     if (auto linked = link_file(fd->get(), session_.where().arena_path(id)); !linked) {
       session_.record().arena = 0;
       return linked.error();
     }
+    failpoint("shm.arena.linked");
     arena_id_ = id;
     fd_ = std::move(*fd);
     mapping_ = std::move(*mapping);
@@ -241,6 +252,7 @@ class basic_producer {
       std::uint32_t const n = (k + session_.me() * 7) % dir.layout().chunks;
       std::uint32_t none = 0;
       if (dir.chunk_at(n).owner.load(std::memory_order_relaxed) != 0 || !dir.chunk_at(n).owner.compare_exchange_strong(none, session_.me() + 1)) continue;
+      failpoint("shm.chunk.leased");
       adopt_chunk(n);
       if (!free_.empty()) return true;
     }
@@ -254,6 +266,7 @@ class basic_producer {
       auto& c = dir.chunk_at(n);
       std::uint32_t owner = c.owner.load();
       if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
+      failpoint("shm.chunk.taken_over");
       adopt_chunk(n);
       if (!free_.empty()) return true;
     }
@@ -279,8 +292,10 @@ class basic_producer {
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, index);  // who retired it may have died before
+        failpoint("shm.chunk.ref_removed");
         s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
         word = s.ctl.load();
+        failpoint("shm.chunk.slot_freed");
       }
       // Others are of the former owner, who was quicker: they come back by their bit.
       if (control::state(word) == slot_state::free) free_.push_back(index);

@@ -16,6 +16,7 @@
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 
@@ -69,6 +70,7 @@ inline bool insert_ref(auto const& dir, std::uint64_t hash, std::uint64_t genera
       std::uint32_t reach = home.reach.load();
       while (reach < d && !home.reach.compare_exchange_weak(reach, d)) {
       }
+      failpoint("shm.put.reach_raised");
       std::uint64_t expected = 0;
       if (entry.compare_exchange_strong(expected, ref)) return true;
     }
@@ -105,7 +107,9 @@ inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
 inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
   remove_ref(dir, hash, generation, index);
+  failpoint("shm.retire.ref_removed");
   dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
+  failpoint("shm.retire.bit_set");
   if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
 }
 
@@ -130,8 +134,11 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     // Read before the slot is anybody else's.
     std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
     std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+    failpoint("shm.retire.unneeded");
     if (!s.ctl.compare_exchange_strong(c, control::make(generation, slot_state::retired))) continue;
+    failpoint("shm.retire.retired");
     give_to_owner(dir, index, generation, hash, owner);
+    failpoint("shm.retire.owner_told");
     ring_sleepers(dir, dir.home_of(hash));  // who waits by locator learns that it is gone
     return true;
   }
@@ -141,6 +148,7 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
 inline bool drain(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   std::uint64_t c = control::make(generation, slot_state::ready);
   if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
+  failpoint("shm.drain.draining");
   ring_sleepers(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
   try_retire(dir, index, generation);
   return true;
@@ -197,6 +205,7 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
     std::uint64_t const mine = claim::make(generation, participant, reader, claim::named(word), claim::state::hold);
     if (!s.claims[chosen].compare_exchange_strong(word, mine)) continue;
 
+    failpoint("shm.get.claimed");
     // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
     // second sees the first, in whatever order the places became free. Both may yield; then both look again and choose the same place.
     bool twice = false;
@@ -206,12 +215,14 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
     if (!twice && s.ctl.load() == ready) {
+      failpoint("shm.get.validated");
       place = chosen;
       return claim_outcome::taken;
     }
     // By CAS, not by a store: the word may belong to the next generation already.
     std::uint64_t undo = mine;
     s.claims[chosen].compare_exchange_strong(undo, claim::emptied(mine));
+    failpoint("shm.get.undone");
     ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
     try_retire(dir, index, generation);
   }
@@ -220,11 +231,13 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
 /// Ends a claim. \returns true where this retired the slot.
 inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
   auto& word = dir.slot_at(index).claims[place];
+  failpoint("shm.release.begun");
   std::uint64_t w = word.load();
   while (claim::of_generation(w, generation) && claim::state_of(w) == claim::state::hold) {
     std::uint64_t const next = consumed ? (w & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done) : claim::emptied(w);
     if (word.compare_exchange_weak(w, next)) break;
   }
+  failpoint("shm.release.claim_ended");
   std::uint64_t const hash = dir.slot_at(index).hash.load(std::memory_order_relaxed);
   bool const retired = try_retire(dir, index, generation);
   if (!retired) consumed ? ring_sleepers(dir, dir.home_of(hash)) : ring(dir, dir.home_of(hash));
@@ -251,6 +264,7 @@ class basic_bucket_lock {
                            (holder == participant || dir.held_elsewhere(holder + 1));
         if (!alive) {
           home.lock.compare_exchange_strong(seen, 0);
+          failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
         if (i >= 2 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};

@@ -13,6 +13,7 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/endpoint.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
@@ -64,8 +65,10 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     s.hash.store(hash, std::memory_order_relaxed);
     s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
     s.owner.store(e.session->me(), std::memory_order_relaxed);
+    failpoint("shm.put.slot_named");
     word = control::make(generation, slot_state::taken);
     if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // taken over with its chunk
+    failpoint("shm.put.writing");
     s.key_offset = 0;
     if (key.size() > inline_key) {
       auto stored = writer.store_key(index, key);
@@ -74,6 +77,7 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
         return stored.error();
       }
       s.key_offset = *stored;
+      failpoint("shm.put.key_stored");
     } else {
       s.key.store(key.data(), key.size());
     }
@@ -88,6 +92,7 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     s.readers.store(static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers.count; ++i)
       s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
+    failpoint("shm.put.described");
     writer.set_token(index, generation, out);
     return index;
   }
@@ -106,6 +111,7 @@ bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
     if (now != slot_state::ready) return false;
     if (s.expires.load() == 0 || !expired(s, dir.now())) return true;
     e.drain_index(index, control::generation(word));
+    failpoint("shm.put.expired_drained");
     return false;
   });
 }
@@ -128,9 +134,11 @@ void give_up(basic_put_operation<Session>& op) noexcept {
     auto const& dir = owner.session->dir();
     remove_ref(dir, op.hash_, control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
   }
+  failpoint("shm.abort.ref_removed");
   std::scoped_lock const lock(owner.put_mutex);
   owner.writer.release_token(op.index_);
   if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
+  failpoint("shm.abort.slot_returned");
 }
 
 template <class Session>
@@ -156,6 +164,7 @@ result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Sessi
   std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
 
   auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me());
+  if (locked) failpoint("shm.put.bucket_locked");
   error failure{error_kind::peer_stalled};
   bool inserted = false;
   if (!locked) {
@@ -171,6 +180,7 @@ result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Sessi
     e.writer.return_slot(index);
     return failure;
   }
+  failpoint("shm.put.ref_inserted");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
   op.index_ = index;
@@ -184,6 +194,7 @@ template <class Session>
 result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
+  failpoint("shm.put.copied");
   auto& s = dir.slot_at(op.index_);
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
   s.size = info.size;
@@ -195,22 +206,28 @@ result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Sess
   auto& home = dir.home_of(op.hash_);
   std::uint64_t unfinished = control::make(generation, slot_state::writing);
   std::uint64_t const ready = control::make(generation, slot_state::ready);
+  failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
     auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me());
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
     }
+    failpoint("shm.replace.bucket_locked");
     s.ctl.store(ready);
+    failpoint("shm.replace.ready");
     for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
       if (other != op.index_ && !beat(dir, other, op.hash_)) e.drain_if(other, op.hash_);
+      failpoint("shm.replace.old_drained");
       return false;
     });
   } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
     give_up(op);
     return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
   }
+  failpoint("shm.put.ready");
   ring(dir, home);
+  failpoint("shm.put.rung");
   op.at_.store(stage::found, std::memory_order_relaxed);
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
@@ -31,9 +32,11 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
+      failpoint("shm.recovery.claim_dropped");
       ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));
     }
     try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
+    failpoint("shm.recovery.claims_of_slot_dropped");
   }
 }
 
@@ -59,6 +62,7 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (control::state(word) == slot_state::ready) {
         std::uint64_t const lease = s.lease;
         if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
+        failpoint("shm.recovery.lease_begun");
         if (expired(s, now)) drain(dir, k, generation);
       } else if (control::state(word) == slot_state::draining) {
         try_retire(dir, k, generation);  // who drained it may have died before it could
@@ -67,15 +71,19 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       auto const state = control::state(word);
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
+        failpoint("shm.recovery.ref_removed");
         if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) idle = true;
+        failpoint("shm.recovery.slot_freed");
       } else if (state != slot_state::free) {
         ++in_use;
       }
     }
     if (mine && idle && chunk_is_idle(dir, n)) {
       c.returned.store(0);
+      failpoint("shm.recovery.chunk_emptied");
       std::uint32_t me = i + 1;
       c.owner.compare_exchange_strong(me, 0);
+      failpoint("shm.recovery.chunk_freed");
     }
   }
   return in_use;
@@ -86,7 +94,9 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
   auto const path = where.arena_path(id);
   unique_fd const fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   if (auto st = stat_own_file(fd.get()); fd && st) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st->st_size);
+  failpoint("shm.recovery.arena_emptied");
   ::unlink(path.c_str());
+  failpoint("shm.recovery.arena_removed");
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
@@ -96,13 +106,17 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
     bool const empty = settle_slots(dir, i) == 0;
+    failpoint("shm.recovery.slots_settled");
     if (empty) {
       if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
+      failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
+      failpoint("shm.recovery.record_freed");
       return;
     }
     p.state.store(participant_state::orphan);
+    failpoint("shm.recovery.orphaned");
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
     if (p.returned_seq.load() == seen) return;
   }
@@ -114,10 +128,13 @@ inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noex
   for (;;) {
     auto const state = p.state.load();
     if (state == participant_state::free || !dir.try_lock(i + 1)) return;
+    failpoint("shm.recovery.locked");
     if (p.state.load() == participant_state::live) drop_claims(dir, i);
+    failpoint("shm.recovery.claims_dropped");
     settle(dir, where, i);
     std::uint32_t const seen = p.returned_seq.load();
     dir.unlock(i + 1);
+    failpoint("shm.recovery.unlocked");
     // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.
     if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;
   }

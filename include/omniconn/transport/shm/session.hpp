@@ -17,6 +17,7 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
@@ -53,6 +54,7 @@ class session {
     auto out = std::make_shared<session>(std::move(dir), where);
     bool const joined = out->take_record(name);
     out->dir_.open_gate();
+    failpoint("shm.open.gate_open");
     if (!joined) return diagnosis(error_kind::no_space, where.directory_path() + ": 256 participants use this namespace already; take another one");
     sweep(out->dir_, where, out->me_);
     return out;
@@ -61,7 +63,9 @@ class session {
   ~session() {
     if (me_ == none) return;
     settle(dir_, where_, me_);
+    failpoint("shm.leave.settled");
     byte_lock::unlock(dir_.fd(), me_ + 1);
+    failpoint("shm.leave.unlocked");
     std::uint32_t const me = std::exchange(me_, none);
     // Retired between our last look and the unlock: nobody else could get the lock.
     if (dir_.participant_at(me).state.load() == participant_state::orphan) sweep_one(dir_, where_, me);
@@ -83,6 +87,7 @@ class session {
     auto id = find_name(name);
     if (!id && id.error().kind() == error_kind::not_found) {
       if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
+      failpoint("shm.name.gate_held");
       id = add_name(name);
       dir_.open_gate();
     }
@@ -103,6 +108,7 @@ class session {
     if (!st) return st.error();
     auto mapping = file_mapping::map(fd.get(), static_cast<std::size_t>(st->st_size), PROT_READ);
     if (!mapping) return mapping.error();
+    failpoint("shm.get.arena_mapped");
     auto fresh = std::make_shared<mapped_arena>();
     fresh->id = id;
     fresh->mapping = std::move(*mapping);
@@ -130,19 +136,23 @@ class session {
     for (std::uint32_t i = 0; i != max_participants; ++i) {
       if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
       participant& p = dir_.participant_at(i);
+      failpoint("shm.open.record_locked");
       if (p.state.load() == participant_state::live) drop_claims(dir_, i);
       settle(dir_, where_, i);
       if (p.state.load() != participant_state::free) {
         byte_lock::unlock(dir_.fd(), i + 1);
         continue;
       }
+      failpoint("shm.open.record_taken");
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
       p.name.store(name.data(), name.size() < shown_name ? name.size() : shown_name);
+      failpoint("shm.open.described");
       p.state.store(participant_state::live);
+      failpoint("shm.open.live");
       me_ = i;
       return true;
     }
@@ -152,12 +162,16 @@ class session {
   /// Removes the directory if this was the last participant.
   void leave() noexcept {
     if (!dir_.close_gate()) return;  // a later user tidies up
+    failpoint("shm.leave.gate_held");
     sweep(dir_, where_, none);
+    failpoint("shm.leave.swept");
     bool used = false;
     for (std::uint32_t i = 0; i != max_participants && !used; ++i) used = dir_.participant_at(i).state.load() != participant_state::free;
     if (!used) {
       dir_.head().dead.store(1);
+      failpoint("shm.leave.dead");
       ::unlink(where_.directory_path().c_str());
+      failpoint("shm.leave.unlinked");
     }
     dir_.open_gate();
   }
@@ -179,7 +193,9 @@ class session {
       auto& entry = dir_.name_at(i);
       if (entry.size.load() != 0) continue;
       if (!name.empty()) std::memcpy(entry.text.data(), name.data(), name.size());
+      failpoint("shm.name.text_stored");
       entry.size.store(static_cast<std::uint32_t>(name.size() + 1));
+      failpoint("shm.name.stored");
       return static_cast<std::uint16_t>(i);
     }
     return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
