@@ -23,9 +23,10 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 2;
+inline constexpr std::uint32_t format_version = 3;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
+inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
 inline constexpr std::size_t max_name_size = 56;
 inline constexpr std::uint32_t max_claims = 16;
 inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
@@ -80,10 +81,11 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   std::uint64_t hash_seed;  ///< random: nobody can choose keys that collide
   std::uint64_t file_size;
   std::uint32_t buckets;
-  std::uint32_t reserved;
+  Atomic<std::uint32_t> deaths;     ///< participants that ended without saying goodbye
   Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
   Atomic<std::uint32_t> multi_waiters;
+  Atomic<std::uint32_t> listeners;  ///< participants whose FIFO is rung with every event: somebody waits in a foreign event loop
 };
 using header = basic_header<std::atomic>;
 static_assert(sizeof(header) == 64);
@@ -94,8 +96,37 @@ enum class participant_state : std::uint32_t {
   orphan = 2,  ///< gone, but objects of it are still leased
 };
 
+/// The stages that a participant puts or gets for: numbers of interned names. Written by the participant alone.
+template <template <class> class Atomic> class basic_stage_set {
+ public:
+  void add(std::uint16_t name) noexcept {
+    for (auto& known : names_) {
+      std::uint16_t const now = known;
+      if (now == name + 1U || now == any) return;
+      if (now != 0) continue;
+      known = static_cast<std::uint16_t>(name + 1U);
+      return;
+    }
+    names_[0] = any;
+  }
+  [[nodiscard]] bool has(std::uint16_t name) const noexcept {
+    for (auto const& known : names_)
+      if (std::uint16_t const now = known; now == name + 1U || now == any) return true;
+    return false;
+  }
+  [[nodiscard]] bool empty() const noexcept { return names_[0] == 0; }
+  void clear() noexcept {
+    for (auto& known : names_) known = 0;
+  }
+
+ private:
+  static constexpr std::uint16_t any = 0xffff;
+  std::array<shared_word<std::uint16_t, Atomic>, max_stages> names_;
+};
+
 /// One transport object of one process. Its identity is an open-file-description lock on byte 1 + index of the directory file:
 /// the kernel drops it with the process, however that ends. The pid is for people only; other pid namespaces see another one.
+/// Its FIFO, `<stem>.p<index>`, wakes those who have it open when it ends, and wakes it when somebody writes.
 template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<participant_state> state;
   Atomic<std::uint32_t> returned_seq;        ///< counts blocks given back: the producer looks at its chunks only when it moved
@@ -105,9 +136,16 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   shared_word<std::uint32_t, Atomic> pid;
   Atomic<std::uint32_t> epoch;   ///< counts the uses of this record
   shared_text<24, Atomic> name;  ///< ends with a zero
+  Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
+  Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
+  Atomic<std::uint32_t> listens;  ///< counted in `header::listeners`
+  Atomic<std::uint32_t> rung;     ///< somebody wrote into its FIFO and it has not looked yet
+  basic_stage_set<Atomic> puts;   ///< stages that it has put for
+  basic_stage_set<Atomic> gets;
+  std::array<std::uint32_t, 6> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
-static_assert(sizeof(participant) == 64);
+static_assert(sizeof(participant) == 128);
 
 /// Reader names are interned once and then compared by number: exact, and a claim stays one word.
 template <template <class> class Atomic> struct alignas(64) basic_reader_name {
