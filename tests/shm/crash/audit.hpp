@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies in a namespace that nobody has a right to: looked up in the words themselves, beside the library's own accounting.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <omniconn/transport/shm.hpp>
+
+namespace crash {
+
+struct leaks {
+  unsigned records = 0;  ///< of participants that are dead
+  unsigned slots = 0;    ///< in use, but neither leased nor a live process'
+  unsigned refs = 0;     ///< entries of buckets that lead to nothing
+  unsigned claims = 0;   ///< of readers that are dead
+  unsigned chunks = 0;   ///< of participants that are gone
+  unsigned files = 0;    ///< arenas of nobody
+  unsigned waiters = 0;  ///< counted, though nobody waits. \requires nobody waits
+  unsigned in_use = 0;   ///< slots that are rightly in use
+  std::string first;     ///< what was found first
+
+  [[nodiscard]] unsigned all() const noexcept { return records + slots + refs + claims + chunks + files; }
+};
+
+/// \requires nothing moves meanwhile.
+inline leaks audit(omniconn::shm_transport::options const& o) {
+  namespace shm = omniconn::detail::shm;
+  leaks out;
+  auto const note = [&out](unsigned& count, std::string const& what) {
+    ++count;
+    if (out.first.empty()) out.first = what;
+  };
+  shm::names const where(o.directory, o.space);
+  auto const files = omniconn::shm_transport::files(o);
+  auto opened = shm::directory::open(where, 0, false);
+  if (!opened) {
+    for (auto const& file : files) note(out.files, file + " without a directory: " + opened.error().message());
+    return out;
+  }
+  auto const& dir = *opened;
+  dir.open_gate();
+  using shm::control, shm::claim, shm::slot_state, shm::participant_state;
+
+  auto const state_of = [&](std::uint32_t i) { return i < shm::max_participants ? dir.participant_at(i).state.load() : participant_state::free; };
+  auto const alive = [&](std::uint32_t i) { return state_of(i) == participant_state::live && shm::byte_lock::held_elsewhere(dir.fd(), i + 1); };
+  std::set<std::string> arenas;
+  std::vector<unsigned> slots_of(shm::max_participants, 0);
+  std::uint64_t const now = omniconn::detail::boot_time_ns();
+
+  for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
+    auto const& s = dir.slot_at(i);
+    std::uint64_t const word = s.ctl.load();
+    std::uint32_t const owner = s.owner.load(), chunk_owner = dir.chunk_at(i / shm::chunk_slots).owner.load();
+    std::string const name = "slot " + std::to_string(i) + " state " + std::to_string(static_cast<unsigned>(control::state(word))) + " of " + std::to_string(owner);
+    bool held = false;
+    for (std::uint32_t k = 0; k != shm::readers_of(s); ++k) {
+      std::uint64_t const c = s.claims[k].load();
+      if (control::state(word) == slot_state::free || !claim::of_generation(c, control::generation(word)) || claim::state_of(c) != claim::state::hold) continue;
+      if (alive(claim::participant(c))) {
+        held = true;
+      } else {
+        note(out.claims, name + ": claim of the dead participant " + std::to_string(claim::participant(c)));
+      }
+    }
+    bool right = true;
+    switch (control::state(word)) {
+      case slot_state::free: continue;
+      case slot_state::taken: right = chunk_owner != 0 && alive(chunk_owner - 1); break;
+      case slot_state::retired: right = alive(owner) || (chunk_owner != 0 && alive(chunk_owner - 1)); break;
+      case slot_state::writing:
+      case slot_state::beaten: right = alive(owner); break;
+      case slot_state::ready:
+        right = alive(owner) || (state_of(owner) == participant_state::orphan && (held || (s.expires.load() != 0 && now < s.expires.load())));
+        break;
+      case slot_state::draining: right = held; break;
+      default: right = false;
+    }
+    if (!right) note(out.slots, name);
+    if (control::state(word) != slot_state::retired && control::state(word) != slot_state::taken) {
+      ++out.in_use;
+      if (owner < shm::max_participants) ++slots_of[owner];
+    }
+  }
+  for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
+    auto const state = state_of(i);
+    std::string const name = "participant " + std::to_string(i) + " state " + std::to_string(static_cast<unsigned>(state));
+    if (state == participant_state::free) continue;
+    if (state == participant_state::live ? !alive(i) : slots_of[i] == 0) note(out.records, name);
+    if (std::uint64_t const id = dir.participant_at(i).arena; id != 0) arenas.insert(where.arena_path(id));
+  }
+  for (std::uint32_t n = 0; n != dir.layout().chunks; ++n)
+    if (std::uint32_t const owner = dir.chunk_at(n).owner.load(); owner != 0 && state_of(owner - 1) == participant_state::free)
+      note(out.chunks, "chunk " + std::to_string(n) + " of " + std::to_string(owner - 1));
+  out.waiters = dir.head().multi_waiters.load();
+  for (std::uint32_t b = 0; b != dir.layout().buckets; ++b) {
+    out.waiters += dir.bucket_at(b).waiters.load();
+    for (auto const& entry : dir.bucket_at(b).refs) {
+      std::uint64_t const ref = entry.load();
+      if (ref == 0) continue;
+      std::uint32_t const index = shm::slot_ref::slot(ref);
+      std::string const name = "bucket " + std::to_string(b) + " to slot " + std::to_string(index);
+      if (index >= dir.layout().slots) {
+        note(out.refs, name);
+        continue;
+      }
+      auto const& s = dir.slot_at(index);
+      auto const state = control::state(s.ctl.load());
+      bool const right = ref == shm::slot_ref::make(s.hash.load(), control::generation(s.ctl.load()), index) &&
+                         (state == slot_state::writing || state == slot_state::ready || state == slot_state::draining || state == slot_state::beaten);
+      if (!right) note(out.refs, name + " state " + std::to_string(static_cast<unsigned>(state)));
+    }
+  }
+  for (auto const& file : files)
+    if (!file.ends_with(".dir") && !arenas.contains(file)) note(out.files, file);
+  return out;
+}
+
+}  // namespace crash

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// A producer that dies at the N-th hit of a failpoint, or is killed, or comes to its end.
+//
+//   shm_crash_producer NAMESPACE [die=FAILPOINT:N] [seed=S] [ops=N] [slots=N] [memory=BYTES] [mode=forever|restart]
+//
+// Before each step that changes something it says what it tries, afterwards what became of it:
+//
+//   try put KEY SEED SIZE SHARES | try replace KEY SEED SIZE SHARES | try take KEY | try erase KEY | try end KEY | try nothing
+//   ok | no KIND
+//   hit FAILPOINT          its last word
+//   done
+#include <chrono>
+#include <map>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <shm/crash/program.hpp>
+
+namespace {
+
+using namespace crash;
+using omniconn::deadline;
+
+struct live_object {
+  unsigned shares;  // how many readers have not had it
+  unsigned taken;
+};
+
+class producer {
+ public:
+  explicit producer(settings const& s, connector& c) : settings_(s), numbers_(s.seed), connector_(c) {}
+
+  void put(connector& c, unsigned key, std::size_t size, unsigned shares, bool replace, std::int64_t lease_ms = -1) {
+    std::uint64_t const seed = settings_.seed * 1000 + ++count_;
+    std::string const payload = object(seed, size);
+    omniconn::put_options o;
+    o.readers = omniconn::reader_set{shares, {}};
+    if (replace) o.existing = omniconn::on_existing::replace;
+    if (lease_ms >= 0) o.lease = std::chrono::milliseconds(lease_ms);
+    say((replace ? "try replace " : "try put ") + std::to_string(key) + " " + std::to_string(seed) + " " + std::to_string(size) + " " + std::to_string(shares));
+    if (auto const done = c.put(hop, key_name(key), view_of(payload), o); done) {
+      say("ok");
+      live_[key] = {shares, 0};
+    } else {
+      say("no " + std::string(to_string(done.error().kind())));
+    }
+  }
+
+  /// The next share of an object, for the reader whose turn it is.
+  void take(connector& c, unsigned key, bool give_back) {
+    auto& object = live_[key];
+    std::string const reader = "r" + std::to_string(object.taken);
+    omniconn::get_options o;
+    o.until = deadline::immediate();
+    o.reader = reader;
+    say(give_back ? "try nothing" : "try take " + std::to_string(key));
+    auto view = c.get_view(hop, key_name(key), o);
+    if (!view) return say("no " + std::string(to_string(view.error().kind())));
+    if (give_back) {
+      view->give_back();
+    } else {
+      view->release();
+      ++object.taken;
+      if (object.taken == object.shares) live_.erase(key);
+    }
+    say("ok");
+  }
+
+  void erase(unsigned key) {
+    say("try erase " + std::to_string(key));
+    auto const done = connector_.cleanup(hop, key_name(key));
+    say(done ? "ok" : "no " + std::string(to_string(done.error().kind())));
+    live_.erase(key);
+  }
+
+  /// A put that begins and is given up.
+  void abort() {
+    say("try nothing");
+    {
+      omniconn::shm_transport::put_op op;
+      (void)connector_.transport().begin(op, "given up", {}, {}, {});
+    }
+    say("ok");
+  }
+
+  std::size_t size() {
+    constexpr std::size_t sizes[]{0, 1, 64, 1000, 5000, 70'000, 300'000};
+    return sizes[numbers_.below(std::size(sizes))];
+  }
+
+  void step(unsigned n) {
+    constexpr unsigned keys = 12;
+    unsigned const key = n == 0 ? static_cast<unsigned>(settings_.seed % keys) : numbers_.below(keys);
+    bool const there = live_.contains(key);
+    unsigned const what = n == 0 ? 0 : numbers_.below(10);
+    if (!there) return what == 9 ? abort() : put(connector_, key, size(), numbers_.below(4) == 0 ? 3 : 1, what == 8);
+    if (what < 3) return put(connector_, key, size(), 1, true);
+    if (what < 7) return take(connector_, key, false);
+    what < 9 ? take(connector_, key, true) : erase(key);
+  }
+
+  /// Objects in every slot, read by another, who then wants a slot itself; then we want one again.
+  void contend_for_chunks() {
+    auto other = settings_.open();
+    if (!other) return say("no open");
+    unsigned key = 100;
+    std::vector<unsigned> mine;
+    for (; mine.size() != 4 * std::size_t{settings_.slots}; ++key) {
+      put(connector_, key, 64, 1, false);
+      if (!live_.contains(key)) break;  // no slot is left
+      mine.push_back(key);
+    }
+    for (unsigned const k : mine) take(*other, k, false);
+    for (int i = 0; i != 20; ++i) put(*other, ++key, 64, 1, false);
+    for (int i = 0; i != 4; ++i) put(connector_, ++key, 64, 1, false);
+  }
+
+  /// An object whose producer left and whose lease ends while we are there.
+  void meet_an_expired_object() {
+    constexpr unsigned key = 1;
+    {
+      auto other = settings_.open();
+      if (!other) return say("no open");
+      if (live_.contains(key)) erase(key);
+      put(*other, key, 64, 1, false, 2);
+      say("try end " + std::to_string(key));
+      other->close();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    say("ok");
+    live_.erase(key);
+    put(connector_, key, 64, 1, false);
+  }
+
+  void close() {
+    say("try nothing");
+    omniconn::shm_transport::put_op unfinished;
+    (void)connector_.transport().begin(unfinished, "unfinished", {}, {}, {});
+    connector_.close();
+    say("ok");
+  }
+
+ private:
+  settings const& settings_;
+  numbers numbers_;
+  connector& connector_;
+  std::map<unsigned, live_object> live_;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  settings const s(argc, argv);
+  auto c = s.open();
+  if (!c) {
+    say("no " + std::string(c.error().message()));
+    return 3;
+  }
+  say("open");
+  producer p(s, *c);
+  if (s.mode == "restart") {
+    for (unsigned key = 0; key != s.ops; ++key) p.put(*c, key, static_cast<std::size_t>(s.size), 1, true);
+    omniconn::shm_transport::put_op unfinished;
+    (void)c->transport().begin(unfinished, "unfinished", {}, {}, {});
+    say("done");
+    ::kill(::getpid(), SIGKILL);
+  }
+  for (unsigned n = 0; n != s.ops || s.mode == "forever"; ++n) p.step(n);
+  if (aims_at("shm.chunk.") || s.mode == "chunks") p.contend_for_chunks();
+  if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
+  p.close();
+  say("done");
+  return 0;
+}
