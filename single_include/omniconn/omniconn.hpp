@@ -4808,7 +4808,10 @@ class directory {
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
       auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
       if (!opened) return diagnosis(opened.error()).in(path);
-      if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
+      if (opened->head().dead.load(std::memory_order_acquire) != 0) {
+        ::unlink(path.c_str());  // its last user died before it could: we hold the gate of this file, and the name is still its own
+        continue;
+      }
       failpoint("shm.open.mapped");
       if (wanted_slots > opened->geometry_.slots)
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
@@ -5507,7 +5510,9 @@ class session {
     failpoint("shm.leave.swept");
     bool used = false;
     for (std::uint32_t i = 0; i != max_participants && !used; ++i) used = dir_.participant_at(i).state.load() != participant_state::free;
-    if (!used) {
+    // One that left at the same time may have removed it before we came to the gate: then the name is perhaps another directory's already.
+    auto const st = stat_own_file(dir_.fd());
+    if (!used && st && st->st_nlink != 0) {
       dir_.head().dead.store(1);
       failpoint("shm.leave.dead");
       ::unlink(where_.directory_path().c_str());

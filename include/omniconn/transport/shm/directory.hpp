@@ -152,7 +152,10 @@ class directory {
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
       auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
       if (!opened) return diagnosis(opened.error()).in(path);
-      if (opened->head().dead.load(std::memory_order_acquire) != 0) continue;
+      if (opened->head().dead.load(std::memory_order_acquire) != 0) {
+        ::unlink(path.c_str());  // its last user died before it could: we hold the gate of this file, and the name is still its own
+        continue;
+      }
       failpoint("shm.open.mapped");
       if (wanted_slots > opened->geometry_.slots)
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +

@@ -167,7 +167,9 @@ class session {
     failpoint("shm.leave.swept");
     bool used = false;
     for (std::uint32_t i = 0; i != max_participants && !used; ++i) used = dir_.participant_at(i).state.load() != participant_state::free;
-    if (!used) {
+    // One that left at the same time may have removed it before we came to the gate: then the name is perhaps another directory's already.
+    auto const st = stat_own_file(dir_.fd());
+    if (!used && st && st->st_nlink != 0) {
       dir_.head().dead.store(1);
       failpoint("shm.leave.dead");
       ::unlink(where_.directory_path().c_str());

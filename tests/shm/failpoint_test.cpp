@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Failpoints, and what can be shown with them inside one process: steps of two participants in an order that is otherwise rare.
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include <gtest/gtest.h>
+
+#include <omniconn/detail/failpoint.hpp>
+#include <omniconn/transport/shm.hpp>
+
+#include <shm/support.hpp>
+
+namespace {
+
+using namespace omniconn;
+
+std::map<std::string, int, std::less<>> seen;
+void count(std::string_view name) noexcept { ++seen[std::string(name)]; }
+
+/// Runs `act` once, when `where` is reached.
+std::string_view where;
+void (*act)() = nullptr;
+void at_failpoint(std::string_view name) noexcept {
+  if (name != where || act == nullptr) return;
+  auto const now = act;
+  act = nullptr;
+  now();
+}
+
+class failpoints : public testing::Test {
+ protected:
+  void TearDown() override { set_failpoint_hook(nullptr); }
+
+  static shm_transport opened(shm_test::fresh_space const& space) {
+    auto t = shm_transport::open(space.options());
+    EXPECT_TRUE(t) << t.error().message();
+    return std::move(*t);
+  }
+  static bool put(shm_transport& t, std::string_view key) {
+    shm_transport::put_op op;
+    return t.begin(op, key, {}, {}, {}).has_value() && t.commit(op, {}).has_value();
+  }
+};
+
+TEST_F(failpoints, have_names_of_their_own) {
+  std::set<std::string_view> const names(std::begin(failpoint_names), std::end(failpoint_names));
+  EXPECT_EQ(names.size(), std::size(failpoint_names));
+  for (auto const name : names) EXPECT_TRUE(name.starts_with("shm.")) << name;
+}
+
+TEST_F(failpoints, are_reached_only_while_a_hook_is_set) {
+  shm_test::fresh_space space;
+  seen.clear();
+  {
+    auto t = opened(space);
+    set_failpoint_hook(&count);
+    EXPECT_TRUE(put(t, "key"));
+    set_failpoint_hook(nullptr);
+  }
+  EXPECT_EQ(seen["shm.put.slot_taken"], 1);
+  EXPECT_EQ(seen["shm.put.ready"], 1);
+  EXPECT_EQ(seen["shm.get.claimed"], 0);
+  EXPECT_EQ(seen["shm.leave.settled"], 0);
+}
+
+shm_test::fresh_space const* shared = nullptr;
+std::optional<shm_transport> later;
+
+TEST_F(failpoints, of_two_that_leave_at_once_the_second_spares_the_directory_of_the_next) {
+  shm_test::fresh_space space;
+  shared = &space;
+  std::optional<shm_transport> first(opened(space));
+  where = "shm.leave.unlocked";
+  act = [] {
+    opened(*shared).close();  // the last one, it seems: it takes the directory away
+    later.emplace(opened(*shared));
+    EXPECT_TRUE(put(*later, "key"));
+  };
+  set_failpoint_hook(&at_failpoint);
+  first.reset();
+  set_failpoint_hook(nullptr);
+  EXPECT_EQ(act, nullptr);
+  auto reader = opened(space);
+  EXPECT_TRUE(reader.exists("key").value_or(false)) << "it has come into another directory";
+  later.reset();
+}
+
+TEST_F(failpoints, a_directory_whose_last_user_died_while_it_removed_it_is_made_anew) {
+  shm_test::fresh_space space;
+  {
+    auto directory = detail::shm::directory::open(space.paths(), 64, true);
+    ASSERT_TRUE(directory);
+    directory->head().dead.store(1);
+  }
+  auto const collected = shm_transport::collect(space.options());
+  EXPECT_TRUE(collected) << collected.error().message();
+  EXPECT_TRUE(space.files().empty());
+  {
+    auto directory = detail::shm::directory::open(space.paths(), 64, true);
+    ASSERT_TRUE(directory);
+    directory->head().dead.store(1);
+  }
+  auto t = opened(space);
+  EXPECT_TRUE(put(t, "key"));
+  EXPECT_TRUE(t.erase("key"));
+}
+
+}  // namespace
