@@ -29,6 +29,7 @@
 #include <omniconn/runtime/builtin.hpp>
 
 #include <shm/support.hpp>
+#include <shm/tmpfs.hpp>
 
 namespace {
 
@@ -50,31 +51,8 @@ omniconn::get_options now(std::string_view reader = {}, omniconn::locator const*
 
 const_bytes bytes_of(std::vector<std::byte> const& v) { return {v.data(), v.size()}; }
 
-/// A folder of the test's own on the same tmpfs, so that nothing of anybody else is touched. Files in it are planted by the test.
-class own_folder {
- public:
-  own_folder() {
-    std::string path = ::shm_test::root() + "/hostile-XXXXXX";
-    if (::mkdtemp(path.data()) == nullptr) ADD_FAILURE() << "no folder " << path << ": error " << errno;
-    path_ = path;
-  }
-  own_folder(own_folder const&) = delete;
-  own_folder& operator=(own_folder const&) = delete;
-  ~own_folder() {
-    for (auto const& path : planted_)
-      if (::unlink(path.c_str()) != 0) ::rmdir(path.c_str());
-    EXPECT_EQ(::rmdir(path_.c_str()), 0) << path_ << " is not empty";
-  }
-  [[nodiscard]] std::string const& path() const noexcept { return path_; }
-  [[nodiscard]] std::string planted(std::string path) {
-    planted_.push_back(path);
-    return path;
-  }
-
- private:
-  std::string path_;
-  std::vector<std::string> planted_;
-};
+using shm_test::own_folder;
+using shm_test::on_tmpfs;
 
 class shm_hostile : public testing::Test {
  protected:
@@ -464,19 +442,6 @@ TEST_F(shm_hostile, an_arena_that_somebody_removed_is_corrupt_and_the_object_sta
 }
 
 // --- a file system that is full ---------------------------------------------------------------------------------------------------------
-
-/// Runs `body` in a thread with a mount namespace of its own and a tmpfs of `size` on `folder`; the mount ends with the thread, whatever happens.
-/// \returns false: this machine does not let us.
-template <class Body>
-bool on_tmpfs(std::string const& folder, char const* size, Body body) {
-  bool mounted = false;
-  std::thread([&] {
-    mounted = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-              ::mount("tmpfs", folder.c_str(), "tmpfs", 0, size) == 0;
-    if (mounted) body();
-  }).join();
-  return mounted;
-}
 
 TEST_F(shm_hostile, a_full_file_system_is_no_space_and_no_sigbus) {
   bool const mounted = on_tmpfs(folder.path(), "size=2m", [this] {

@@ -38,8 +38,8 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
     "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",
     "shm.recovery.slot_freed", "shm.recovery.chunk_emptied", "shm.recovery.chunk_freed", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
-    "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.orphaned", "shm.recovery.locked",
-    "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
+    "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
+    "shm.recovery.locked", "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
 
 namespace detail {
 

@@ -96,6 +96,7 @@ struct settings {
   std::string space;
   std::string mode;
   std::string reader = "default";
+  std::string directory;
   std::uint64_t seed = 1;
   unsigned ops = 20;
   std::uint32_t slots = 64;
@@ -111,6 +112,7 @@ struct settings {
       std::string const name = option.substr(0, equals), text = equals == option.npos ? "" : option.substr(equals + 1);
       std::uint64_t const number = std::strtoull(text.c_str(), nullptr, 10);
       if (name == "mode") mode = text;
+      if (name == "directory") directory = text;
       if (name == "seed") seed = number;
       if (name == "ops") ops = static_cast<unsigned>(number);
       if (name == "slots") slots = static_cast<std::uint32_t>(number);
@@ -129,6 +131,7 @@ struct settings {
   [[nodiscard]] omniconn::shm_transport::options transport() const {
     omniconn::shm_transport::options o;
     o.space = space;
+    o.directory = directory;
     o.max_keys = slots;
     o.memory_pool_size = memory;
     o.reader = reader;

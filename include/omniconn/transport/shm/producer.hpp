@@ -50,6 +50,10 @@ class basic_producer {
       grown = allocate(keys_size_ + committed_, needed);
       by = needed;
     }
+    if (!grown) {  // unless the dead, or objects whose leases have ended, have what we need
+      session_.sweep_all();
+      grown = allocate(keys_size_ + committed_, needed);
+    }
     if (!grown) return grown.error();
     failpoint("shm.arena.grown");
     committed_ += by;

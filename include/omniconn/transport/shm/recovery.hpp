@@ -3,13 +3,17 @@
 // anywhere: the next one that gets the participant's lock goes on.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <new>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/detail/algorithm.hpp>
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm/directory.hpp>
@@ -89,6 +93,11 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   return in_use;
 }
 
+/// Whole pages of an arena.
+struct page_range {
+  std::uint64_t first = 0, last = 0;
+};
+
 /// Gives an arena's memory back, also where readers still map the file, and removes its name. \requires nobody holds an object in it.
 inline void remove_arena(names const& where, std::uint64_t id) noexcept {
   auto const path = where.arena_path(id);
@@ -99,15 +108,57 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
   failpoint("shm.recovery.arena_removed");
 }
 
+/// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
+/// \requires the caller holds the lock of participant `i`, and nobody writes in the arena.
+inline void give_back_memory(directory const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
+  constexpr std::uint64_t page = 4096;
+  unique_fd const fd(::open(where.arena_path(arena).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return;
+  auto const st = stat_own_file(fd.get());
+  std::unique_ptr<page_range[]> const needed(new (std::nothrow) page_range[2 * std::size_t{in_use}]);
+  if (!st || needed == nullptr) return;  // as well when the next object has been read
+  auto const size = static_cast<std::uint64_t>(st->st_size);
+  std::size_t n = 0;
+  auto const need = [&](std::uint64_t at, std::uint64_t length) {
+    if (length == 0 || at > size || length > size - at || n == 2 * std::size_t{in_use}) return;
+    needed[n++] = {at / page * page, (at + length + page - 1) / page * page};
+  };
+  for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
+    slot const& s = dir.slot_at(k);
+    auto const state = control::state(s.ctl.load());
+    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || s.arena != arena) continue;
+    need(s.offset, s.size);
+    if (s.key_size > inline_key) need(s.key_offset, key_cell);
+  }
+  sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
+  std::uint64_t pages = 0;
+  for (std::size_t k = 0, end = 0; k != n; ++k) {
+    if (needed[k].first > end) end = needed[k].first;
+    if (needed[k].last <= end) continue;
+    pages += (needed[k].last - end) / page;
+    end = needed[k].last;
+  }
+  if (static_cast<std::uint64_t>(st->st_blocks) * 512 <= pages * page) return;  // so that most looks cost no calls
+  std::uint64_t at = 0;
+  auto const punch_until = [&](std::uint64_t end) {
+    if (end > at) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(end - at));
+  };
+  for (std::size_t k = 0; k != n; ++k) {
+    punch_until(needed[k].first);
+    if (needed[k].last > at) at = needed[k].last;
+  }
+  punch_until(size);
+}
+
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
-    bool const empty = settle_slots(dir, i) == 0;
+    std::uint32_t const in_use = settle_slots(dir, i);
     failpoint("shm.recovery.slots_settled");
-    if (empty) {
+    if (in_use == 0) {
       if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
       failpoint("shm.recovery.arena_forgotten");
@@ -115,6 +166,8 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       failpoint("shm.recovery.record_freed");
       return;
     }
+    if (std::uint64_t const arena = p.arena; arena != 0) give_back_memory(dir, where, i, arena, in_use);
+    failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
