@@ -38,6 +38,7 @@ set(omniconn_headers_core
   omniconn/detail/describe.hpp
   omniconn/detail/extent_map.hpp
   omniconn/detail/failpoint.hpp
+  omniconn/detail/forks.hpp
   omniconn/detail/futex.hpp
   omniconn/detail/get_driver.hpp
   omniconn/detail/json_lines.hpp
@@ -101,14 +102,17 @@ set(omniconn_headers_core
   omniconn/transport/inproc.hpp
   omniconn/transport/shm/directory.hpp
   omniconn/transport/shm/endpoint.hpp
+  omniconn/transport/shm/fifo.hpp
   omniconn/transport/shm/hold.hpp
   omniconn/transport/shm/layout.hpp
   omniconn/transport/shm/lookup.hpp
+  omniconn/transport/shm/probe.hpp
   omniconn/transport/shm/producer.hpp
   omniconn/transport/shm/protocol.hpp
   omniconn/transport/shm/publish.hpp
   omniconn/transport/shm/recovery.hpp
   omniconn/transport/shm/session.hpp
+  omniconn/transport/shm/warden.hpp
   omniconn/transport/shm.hpp
   omniconn/transport/shm_segment/claim.hpp
   omniconn/transport/shm_segment/endpoint.hpp

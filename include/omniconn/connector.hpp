@@ -48,6 +48,9 @@ struct connector_defaults {
   /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
   /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
   bool envelope = true;
+  /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
+  /// (`caps.hears_death`). False: it waits on, for a sender that is started again.
+  bool report_lost_peer = true;
 };
 
 namespace detail {
@@ -452,8 +455,9 @@ class connector {
   }
 
   /// What a put asks of the transport.
-  [[gnu::always_inline]] result<void> ask(publish_options& how, put_options const& o) const {
+  [[gnu::always_inline]] result<void> ask(publish_options& how, edge e, put_options const& o) const {
     how = core_->usual;
+    if constexpr (caps.hears_death) how.producer = e.from;
     if (o.readers) {
       how.readers = *o.readers;
       if (auto const can = serve(how.readers); !can) return can;
@@ -473,7 +477,7 @@ class connector {
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
     publish_options how;
-    if (auto const can = ask(how, o); !can) return can.error();
+    if (auto const can = ask(how, e, o); !can) return can.error();
     if (info.checksum_by != checksum_kind::none) {
       checksum_state sum;
       parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
@@ -509,7 +513,7 @@ class connector {
     auto wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
     publish_options how;
-    if (auto const can = ask(how, o); !can) return can.error();
+    if (auto const can = ask(how, e, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -539,7 +543,9 @@ class connector {
     key_scratch scratch;
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    find_options const how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    if constexpr (caps.hears_death)
+      if (c.defaults.report_lost_peer) how.producer = e.from;
     return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);

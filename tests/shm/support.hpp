@@ -26,6 +26,12 @@ inline std::string root() {
   return given != nullptr && *given != '\0' ? given : "/dev/shm";
 }
 
+/// A participant's FIFO: it takes no memory and is there as long as its process has the namespace open.
+inline bool is_fifo(std::string const& path) {
+  auto const dot = path.rfind('.');
+  return dot != path.npos && path.size() > dot + 2 && path[dot + 1] == 'p' && path.find_first_not_of("0123456789", dot + 2) == path.npos;
+}
+
 /// A namespace of its own for one test. At its end unread objects are erased; files that are left then are a failure of that test.
 class fresh_space {
  public:
@@ -37,8 +43,8 @@ class fresh_space {
   fresh_space(fresh_space const&) = delete;
   fresh_space& operator=(fresh_space const&) = delete;
   ~fresh_space() {
-    if (!holds_foreign_files && !files().empty()) empty();
-    for (auto const& file : files()) {
+    if (!holds_foreign_files && !all_files().empty()) empty();
+    for (auto const& file : all_files()) {
       if (holds_foreign_files) ::unlink((directory_ + "/" + file).c_str());
       if (!holds_foreign_files) ADD_FAILURE() << directory_ << "/" << file << " is left";
     }
@@ -53,8 +59,13 @@ class fresh_space {
   }
   [[nodiscard]] omniconn::detail::shm::names paths() const { return {directory_, name_}; }
 
-  /// The files of this namespace, sorted.
+  /// The files of this namespace that take memory, sorted: directory and arenas.
   [[nodiscard]] std::vector<std::string> files() const {
+    auto out = all_files();
+    std::erase_if(out, is_fifo);
+    return out;
+  }
+  [[nodiscard]] std::vector<std::string> all_files() const {
     std::vector<std::string> out;
     std::string const stem = paths().stem;
     DIR* const folder = ::opendir(directory_.c_str());

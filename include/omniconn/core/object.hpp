@@ -50,6 +50,7 @@ struct publish_options {
   reader_set readers{};
   std::chrono::nanoseconds lease{std::chrono::seconds(60)};  ///< how long an unread object outlives its producer; 0: not at all
   on_existing existing = on_existing::fail;
+  std::string_view producer{};  ///< the stage that puts; where `caps.hears_death`, gets that name it learn of its death
 };
 
 /// What a Transport is told with a get.
@@ -57,6 +58,7 @@ struct find_options {
   locator const* where = nullptr;  ///< the receipt's locator; null: search by key
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
+  std::string_view producer{};     ///< the stage that is to put it; where `caps.hears_death`, its death ends the wait with `peer_lost`. Empty: wait on
 };
 
 OMNICONN_END_NAMESPACE

@@ -9,6 +9,7 @@
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/error.hpp>
+#include <omniconn/detail/forks.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -18,12 +19,15 @@ namespace detail {
 struct call_gate {
   std::atomic<bool> closed{false};
   std::atomic<std::uint32_t> inside{0};
+  std::uint32_t const born = fork_count.load(std::memory_order_relaxed);
 
+  /// In a forked child everything of its parent's is closed: locks, threads and waiters are not its own.
+  [[nodiscard]] bool inherited() const noexcept { return born != fork_count.load(std::memory_order_relaxed); }
   /// \returns false where it was closed before.
   bool shut() noexcept { return !closed.exchange(true); }
   /// \requires sleepers were woken: the rest takes microseconds.
   void wait_until_empty() const noexcept {
-    while (inside.load() != 0) ::sched_yield();
+    while (inside.load() != 0 && !inherited()) ::sched_yield();
   }
 };
 
@@ -33,7 +37,7 @@ class call {
   explicit call(call_gate* gate) noexcept : gate_(gate) {
     if (gate_ == nullptr) return;
     gate_->inside.fetch_add(1);
-    if (gate_->closed.load()) leave();
+    if (gate_->closed.load() || gate_->inherited()) leave();
   }
   call(call const&) = delete;
   call& operator=(call const&) = delete;

@@ -39,7 +39,7 @@ using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_k
 
 namespace detail {
 
-/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, max_get_size.
+/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, report_lost_peer, max_get_size.
 inline connector_defaults read_defaults(option_reader& options) {
   connector_defaults out;
   if (auto const* readers = options.take("readers"); readers != nullptr && readers->is_array()) {
@@ -64,6 +64,7 @@ inline connector_defaults read_defaults(option_reader& options) {
   out.lease = options.take_duration_seconds("lease_seconds", out.lease);
   out.existing = options.take_choice("on_existing", {"fail", "replace"}, "fail") == "fail" ? on_existing::fail : on_existing::replace;
   out.checksum = options.take_bool("checksum", true);
+  out.report_lost_peer = options.take_bool("report_lost_peer", true);
   out.max_get_size = options.take_bytes_size("max_get_size", out.max_get_size);
   return out;
 }
@@ -77,6 +78,12 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   out.directory = options.take_string("directory", out.directory);
   if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
   if (!defaults.reader.empty()) out.reader = defaults.reader;
+  out.name = out.reader;
+  if (options.take_string("role", "") == "sender")  // shown as the stage that it is, not as the one that it sends to
+    if (auto const* stage = options.take("from_stage"); stage != nullptr) {
+      if (auto const text = stage->as_string()) out.name = *text;
+      if (auto const number = stage->as_int64()) out.name = std::to_string(*number);
+    }
   return out;
 }
 

@@ -59,6 +59,7 @@ struct capabilities {
   bool own_memory = false;       ///< payloads must lie in `memory()`; false: any memory that stays until it is disposed of
   bool leaves_process = true;    ///< bytes cross a border worth a checksum
   bool zero_copy_get = false;    ///< `find` ends in `done` with the bytes in place; false: it asks for memory
+  bool hears_death = false;      ///< a wait for a producer that died ends with `peer_lost`; with one that is stopped, at its deadline with `peer_stalled`
   bool quiet_cancel = true;      ///< `cancel` and the destructor of an operation are immediate
   bool progressive = false;      ///< `advance` lets readers run behind the writer
   bool carries_info = true;      ///< object_info travels out of band; false: the connector adds an envelope, or nothing on foreign edges

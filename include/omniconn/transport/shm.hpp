@@ -47,6 +47,8 @@ class shm_transport {
     std::uint32_t max_keys = 0;
     /// The reader name of gets that bring none.
     std::string reader = "default";
+    /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
+    std::string name;
     /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
@@ -61,7 +63,8 @@ class shm_transport {
                                      .max_pieces = 1,
                                      .own_memory = true,
                                      .leaves_process = true,
-                                     .zero_copy_get = true};
+                                     .zero_copy_get = true,
+                                     .hears_death = true};
 
   using hold = detail::shm::object_hold;
   using put_op = detail::shm::put_operation;
@@ -91,9 +94,9 @@ class shm_transport {
     shm::names where(folder_of(o), namespace_of(o));
     auto dir = shm::directory::open(where, slots, true);
     if (!dir) return std::move(dir.error());
-    auto joined = shm::session::join(std::move(*dir), where, o.reader);
+    auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
     if (!joined) return std::move(joined.error());
-    auto reader = (*joined)->reader_id(o.reader);
+    auto reader = (*joined)->name_id(o.reader);
     if (!reader) return diagnosis(reader.error());
     return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
   }
@@ -299,6 +302,7 @@ class shm_transport {
   void close() noexcept {
     if (state_ == nullptr || !state_->shut()) return;
     detail::failpoint("shm.close.shut");
+    if (state_->inherited()) return state_->session.reset();  // the parent's, which goes on
     state_->closing.request_stop();
     state_->wait_until_empty();
     state_->writer.withdraw_unfinished();

@@ -17,7 +17,7 @@ struct leaks {
   unsigned refs = 0;     ///< entries of buckets that lead to nothing
   unsigned claims = 0;   ///< of readers that are dead
   unsigned chunks = 0;   ///< of participants that are gone
-  unsigned files = 0;    ///< arenas of nobody
+  unsigned files = 0;    ///< of nobody
   unsigned waiters = 0;  ///< counted, though nobody waits. \requires nobody waits
   unsigned in_use = 0;   ///< slots that are rightly in use
   std::string first;     ///< what was found first
@@ -46,7 +46,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
 
   auto const state_of = [&](std::uint32_t i) { return i < shm::max_participants ? dir.participant_at(i).state.load() : participant_state::free; };
   auto const alive = [&](std::uint32_t i) { return state_of(i) == participant_state::live && shm::byte_lock::held_elsewhere(dir.fd(), i + 1); };
-  std::set<std::string> arenas;
+  std::set<std::string> wanted;
   std::vector<unsigned> slots_of(shm::max_participants, 0);
   std::uint64_t const now = omniconn::detail::boot_time_ns();
 
@@ -89,7 +89,8 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     std::string const name = "participant " + std::to_string(i) + " state " + std::to_string(static_cast<unsigned>(state));
     if (state == participant_state::free) continue;
     if (state == participant_state::live ? !alive(i) : slots_of[i] == 0) note(out.records, name);
-    if (std::uint64_t const id = dir.participant_at(i).arena; id != 0) arenas.insert(where.arena_path(id));
+    if (std::uint64_t const id = dir.participant_at(i).arena; id != 0) wanted.insert(where.arena_path(id));
+    if (state == participant_state::live) wanted.insert(where.fifo_path(i));
   }
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n)
     if (std::uint32_t const owner = dir.chunk_at(n).owner.load(); owner != 0 && state_of(owner - 1) == participant_state::free)
@@ -114,7 +115,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     }
   }
   for (auto const& file : files)
-    if (!file.ends_with(".dir") && !arenas.contains(file)) note(out.files, file);
+    if (!file.ends_with(".dir") && !wanted.contains(file)) note(out.files, file);
   return out;
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // One stage of a pipeline as a process of its own: commands on stdin, one line of answer each on stdout.
 //
-//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory
+//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory, patient
 //
 //   put KEY SEED SIZE [READER,READER...]         ok SIZE | error KIND
 //   get KEY READER TIMEOUT_MS SEED               got SIZE good|bad DEV:INODE:OFFSET | error KIND
 //   hold KEY READER TIMEOUT_MS SEED              like get, but keeps the view
 //   release | back                               ok      ends the kept view: consumed, or as if it had never been taken
 //   erase                                        ok N    drops every object of the namespace
+//   fork                                         ok KIND     a child, which tries to put and stays until the other end of stdin closes
 //   quit                                         ends the process normally
 //   crash                                        ends it as a kill from outside would: no destructor runs
 #include <chrono>
@@ -21,6 +22,9 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <poll.h>
+#include <unistd.h>
 
 #include <omniconn/runtime/builtin.hpp>
 
@@ -101,6 +105,7 @@ int main(int argc, char** argv) {
     if (equals == option.npos) return 2;
     auto const value = std::strtoull(option.c_str() + equals + 1, nullptr, 10);
     if (option.starts_with("lease_ms=")) o.defaults.lease = std::chrono::milliseconds(value);
+    if (option.starts_with("patient=")) o.defaults.report_lost_peer = value == 0;
     if (option.starts_with("memory=")) o.transport.memory_pool_size = value;
   }
   auto connector = stage_connector::open(o);
@@ -127,6 +132,19 @@ int main(int argc, char** argv) {
     if (command == "erase") {
       auto const n = connector->transport().erase_if([](omniconn::wire_key) { return true; });
       answer = n ? "ok " + std::to_string(*n) : failure(n.error());
+    }
+    if (command == "fork") {
+      if (::fork() == 0) {
+        kept.release();  // the parent's: nothing happens
+        auto const refused = connector->put(hop, "child", omniconn::const_bytes{});
+        std::cout << "ok " << (refused ? "put" : to_string(refused.error().kind())) << std::endl;
+        connector->close();
+        pollfd other_end{STDIN_FILENO, 0, 0};
+        while (::poll(&other_end, 1, -1) < 0 || other_end.revents == 0) {
+        }
+        return 0;  // destructors run
+      }
+      continue;  // the child answers
     }
     if (command == "crash") std::raise(SIGKILL);
     if (command == "quit") break;

@@ -27,6 +27,7 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/shm/fifo.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -51,6 +52,7 @@ struct names {
     std::snprintf(text, sizeof text, ".%016llx", static_cast<unsigned long long>(id));
     return folder + "/" + stem + text;
   }
+  [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return folder + "/" + stem + ".p" + std::to_string(participant); }
 };
 
 /// Refuses files of other owners, other kinds and with other people's permissions: a squatter's file is never trusted.
@@ -161,6 +163,7 @@ class directory {
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
                                                         std::to_string(opened->geometry_.slots) +
                                                         "; ask for no more, or take another namespace, or end its users");
+      opened->where_ = where;
       return std::move(*opened);
     }
     return diagnosis(error_kind::peer_stalled, path + ": the namespace is created and removed again and again by other processes");
@@ -183,6 +186,11 @@ class directory {
     timespec const ms{0, 1'000'000};
     attempt < 100 ? cpu_relax() : attempt < patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
   }
+
+  [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
+  void ring_participant(std::uint32_t i) const { ring_fifo(fifo_path(i)); }
+  /// In a forked child: the lock is the parent's, and must not outlive it.
+  void let_go() noexcept { fd_.reset(); }
 
   // --- its parts ------------------------------------------------------------------------------------------------------------------
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
@@ -262,6 +270,7 @@ class directory {
     return out;
   }
 
+  names where_;
   unique_fd fd_;
   file_mapping mapping_;
   geometry geometry_;

@@ -48,7 +48,8 @@ struct basic_endpoint : call_gate {
   basic_producer<Session> writer;
   std::uint16_t reader;
   std::int64_t spin_ns;
-  std::mutex put_mutex;  ///< of `writer`
+  std::mutex put_mutex;  ///< of `writer` and `put_for`
+  std::string put_for;   ///< the stage of the last put
   std::stop_source closing;
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
 
@@ -100,6 +101,7 @@ struct basic_get_operation : staged_operation {
   std::string kept_;
   std::uint64_t hash_ = 0;
   std::uint16_t reader_ = 0;
+  std::uint16_t producer_ = 0;  ///< the stage whose death ends the wait, as the number of its name + 1
   bool by_locator_ = false;
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;

@@ -48,6 +48,7 @@ class basic_object_hold {
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
   void finish(disposition how) noexcept {
     if (session_ == nullptr) return;
+    if (session_->inherited()) return session_.reset();  // the parent's claim
     auto const& dir = session_->dir();
     std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
     if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);

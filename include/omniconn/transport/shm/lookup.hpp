@@ -125,7 +125,7 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
   if (!o.reader.empty()) {
-    auto id = e.session->reader_id(o.reader);
+    auto id = e.session->name_id(o.reader);
     if (!id) return op.fail(id.error());
     op.reader_ = *id;
   }
@@ -145,6 +145,12 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
+  op.producer_ = 0;
+  if (!o.producer.empty()) {
+    auto const id = e.session->name_id(o.producer);
+    if (!id) return op.fail(id.error());
+    op.producer_ = static_cast<std::uint16_t>(*id + 1U);
+  }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -223,7 +229,30 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     seq.fetch_add(1);
     dir.wake(seq);
   };
+  // What a get waits for will not come. Asked before each sleep; a death ends the sleep.
+  auto const lost = [&]() -> std::size_t {
+    for (std::size_t i = 0; i != ops.size(); ++i) {
+      auto& op = *static_cast<get_op*>(ops[i]);
+      if (op.producer_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.producer_ - 1U))) continue;
+      // Once more: it may have put before it died.
+      if (look_again(e, op)) return i;
+      locked_operation const lock(op);
+      if (lock.at() == stage::looking)
+        op.fail({error_kind::peer_lost, "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+      return i;
+    }
+    return ops.size();
+  };
+  auto const each_producer = [&](auto const& visit) {
+    for (auto* const op : ops)
+      if (auto const from = static_cast<get_op*>(op)->producer_; from != 0 && visit(static_cast<std::uint16_t>(from - 1U))) return true;
+    return false;
+  };
+  std::int64_t const ask_at = until.is_never() ? 0 : until.nanoseconds() - Session::patience_ns;
+  bool asked = until.is_never() || !each_producer([](std::uint16_t) { return true; });
+
   counted const waiting(waiters);
+  typename Session::sleeper const known(*e.session, seq);
   failpoint("shm.get.waiting");
   std::stop_callback const on_stop(stop, bell);
   std::stop_callback const on_close(e.closing.get_token(), bell);
@@ -232,8 +261,16 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     if (std::size_t const i = ready(); i != ops.size()) return i;
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-    if (!dir.sleep(seq, before, until)) {
+    if (std::size_t const i = lost(); i != ops.size()) return i;
+    if (!asked && deadline::now_ns() >= ask_at) {
+      asked = true;
+      each_producer([&e](std::uint16_t stage) { return e.session->ask(stage), false; });
+    }
+    if (!dir.sleep(seq, before, asked ? until : deadline::at(deadline::clock::time_point(deadline::clock::duration(ask_at))))) {
+      if (!asked) continue;
       if (std::size_t const i = ready(); i != ops.size()) return i;
+      if (each_producer([&e](std::uint16_t stage) { return e.session->stalled(stage); }))
+        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process that puts for this edge does not answer: it is stopped; nothing is lost"};
       return {error_kind::timed_out, "the object did not come before the deadline"};
     }
   }

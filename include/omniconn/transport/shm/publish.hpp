@@ -35,7 +35,7 @@ struct reader_numbers {
     if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
     if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
-      auto id = s.reader_id(readers.names[i]);
+      auto id = s.name_id(readers.names[i]);
       if (!id) return id.error();
       for (std::uint32_t k = 0; k != i; ++k)
         if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
@@ -53,6 +53,14 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
   auto& writer = e.writer;
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
   writer.expect_token();
+  if (o.producer != e.put_for) {
+    if (!o.producer.empty()) {
+      auto const id = e.session->name_id(o.producer);
+      if (!id) return id.error();
+      e.session->puts_for(*id);
+    }
+    e.put_for.assign(o.producer);
+  }
   auto const& dir = e.session->dir();
   for (;;) {
     auto taken = writer.take_slot();

@@ -150,10 +150,21 @@ inline void give_back_memory(directory const& dir, names const& where, std::uint
   punch_until(size);
 }
 
+inline void remove_fifo(names const& where, std::uint32_t i) noexcept { ::unlink(where.fifo_path(i).c_str()); }
+
+/// Participant `i` ended without saying goodbye: who waits for it is told so. Its claims and what it began are undone. \requires the caller holds its lock.
+inline void bury(auto const& dir, std::uint32_t i) noexcept {
+  dir.participant_at(i).died.store(1);
+  dir.head().deaths.fetch_add(1);
+  failpoint("shm.recovery.death_noted");
+  drop_claims(dir, i);
+}
+
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
+  remove_fifo(where, i);
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
     std::uint32_t const in_use = settle_slots(dir, i);
@@ -182,7 +193,7 @@ inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noex
     auto const state = p.state.load();
     if (state == participant_state::free || !dir.try_lock(i + 1)) return;
     failpoint("shm.recovery.locked");
-    if (p.state.load() == participant_state::live) drop_claims(dir, i);
+    if (p.state.load() == participant_state::live) bury(dir, i);
     failpoint("shm.recovery.claims_dropped");
     settle(dir, where, i);
     std::uint32_t const seen = p.returned_seq.load();

@@ -17,11 +17,14 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
+#include <omniconn/transport/shm/probe.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
 #include <omniconn/transport/shm/recovery.hpp>
+#include <omniconn/transport/shm/warden.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -41,27 +44,35 @@ struct mapped_arena {
   }
 };
 
-/// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive.
+/// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
+/// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session {
+class session : public fork_witness, private warden_listener {
  public:
-  session(directory dir, names where) noexcept : dir_(std::move(dir)), where_(std::move(where)) {}
+  session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;
   session& operator=(session const&) = delete;
 
   /// Joins the namespace. \requires `dir`'s gate is held; it is open afterwards.
   static result<std::shared_ptr<session>, diagnosis> join(directory dir, names const& where, std::string_view name) {
     auto out = std::make_shared<session>(std::move(dir), where);
-    bool const joined = out->take_record(name);
+    auto const joined = out->take_record(name);
     out->dir_.open_gate();
     failpoint("shm.open.gate_open");
-    if (!joined) return diagnosis(error_kind::no_space, where.directory_path() + ": 256 participants use this namespace already; take another one");
+    if (!joined) return diagnosis(joined.error()).in(where.directory_path());
     sweep(out->dir_, where, out->me_);
+    out->warden_ = std::make_unique<warden>(out->dir_, out->me_, out->fifo_.get(), static_cast<warden_listener&>(*out));
+    if (auto started = out->warden_->start(); !started) {
+      out->warden_.reset();
+      return diagnosis(started.error());
+    }
+    out->ring_everybody();
     return out;
   }
 
   ~session() {
-    if (me_ == none) return;
+    if (me_ == none || inherited()) return;
+    if (warden_ != nullptr) warden_->stop();
     settle(dir_, where_, me_);
     failpoint("shm.leave.settled");
     byte_lock::unlock(dir_.fd(), me_ + 1);
@@ -77,10 +88,10 @@ class session {
   [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
   [[nodiscard]] participant& record() const noexcept { return dir_.participant_at(me_); }
 
-  /// The number of a reader name, interned on first use.
+  /// The number of a stage's or reader's name, interned on first use.
   /// \errors `misconfigured`: longer than 56 bytes; `no_space`: 1,024 names are in use.
-  result<std::uint16_t> reader_id(std::string_view name) {
-    if (name.size() > max_name_size) return {error_kind::misconfigured, "a reader name may have 56 bytes at most"};
+  result<std::uint16_t> name_id(std::string_view name) {
+    if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
     std::scoped_lock const lock(mutex_);
     for (auto const& [known, id] : readers_)
       if (known == name) return id;
@@ -123,6 +134,56 @@ class session {
     sweep_one(dir_, where_, owner);
   }
 
+  /// From now on this participant puts for that stage.
+  void puts_for(std::uint16_t stage) noexcept {
+    if (record().puts.has(stage)) return;
+    std::scoped_lock const lock(mutex_);
+    record().puts.add(stage);
+  }
+
+  /// Who puts for that stage died, and nobody else does now.
+  [[nodiscard]] bool lost(std::uint16_t stage) const noexcept {
+    if (dir_.head().deaths.load() == 0) return false;
+    bool died = false;
+    for (std::uint32_t i = 0; i != max_participants; ++i) {
+      auto const& p = dir_.participant_at(i);
+      if (!p.puts.has(stage)) continue;
+      if (p.state.load() == participant_state::live) return false;
+      died = died || p.died.load() != 0;
+    }
+    return died;
+  }
+
+  /// Asks those who put for that stage whether they run, and whether one of them did not answer.
+  void ask(std::uint16_t stage) noexcept { probe_.ask(dir_, me_, stage); }
+  [[nodiscard]] bool stalled(std::uint16_t stage) noexcept { return probe_.unanswered(dir_, stage); }
+  static constexpr std::int64_t patience_ns = probe::patience_ns;
+
+  /// A word that somebody of this process sleeps on: moved and woken when a participant ends.
+  class sleeper {
+   public:
+    sleeper(session& s, std::atomic<std::uint32_t>& word) noexcept : session_(s), word_(word) {
+      std::scoped_lock const lock(session_.sleepers_mutex_);
+      next_ = session_.sleepers_;
+      if (next_ != nullptr) next_->previous_ = this;
+      session_.sleepers_ = this;
+    }
+    sleeper(sleeper const&) = delete;
+    sleeper& operator=(sleeper const&) = delete;
+    ~sleeper() {
+      std::scoped_lock const lock(session_.sleepers_mutex_);
+      (previous_ != nullptr ? previous_->next_ : session_.sleepers_) = next_;
+      if (next_ != nullptr) next_->previous_ = previous_;
+    }
+
+   private:
+    friend class session;
+    session& session_;
+    std::atomic<std::uint32_t>& word_;
+    sleeper* previous_ = nullptr;
+    sleeper* next_ = nullptr;
+  };
+
   void sweep_all() noexcept {
     std::scoped_lock const lock(sweeping_);
     sweep(dir_, where_, me_);
@@ -132,18 +193,31 @@ class session {
   static constexpr std::uint32_t none = ~std::uint32_t{0};
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
-  bool take_record(std::string_view name) noexcept {
-    for (std::uint32_t i = 0; i != max_participants; ++i) {
-      if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
+  result<void> take_record(std::string_view name) noexcept {
+    // Records that say of a death are taken last: somebody may still want to know.
+    for (std::uint32_t k = 0; k != 2 * max_participants; ++k) {
+      std::uint32_t const i = k % max_participants;
       participant& p = dir_.participant_at(i);
+      if (k < max_participants && (p.died.load() != 0 || p.state.load() == participant_state::orphan)) continue;
+      if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
       failpoint("shm.open.record_locked");
-      if (p.state.load() == participant_state::live) drop_claims(dir_, i);
+      if (p.state.load() == participant_state::live) bury(dir_, i);
       settle(dir_, where_, i);
-      if (p.state.load() != participant_state::free) {
+      if (p.state.load() != participant_state::free || (k < max_participants && p.died.load() != 0)) {
         byte_lock::unlock(dir_.fd(), i + 1);
         continue;
       }
       failpoint("shm.open.record_taken");
+      auto fifo = make_fifo(where_.fifo_path(i));
+      if (!fifo) {
+        byte_lock::unlock(dir_.fd(), i + 1);
+        return fifo.error();
+      }
+      failpoint("shm.open.fifo_made");
+      fifo_ = std::move(*fifo);
+      p.died.store(0);
+      p.puts.clear();
+      p.gets.clear();
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
@@ -154,9 +228,36 @@ class session {
       p.state.store(participant_state::live);
       failpoint("shm.open.live");
       me_ = i;
-      return true;
+      return {};
     }
-    return false;
+    return {error_kind::no_space, "256 participants use this namespace already; take another one"};
+  }
+
+  /// So that they listen to us.
+  void ring_everybody() const noexcept {
+    for (std::uint32_t i = 0; i != max_participants; ++i)
+      if (i != me_ && dir_.participant_at(i).state.load() == participant_state::live) dir_.ring_participant(i);
+  }
+
+  bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept override {
+    auto const& p = dir_.participant_at(i);
+    auto const ended = [&p, epoch]() noexcept { return p.state.load() != participant_state::live || p.epoch.load() != epoch; };
+    if (!ended()) {
+      std::scoped_lock const lock(sweeping_);
+      sweep_one(dir_, where_, i);
+    }
+    if (!ended()) return false;
+    std::scoped_lock const lock(sleepers_mutex_);
+    for (auto* s = sleepers_; s != nullptr; s = s->next_) {
+      s->word_.fetch_add(1);
+      dir_.wake(s->word_);
+    }
+    return true;
+  }
+  void rung() noexcept override {}
+  void let_go() noexcept override {
+    dir_.let_go();
+    fifo_.reset();
   }
 
   /// Removes the directory if this was the last participant.
@@ -208,6 +309,11 @@ class session {
   std::uint32_t me_ = none;
   std::mutex mutex_;
   std::mutex sweeping_;
+  std::mutex sleepers_mutex_;
+  sleeper* sleepers_ = nullptr;
+  probe probe_;
+  unique_fd fifo_;
+  std::unique_ptr<warden> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
   std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
 };

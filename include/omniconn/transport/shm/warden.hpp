@@ -85,7 +85,6 @@ class warden {
       if (stop_.load()) return;
       bool const woken = (polled_[0].revents & POLLIN) != 0;
       if (woken) {
-        dir_.participant_at(me_).rung.store(0);  // before the look: who rings later writes again
         drain_fifo(polled_[0].fd);
         dir_.participant_at(me_).answers.fetch_add(1);
         listener_.rung();
