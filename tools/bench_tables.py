@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the tables of docs/benchmarks.md from the JSON files that the benchmarks wrote to bench/results/.
+"""Writes the tables of docs/benchmarks.md and docs/reliability.md from the JSON files that the benchmarks and the tests of faults wrote to bench/results/.
 
     tools/bench_tables.py            rewrite the tables
     tools/bench_tables.py --check    exit 1 if a table is not what its file says, or a file does not say what was measured (a test runs this)
@@ -13,7 +13,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = [ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "reliability.md"]
 MARK = re.compile(r"(<!-- bench: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -54,34 +54,47 @@ def own_format(run):
     return [f"{run['options']}; median of {run['rounds']} rounds [least .. most]; {made_of(run)}."] + rows(["figure", "median", "range"], lines)
 
 
+def faults(run):
+    """What tests/shm/crash/counts.hpp writes: counts with their bars, and how often a process died at each failpoint."""
+    lines = [f"| {c['name']} | {c['value']:.10g} | " + judged(c["bar"], c["met"]) for c in run["counts"]]
+    out = [f"{run['options'][:1].upper()}{run['options'][1:]}. {run['seconds']:.0f} s; {made_of(run)}."] + rows(["count", "value"], lines)
+    if run["failpoints"]:
+        hits = [f"`{name}` {n}" for name, n in run["failpoints"].items()]
+        out += ["", f"Deaths at each failpoint ({sum(run['failpoints'].values())} in all): " + ", ".join(hits) + "."]
+    return out
+
+
 def load(name):
     return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def table(name):
     run = load(name)
-    return "\n".join(google_benchmark(run) if "benchmarks" in run else own_format(run)) + "\n"
+    form = google_benchmark if "benchmarks" in run else faults if "counts" in run else own_format
+    return "\n".join(form(run)) + "\n"
 
 
 def nameless(name):
     """Whether the file leaves open which commit was measured. Older files of Google Benchmark had no room for it."""
     run = load(name)
-    return not run.get("context", run).get("commit", "" if "figures" in run else "older")
+    return not run.get("context", run).get("commit", "older" if "benchmarks" in run else "")
 
 
 def main():
-    old = PAGE.read_text(encoding="utf-8")
-    new = MARK.sub(lambda m: m.group(1) + table(m.group(2)) + m.group(4), old)
-    if sys.argv[1:] == ["--check"]:
-        problems = [f"bench/results/{name}.json does not say which commit was measured; run the benchmark again, built from a git checkout"
-                    for _, name, _, _ in MARK.findall(old) if nameless(name)]
+    problems = []
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = MARK.sub(lambda m: m.group(1) + table(m.group(2)) + m.group(4), old)
+        if sys.argv[1:] != ["--check"]:
+            page.write_text(new, encoding="utf-8")
+            continue
+        problems += [f"bench/results/{name}.json does not say which commit was measured; run the benchmark again, built from a git checkout"
+                     for _, name, _, _ in MARK.findall(old) if nameless(name)]
         if new != old:
-            problems.append("docs/benchmarks.md is not what bench/results/ says; run tools/bench_tables.py")
-        for problem in problems:
-            print(problem)
-        return 1 if problems else 0
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+            problems.append(f"docs/{page.name} is not what bench/results/ says; run tools/bench_tables.py")
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1619,6 +1619,7 @@ struct publish_options {
   reader_set readers{};
   std::chrono::nanoseconds lease{std::chrono::seconds(60)};  ///< how long an unread object outlives its producer; 0: not at all
   on_existing existing = on_existing::fail;
+  std::string_view producer{};  ///< the stage that puts; where `caps.hears_death`, gets that name it learn of its death
 };
 
 /// What a Transport is told with a get.
@@ -1626,6 +1627,7 @@ struct find_options {
   locator const* where = nullptr;  ///< the receipt's locator; null: search by key
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
+  std::string_view producer{};     ///< the stage that is to put it; where `caps.hears_death`, its death ends the wait with `peer_lost`. Empty: wait on
 };
 
 OMNICONN_END_NAMESPACE
@@ -2564,6 +2566,7 @@ struct capabilities {
   bool own_memory = false;       ///< payloads must lie in `memory()`; false: any memory that stays until it is disposed of
   bool leaves_process = true;    ///< bytes cross a border worth a checksum
   bool zero_copy_get = false;    ///< `find` ends in `done` with the bytes in place; false: it asks for memory
+  bool hears_death = false;      ///< a wait for a producer that died ends with `peer_lost`; with one that is stopped, at its deadline with `peer_stalled`
   bool quiet_cancel = true;      ///< `cancel` and the destructor of an operation are immediate
   bool progressive = false;      ///< `advance` lets readers run behind the writer
   bool carries_info = true;      ///< object_info travels out of band; false: the connector adds an envelope, or nothing on foreign edges
@@ -4234,12 +4237,12 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.retire.unneeded", "shm.retire.retired", "shm.retire.ref_removed", "shm.retire.bit_set", "shm.retire.owner_told",
     "shm.drain.draining",
     "shm.directory.made", "shm.directory.filled", "shm.directory.linked",
-    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live",
+    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.fifo_made", "shm.open.described", "shm.open.live",
     "shm.open.gate_open",
     "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
     "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
-    "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",
+    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",
     "shm.recovery.slot_freed", "shm.recovery.chunk_emptied", "shm.recovery.chunk_freed", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
     "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
     "shm.recovery.locked", "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
@@ -4299,6 +4302,76 @@ OMNICONN_END_NAMESPACE
 
 #include <sched.h>
 
+// ==== begin <omniconn/detail/forks.hpp>
+// A forked child shares its parent's locks and descriptors, but none of its rights: what it inherits is closed, and says so.
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include <pthread.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// How many forks lie between this process and the one that started the program: who remembers another number was inherited.
+inline std::atomic<std::uint32_t> fork_count{0};
+
+/// Something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with locks.
+/// \threadsafety all members.
+class fork_witness {
+ public:
+  fork_witness(fork_witness const&) = delete;
+  fork_witness& operator=(fork_witness const&) = delete;
+  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+
+ protected:
+  fork_witness() {
+    list& all = witnesses();
+    std::scoped_lock const lock(all.mutex);
+    if (!all.registered) all.registered = ::pthread_atfork(before, after_in_parent, after_in_child) == 0;
+    next_ = all.first;
+    if (next_ != nullptr) next_->previous_ = this;
+    all.first = this;
+  }
+  ~fork_witness() {
+    list& all = witnesses();
+    std::scoped_lock const lock(all.mutex);
+    (previous_ != nullptr ? previous_->next_ : all.first) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+  }
+  /// Called in the child, where no other thread is. Locks of the object may be held by threads that exist in the parent only.
+  virtual void let_go() noexcept = 0;
+
+ private:
+  struct list {
+    std::mutex mutex;
+    fork_witness* first = nullptr;
+    bool registered = false;
+  };
+  static list& witnesses() noexcept {
+    static list all;
+    return all;
+  }
+  static void before() noexcept { witnesses().mutex.lock(); }
+  static void after_in_parent() noexcept { witnesses().mutex.unlock(); }
+  static void after_in_child() noexcept {
+    fork_count.fetch_add(1, std::memory_order_relaxed);
+    for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go();
+    witnesses().mutex.unlock();
+  }
+
+  std::uint32_t const born_ = fork_count.load(std::memory_order_relaxed);
+  fork_witness* previous_ = nullptr;
+  fork_witness* next_ = nullptr;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/forks.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -4308,12 +4381,15 @@ namespace detail {
 struct call_gate {
   std::atomic<bool> closed{false};
   std::atomic<std::uint32_t> inside{0};
+  std::uint32_t const born = fork_count.load(std::memory_order_relaxed);
 
+  /// In a forked child everything of its parent's is closed: locks, threads and waiters are not its own.
+  [[nodiscard]] bool inherited() const noexcept { return born != fork_count.load(std::memory_order_relaxed); }
   /// \returns false where it was closed before.
   bool shut() noexcept { return !closed.exchange(true); }
   /// \requires sleepers were woken: the rest takes microseconds.
   void wait_until_empty() const noexcept {
-    while (inside.load() != 0) ::sched_yield();
+    while (inside.load() != 0 && !inherited()) ::sched_yield();
   }
 };
 
@@ -4323,7 +4399,7 @@ class call {
   explicit call(call_gate* gate) noexcept : gate_(gate) {
     if (gate_ == nullptr) return;
     gate_->inside.fetch_add(1);
-    if (gate_->closed.load()) leave();
+    if (gate_->closed.load() || gate_->inherited()) leave();
   }
   call(call const&) = delete;
   call& operator=(call const&) = delete;
@@ -4453,6 +4529,67 @@ OMNICONN_END_NAMESPACE
 #include <time.h>
 #include <unistd.h>
 
+// ==== begin <omniconn/transport/shm/fifo.hpp>
+// A FIFO per participant: who has it open hears at once that its owner ended, also from another pid namespace, and anybody can wake the owner.
+
+#include <cerrno>
+#include <string>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Refuses what is no FIFO of this user: a squatter's file is never trusted.
+inline unique_fd open_fifo(std::string const& path, int mode) noexcept {
+  unique_fd fd(::open(path.c_str(), mode | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+  struct stat st {};
+  if (!fd || ::fstat(fd.get(), &st) != 0 || !S_ISFIFO(st.st_mode) || st.st_uid != ::geteuid()) return {};
+  return fd;
+}
+
+/// The owner's end, open in both directions: it is the only writer that stays. \requires the caller has the participant's lock: what has the name is
+/// a dead one's.
+inline result<unique_fd> make_fifo(std::string const& path) noexcept {
+  ::unlink(path.c_str());
+  if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("making a FIFO beside the shared memory failed");
+  unique_fd fd = open_fifo(path, O_RDWR);
+  if (!fd) {
+    auto const failed = errno_error("opening a FIFO beside the shared memory failed");
+    ::unlink(path.c_str());
+    return failed;
+  }
+  return fd;
+}
+
+/// An end that reports POLLHUP when the owner is gone.
+inline unique_fd listen_to_fifo(std::string const& path) noexcept { return open_fifo(path, O_RDONLY); }
+
+/// Wakes the owner. Opened in both directions: a write without a reader would send a signal to us.
+inline void ring_fifo(std::string const& path) noexcept {
+  unique_fd const fd = open_fifo(path, O_RDWR);
+  if (fd) static_cast<void>(!::write(fd.get(), "", 1));  // full: rung more than enough
+}
+
+/// Forgets what was written. \returns whether there was something.
+inline bool drain_fifo(int fd) noexcept {
+  char buffer[256];
+  bool any = false;
+  for (;;) {
+    ssize_t const n = ::read(fd, buffer, sizeof buffer);
+    if (n > 0) any = true;
+    if (n < static_cast<ssize_t>(sizeof buffer) && !(n < 0 && errno == EINTR)) return any;
+  }
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/fifo.hpp>
 // ==== begin <omniconn/transport/shm/layout.hpp>
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
@@ -4475,9 +4612,10 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 2;
+inline constexpr std::uint32_t format_version = 3;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
+inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
 inline constexpr std::size_t max_name_size = 56;
 inline constexpr std::uint32_t max_claims = 16;
 inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
@@ -4532,10 +4670,11 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   std::uint64_t hash_seed;  ///< random: nobody can choose keys that collide
   std::uint64_t file_size;
   std::uint32_t buckets;
-  std::uint32_t reserved;
+  Atomic<std::uint32_t> deaths;     ///< participants that ended without saying goodbye
   Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
   Atomic<std::uint32_t> multi_waiters;
+  Atomic<std::uint32_t> listeners;  ///< participants whose FIFO is rung with every event: somebody waits in a foreign event loop
 };
 using header = basic_header<std::atomic>;
 static_assert(sizeof(header) == 64);
@@ -4546,8 +4685,37 @@ enum class participant_state : std::uint32_t {
   orphan = 2,  ///< gone, but objects of it are still leased
 };
 
+/// The stages that a participant puts or gets for: numbers of interned names. Written by the participant alone.
+template <template <class> class Atomic> class basic_stage_set {
+ public:
+  void add(std::uint16_t name) noexcept {
+    for (auto& known : names_) {
+      std::uint16_t const now = known;
+      if (now == name + 1U || now == any) return;
+      if (now != 0) continue;
+      known = static_cast<std::uint16_t>(name + 1U);
+      return;
+    }
+    names_[0] = any;
+  }
+  [[nodiscard]] bool has(std::uint16_t name) const noexcept {
+    for (auto const& known : names_)
+      if (std::uint16_t const now = known; now == name + 1U || now == any) return true;
+    return false;
+  }
+  [[nodiscard]] bool empty() const noexcept { return names_[0] == 0; }
+  void clear() noexcept {
+    for (auto& known : names_) known = 0;
+  }
+
+ private:
+  static constexpr std::uint16_t any = 0xffff;
+  std::array<shared_word<std::uint16_t, Atomic>, max_stages> names_;
+};
+
 /// One transport object of one process. Its identity is an open-file-description lock on byte 1 + index of the directory file:
 /// the kernel drops it with the process, however that ends. The pid is for people only; other pid namespaces see another one.
+/// Its FIFO, `<stem>.p<index>`, wakes those who have it open when it ends, and wakes it when somebody writes.
 template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<participant_state> state;
   Atomic<std::uint32_t> returned_seq;        ///< counts blocks given back: the producer looks at its chunks only when it moved
@@ -4557,9 +4725,15 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   shared_word<std::uint32_t, Atomic> pid;
   Atomic<std::uint32_t> epoch;   ///< counts the uses of this record
   shared_text<24, Atomic> name;  ///< ends with a zero
+  Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
+  Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
+  Atomic<std::uint32_t> listens;  ///< counted in `header::listeners`
+  basic_stage_set<Atomic> puts;   ///< stages that it has put for
+  basic_stage_set<Atomic> gets;
+  std::array<std::uint32_t, 7> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
-static_assert(sizeof(participant) == 64);
+static_assert(sizeof(participant) == 128);
 
 /// Reader names are interned once and then compared by number: exact, and a claim stays one word.
 template <template <class> class Atomic> struct alignas(64) basic_reader_name {
@@ -4707,6 +4881,7 @@ struct names {
     std::snprintf(text, sizeof text, ".%016llx", static_cast<unsigned long long>(id));
     return folder + "/" + stem + text;
   }
+  [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return folder + "/" + stem + ".p" + std::to_string(participant); }
 };
 
 /// Refuses files of other owners, other kinds and with other people's permissions: a squatter's file is never trusted.
@@ -4817,6 +4992,7 @@ class directory {
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
                                                         std::to_string(opened->geometry_.slots) +
                                                         "; ask for no more, or take another namespace, or end its users");
+      opened->where_ = where;
       return std::move(*opened);
     }
     return diagnosis(error_kind::peer_stalled, path + ": the namespace is created and removed again and again by other processes");
@@ -4833,12 +5009,17 @@ class directory {
   static void wake(std::atomic<std::uint32_t>& word) noexcept { futex_wake_all(word); }
   static std::uint64_t now() noexcept { return boot_time_ns(); }
   /// Attempts after which who waits for a lock asks whether its holder lives.
-  static constexpr std::uint32_t patience = 1000;
+  static constexpr std::uint32_t patience = 100;
   /// Between two attempts.
   static void pause(std::uint32_t attempt) noexcept {
     timespec const ms{0, 1'000'000};
-    attempt < 100 ? cpu_relax() : attempt < patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
+    attempt < patience ? cpu_relax() : attempt < 2 * patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
   }
+
+  [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
+  void ring_participant(std::uint32_t i) const { ring_fifo(fifo_path(i)); }
+  /// In a forked child: the lock is the parent's, and must not outlive it.
+  void let_go() noexcept { fd_.reset(); }
 
   // --- its parts ------------------------------------------------------------------------------------------------------------------
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
@@ -4918,6 +5099,7 @@ class directory {
     return out;
   }
 
+  names where_;
   unique_fd fd_;
   file_mapping mapping_;
   geometry geometry_;
@@ -4929,6 +5111,65 @@ class directory {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/directory.hpp>
+// ==== begin <omniconn/transport/shm/probe.hpp>
+// Whether other participants still run: one that was stopped keeps its locks and its FIFO, but does not answer.
+
+#include <array>
+#include <cstdint>
+#include <mutex>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// \threadsafety all members.
+class probe {
+ public:
+  /// So long before its deadline a waiter asks. Who runs answers in much less, also on a busy machine.
+  static constexpr std::int64_t patience_ns = 50'000'000;
+
+  /// Rings everybody who puts for the stage; waits that end quickly share one question.
+  void ask(directory const& dir, std::uint32_t me, std::uint16_t stage) noexcept {
+    std::scoped_lock const lock(mutex_);
+    std::int64_t const now = deadline::now_ns();
+    if (stage == stage_ && now - asked_at_ < 2 * patience_ns) return;
+    stage_ = stage;
+    asked_at_ = now;
+    count_ = 0;
+    for (std::uint32_t i = 0; i != max_participants && count_ != asked_.size(); ++i) {
+      auto const& p = dir.participant_at(i);
+      if (i == me || p.state.load() != participant_state::live || !p.puts.has(stage)) continue;
+      asked_[count_++] = {i, p.epoch.load(), p.answers.load()};
+      dir.ring_participant(i);
+    }
+  }
+  /// Somebody who was asked long enough ago lives and has not answered.
+  [[nodiscard]] bool unanswered(directory const& dir, std::uint16_t stage) noexcept {
+    std::scoped_lock const lock(mutex_);
+    if (stage != stage_ || deadline::now_ns() - asked_at_ < patience_ns / 2) return false;
+    for (std::uint32_t k = 0; k != count_; ++k) {
+      auto const& p = dir.participant_at(asked_[k].index);
+      if (p.state.load() == participant_state::live && p.epoch.load() == asked_[k].epoch && p.answers.load() == asked_[k].answers) return true;
+    }
+    return false;
+  }
+
+ private:
+  struct question {
+    std::uint32_t index = 0, epoch = 0, answers = 0;
+  };
+  std::mutex mutex_;
+  std::uint16_t stage_ = 0xffff;
+  std::int64_t asked_at_ = 0;
+  std::uint32_t count_ = 0;
+  std::array<question, 16> asked_;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/probe.hpp>
 // ==== begin <omniconn/transport/shm/protocol.hpp>
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
@@ -5182,7 +5423,8 @@ class basic_bucket_lock {
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
       if (home.lock.compare_exchange_strong(seen, mine)) return basic_bucket_lock(home, mine);
-      if (i >= Directory::patience) {
+      // Asked once before the first yield: where others want to run, a hundred of them take a second.
+      if (i == Directory::patience || i >= 2 * Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
         // The epoch tells the holder from whoever uses its record now.
         bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
@@ -5192,7 +5434,7 @@ class basic_bucket_lock {
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
-        if (i >= 2 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
+        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
       }
       dir.pause(i);
     }
@@ -5362,10 +5604,21 @@ inline void give_back_memory(directory const& dir, names const& where, std::uint
   punch_until(size);
 }
 
+inline void remove_fifo(names const& where, std::uint32_t i) noexcept { ::unlink(where.fifo_path(i).c_str()); }
+
+/// Participant `i` ended without saying goodbye: who waits for it is told so. Its claims and what it began are undone. \requires the caller holds its lock.
+inline void bury(auto const& dir, std::uint32_t i) noexcept {
+  dir.participant_at(i).died.store(1);
+  dir.head().deaths.fetch_add(1);
+  failpoint("shm.recovery.death_noted");
+  drop_claims(dir, i);
+}
+
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
+  remove_fifo(where, i);
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
     std::uint32_t const in_use = settle_slots(dir, i);
@@ -5394,7 +5647,7 @@ inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noex
     auto const state = p.state.load();
     if (state == participant_state::free || !dir.try_lock(i + 1)) return;
     failpoint("shm.recovery.locked");
-    if (p.state.load() == participant_state::live) drop_claims(dir, i);
+    if (p.state.load() == participant_state::live) bury(dir, i);
     failpoint("shm.recovery.claims_dropped");
     settle(dir, where, i);
     std::uint32_t const seen = p.returned_seq.load();
@@ -5417,6 +5670,170 @@ inline void sweep(auto const& dir, names const& where, std::uint32_t except) noe
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/recovery.hpp>
+// ==== begin <omniconn/transport/shm/warden.hpp>
+// The thread of a participant that hears at once when another one ends. It sleeps until something happens, and touches nothing on the data path.
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// What a warden tells its participant. Called on the warden's thread.
+class warden_listener {
+ public:
+  /// Participant `i` of that epoch has let its FIFO go. \returns false where it is still on its way out: ask again in a moment.
+  virtual bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept = 0;
+  /// Somebody rang.
+  virtual void rung() noexcept = 0;
+
+ protected:
+  ~warden_listener() = default;
+};
+
+/// \threadsafety `start` once, `stop` once.
+class warden {
+ public:
+  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept : dir_(dir), listener_(listener), me_(me) {
+    polled_[0] = {own, POLLIN, 0};
+  }
+  warden(warden const&) = delete;
+  warden& operator=(warden const&) = delete;
+
+  result<void> start() noexcept {
+    pthread_attr_t how;
+    if (::pthread_attr_init(&how) != 0) return {error_kind::no_space, "starting the thread that hears of deaths failed"};
+    ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
+    // Signals are the program's business; its handlers must not run here.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    int const rc = ::pthread_create(&thread_, &how, [](void* self) -> void* {
+      static_cast<warden*>(self)->run();
+      return nullptr;
+    }, this);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    ::pthread_attr_destroy(&how);
+    if (rc != 0) return error{error_kind::no_space, "starting the thread that hears of deaths failed; the limit of threads is reached", rc};
+    return {};
+  }
+  void stop() noexcept {
+    stop_.store(true);
+    static_cast<void>(!::write(polled_[0].fd, "", 1));
+    ::pthread_join(thread_, nullptr);
+  }
+
+ private:
+  static constexpr int soon_ms = 2, unheard_ms = 5;
+
+  struct peer {
+    unique_fd fd;
+    std::uint32_t index = 0, epoch = 0;
+    bool suspect = false;  ///< let its FIFO go, and is not yet settled
+  };
+
+  void run() noexcept {
+    look_around();
+    for (;;) {
+      int const limit = suspects_ ? soon_ms : unheard_ ? unheard_ms : -1;
+      static_cast<void>(!::poll(polled_.data(), count_ + 1, limit));
+      if (stop_.load()) return;
+      bool const woken = (polled_[0].revents & POLLIN) != 0;
+      if (woken) {
+        drain_fifo(polled_[0].fd);
+        dir_.participant_at(me_).answers.fetch_add(1);
+        listener_.rung();
+      }
+      mourn();
+      if (woken || unheard_) look_around();
+    }
+  }
+
+  /// Asks the listener about those that let go.
+  void mourn() noexcept {
+    suspects_ = false;
+    for (std::uint32_t k = 0; k != count_;) {
+      peer& p = peers_[k];
+      bool const ended = p.suspect || (polled_[k + 1].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+      if (!ended) {
+        ++k;
+      } else if (listener_.peer_ended(p.index, p.epoch)) {
+        forget(k);
+      } else {
+        p.suspect = suspects_ = true;
+        polled_[k + 1].fd = -1;
+        ++k;
+      }
+    }
+  }
+
+  /// Listens to those that it does not know yet.
+  void look_around() noexcept {
+    unheard_ = false;
+    for (std::uint32_t i = 0; i != max_participants; ++i) {
+      auto const& p = dir_.participant_at(i);
+      if (i == me_ || p.state.load() != participant_state::live) continue;
+      std::uint32_t const epoch = p.epoch.load();
+      if (knows(i, epoch)) continue;
+      peer fresh;
+      fresh.index = i;
+      fresh.epoch = epoch;
+      fresh.fd = listen_to_fifo(dir_.fifo_path(i));
+      // After it was opened: a FIFO whose owner ended before tells nothing.
+      if (!dir_.held_elsewhere(i + 1) && listener_.peer_ended(i, epoch)) continue;
+      if (!fresh.fd) {  // no descriptor left, or the owner is on its way out: its lock tells as well, but has to be asked
+        unheard_ = true;
+        continue;
+      }
+      if (count_ == peers_.size()) continue;
+      polled_[count_ + 1] = {fresh.fd.get(), 0, 0};
+      peers_[count_++] = std::move(fresh);
+    }
+  }
+
+  [[nodiscard]] bool knows(std::uint32_t index, std::uint32_t epoch) noexcept {
+    for (std::uint32_t k = 0; k != count_; ++k)
+      if (peers_[k].index == index) {
+        if (peers_[k].epoch == epoch) return true;
+        forget(k);
+        return false;
+      }
+    return false;
+  }
+  void forget(std::uint32_t k) noexcept {
+    --count_;
+    if (k != count_) {
+      peers_[k] = std::move(peers_[count_]);
+      polled_[k + 1] = polled_[count_ + 1];
+    }
+    peers_[count_] = peer();
+  }
+
+  directory const& dir_;
+  warden_listener& listener_;
+  std::uint32_t me_;
+  pthread_t thread_{};
+  std::atomic<bool> stop_{false};
+  bool suspects_ = false, unheard_ = false;
+  std::uint32_t count_ = 0;
+  std::array<peer, max_participants> peers_;
+  std::array<pollfd, max_participants + 1> polled_{};
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/warden.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -5436,27 +5853,35 @@ struct mapped_arena {
   }
 };
 
-/// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive.
+/// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
+/// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session {
+class session : public fork_witness, private warden_listener {
  public:
-  session(directory dir, names where) noexcept : dir_(std::move(dir)), where_(std::move(where)) {}
+  session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;
   session& operator=(session const&) = delete;
 
   /// Joins the namespace. \requires `dir`'s gate is held; it is open afterwards.
   static result<std::shared_ptr<session>, diagnosis> join(directory dir, names const& where, std::string_view name) {
     auto out = std::make_shared<session>(std::move(dir), where);
-    bool const joined = out->take_record(name);
+    auto const joined = out->take_record(name);
     out->dir_.open_gate();
     failpoint("shm.open.gate_open");
-    if (!joined) return diagnosis(error_kind::no_space, where.directory_path() + ": 256 participants use this namespace already; take another one");
+    if (!joined) return diagnosis(joined.error()).in(where.directory_path());
     sweep(out->dir_, where, out->me_);
+    out->warden_ = std::make_unique<warden>(out->dir_, out->me_, out->fifo_.get(), static_cast<warden_listener&>(*out));
+    if (auto started = out->warden_->start(); !started) {
+      out->warden_.reset();
+      return diagnosis(started.error());
+    }
+    out->ring_everybody();
     return out;
   }
 
   ~session() {
-    if (me_ == none) return;
+    if (me_ == none || inherited()) return;
+    if (warden_ != nullptr) warden_->stop();
     settle(dir_, where_, me_);
     failpoint("shm.leave.settled");
     byte_lock::unlock(dir_.fd(), me_ + 1);
@@ -5472,10 +5897,10 @@ class session {
   [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
   [[nodiscard]] participant& record() const noexcept { return dir_.participant_at(me_); }
 
-  /// The number of a reader name, interned on first use.
+  /// The number of a stage's or reader's name, interned on first use.
   /// \errors `misconfigured`: longer than 56 bytes; `no_space`: 1,024 names are in use.
-  result<std::uint16_t> reader_id(std::string_view name) {
-    if (name.size() > max_name_size) return {error_kind::misconfigured, "a reader name may have 56 bytes at most"};
+  result<std::uint16_t> name_id(std::string_view name) {
+    if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
     std::scoped_lock const lock(mutex_);
     for (auto const& [known, id] : readers_)
       if (known == name) return id;
@@ -5518,6 +5943,56 @@ class session {
     sweep_one(dir_, where_, owner);
   }
 
+  /// From now on this participant puts for that stage.
+  void puts_for(std::uint16_t stage) noexcept {
+    if (record().puts.has(stage)) return;
+    std::scoped_lock const lock(mutex_);
+    record().puts.add(stage);
+  }
+
+  /// Who puts for that stage died, and nobody else does now.
+  [[nodiscard]] bool lost(std::uint16_t stage) const noexcept {
+    if (dir_.head().deaths.load() == 0) return false;
+    bool died = false;
+    for (std::uint32_t i = 0; i != max_participants; ++i) {
+      auto const& p = dir_.participant_at(i);
+      if (!p.puts.has(stage)) continue;
+      if (p.state.load() == participant_state::live) return false;
+      died = died || p.died.load() != 0;
+    }
+    return died;
+  }
+
+  /// Asks those who put for that stage whether they run, and whether one of them did not answer.
+  void ask(std::uint16_t stage) noexcept { probe_.ask(dir_, me_, stage); }
+  [[nodiscard]] bool stalled(std::uint16_t stage) noexcept { return probe_.unanswered(dir_, stage); }
+  static constexpr std::int64_t patience_ns = probe::patience_ns;
+
+  /// A word that somebody of this process sleeps on: moved and woken when a participant ends.
+  class sleeper {
+   public:
+    sleeper(session& s, std::atomic<std::uint32_t>& word) noexcept : session_(s), word_(word) {
+      std::scoped_lock const lock(session_.sleepers_mutex_);
+      next_ = session_.sleepers_;
+      if (next_ != nullptr) next_->previous_ = this;
+      session_.sleepers_ = this;
+    }
+    sleeper(sleeper const&) = delete;
+    sleeper& operator=(sleeper const&) = delete;
+    ~sleeper() {
+      std::scoped_lock const lock(session_.sleepers_mutex_);
+      (previous_ != nullptr ? previous_->next_ : session_.sleepers_) = next_;
+      if (next_ != nullptr) next_->previous_ = previous_;
+    }
+
+   private:
+    friend class session;
+    session& session_;
+    std::atomic<std::uint32_t>& word_;
+    sleeper* previous_ = nullptr;
+    sleeper* next_ = nullptr;
+  };
+
   void sweep_all() noexcept {
     std::scoped_lock const lock(sweeping_);
     sweep(dir_, where_, me_);
@@ -5527,18 +6002,31 @@ class session {
   static constexpr std::uint32_t none = ~std::uint32_t{0};
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
-  bool take_record(std::string_view name) noexcept {
-    for (std::uint32_t i = 0; i != max_participants; ++i) {
-      if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
+  result<void> take_record(std::string_view name) noexcept {
+    // Records that say of a death are taken last: somebody may still want to know.
+    for (std::uint32_t k = 0; k != 2 * max_participants; ++k) {
+      std::uint32_t const i = k % max_participants;
       participant& p = dir_.participant_at(i);
+      if (k < max_participants && (p.died.load() != 0 || p.state.load() == participant_state::orphan)) continue;
+      if (!byte_lock::try_lock(dir_.fd(), i + 1)) continue;
       failpoint("shm.open.record_locked");
-      if (p.state.load() == participant_state::live) drop_claims(dir_, i);
+      if (p.state.load() == participant_state::live) bury(dir_, i);
       settle(dir_, where_, i);
-      if (p.state.load() != participant_state::free) {
+      if (p.state.load() != participant_state::free || (k < max_participants && p.died.load() != 0)) {
         byte_lock::unlock(dir_.fd(), i + 1);
         continue;
       }
       failpoint("shm.open.record_taken");
+      auto fifo = make_fifo(where_.fifo_path(i));
+      if (!fifo) {
+        byte_lock::unlock(dir_.fd(), i + 1);
+        return fifo.error();
+      }
+      failpoint("shm.open.fifo_made");
+      fifo_ = std::move(*fifo);
+      p.died.store(0);
+      p.puts.clear();
+      p.gets.clear();
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
@@ -5549,9 +6037,36 @@ class session {
       p.state.store(participant_state::live);
       failpoint("shm.open.live");
       me_ = i;
-      return true;
+      return {};
     }
-    return false;
+    return {error_kind::no_space, "256 participants use this namespace already; take another one"};
+  }
+
+  /// So that they listen to us.
+  void ring_everybody() const noexcept {
+    for (std::uint32_t i = 0; i != max_participants; ++i)
+      if (i != me_ && dir_.participant_at(i).state.load() == participant_state::live) dir_.ring_participant(i);
+  }
+
+  bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept override {
+    auto const& p = dir_.participant_at(i);
+    auto const ended = [&p, epoch]() noexcept { return p.state.load() != participant_state::live || p.epoch.load() != epoch; };
+    if (!ended()) {
+      std::scoped_lock const lock(sweeping_);
+      sweep_one(dir_, where_, i);
+    }
+    if (!ended()) return false;
+    std::scoped_lock const lock(sleepers_mutex_);
+    for (auto* s = sleepers_; s != nullptr; s = s->next_) {
+      s->word_.fetch_add(1);
+      dir_.wake(s->word_);
+    }
+    return true;
+  }
+  void rung() noexcept override {}
+  void let_go() noexcept override {
+    dir_.let_go();
+    fifo_.reset();
   }
 
   /// Removes the directory if this was the last participant.
@@ -5603,6 +6118,11 @@ class session {
   std::uint32_t me_ = none;
   std::mutex mutex_;
   std::mutex sweeping_;
+  std::mutex sleepers_mutex_;
+  sleeper* sleepers_ = nullptr;
+  probe probe_;
+  unique_fd fifo_;
+  std::unique_ptr<warden> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
   std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
 };
@@ -5649,6 +6169,7 @@ class basic_object_hold {
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
   void finish(disposition how) noexcept {
     if (session_ == nullptr) return;
+    if (session_->inherited()) return session_.reset();  // the parent's claim
     auto const& dir = session_->dir();
     std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
     if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
@@ -6043,7 +6564,8 @@ struct basic_endpoint : call_gate {
   basic_producer<Session> writer;
   std::uint16_t reader;
   std::int64_t spin_ns;
-  std::mutex put_mutex;  ///< of `writer`
+  std::mutex put_mutex;  ///< of `writer` and `put_for`
+  std::string put_for;   ///< the stage of the last put
   std::stop_source closing;
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
 
@@ -6095,6 +6617,7 @@ struct basic_get_operation : staged_operation {
   std::string kept_;
   std::uint64_t hash_ = 0;
   std::uint16_t reader_ = 0;
+  std::uint16_t producer_ = 0;  ///< the stage whose death ends the wait, as the number of its name + 1
   bool by_locator_ = false;
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;
@@ -6225,7 +6748,7 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
   if (!o.reader.empty()) {
-    auto id = e.session->reader_id(o.reader);
+    auto id = e.session->name_id(o.reader);
     if (!id) return op.fail(id.error());
     op.reader_ = *id;
   }
@@ -6245,6 +6768,12 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
+  op.producer_ = 0;
+  if (!o.producer.empty()) {
+    auto const id = e.session->name_id(o.producer);
+    if (!id) return op.fail(id.error());
+    op.producer_ = static_cast<std::uint16_t>(*id + 1U);
+  }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -6323,7 +6852,30 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     seq.fetch_add(1);
     dir.wake(seq);
   };
+  // What a get waits for will not come. Asked before each sleep; a death ends the sleep.
+  auto const lost = [&]() -> std::size_t {
+    for (std::size_t i = 0; i != ops.size(); ++i) {
+      auto& op = *static_cast<get_op*>(ops[i]);
+      if (op.producer_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.producer_ - 1U))) continue;
+      // Once more: it may have put before it died.
+      if (look_again(e, op)) return i;
+      locked_operation const lock(op);
+      if (lock.at() == stage::looking)
+        op.fail({error_kind::peer_lost, "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+      return i;
+    }
+    return ops.size();
+  };
+  auto const each_producer = [&](auto const& visit) {
+    for (auto* const op : ops)
+      if (auto const from = static_cast<get_op*>(op)->producer_; from != 0 && visit(static_cast<std::uint16_t>(from - 1U))) return true;
+    return false;
+  };
+  std::int64_t const ask_at = until.is_never() ? 0 : until.nanoseconds() - Session::patience_ns;
+  bool asked = until.is_never() || !each_producer([](std::uint16_t) { return true; });
+
   counted const waiting(waiters);
+  typename Session::sleeper const known(*e.session, seq);
   failpoint("shm.get.waiting");
   std::stop_callback const on_stop(stop, bell);
   std::stop_callback const on_close(e.closing.get_token(), bell);
@@ -6332,8 +6884,16 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     if (std::size_t const i = ready(); i != ops.size()) return i;
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
-    if (!dir.sleep(seq, before, until)) {
+    if (std::size_t const i = lost(); i != ops.size()) return i;
+    if (!asked && deadline::now_ns() >= ask_at) {
+      asked = true;
+      each_producer([&e](std::uint16_t stage) { return e.session->ask(stage), false; });
+    }
+    if (!dir.sleep(seq, before, asked ? until : deadline::at(deadline::clock::time_point(deadline::clock::duration(ask_at))))) {
+      if (!asked) continue;
       if (std::size_t const i = ready(); i != ops.size()) return i;
+      if (each_producer([&e](std::uint16_t stage) { return e.session->stalled(stage); }))
+        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process that puts for this edge does not answer: it is stopped; nothing is lost"};
       return {error_kind::timed_out, "the object did not come before the deadline"};
     }
   }
@@ -6372,7 +6932,7 @@ struct reader_numbers {
     if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
     if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
-      auto id = s.reader_id(readers.names[i]);
+      auto id = s.name_id(readers.names[i]);
       if (!id) return id.error();
       for (std::uint32_t k = 0; k != i; ++k)
         if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
@@ -6390,6 +6950,14 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
   auto& writer = e.writer;
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
   writer.expect_token();
+  if (o.producer != e.put_for) {
+    if (!o.producer.empty()) {
+      auto const id = e.session->name_id(o.producer);
+      if (!id) return id.error();
+      e.session->puts_for(*id);
+    }
+    e.put_for.assign(o.producer);
+  }
   auto const& dir = e.session->dir();
   for (;;) {
     auto taken = writer.take_slot();
@@ -6595,6 +7163,8 @@ class shm_transport {
     std::uint32_t max_keys = 0;
     /// The reader name of gets that bring none.
     std::string reader = "default";
+    /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
+    std::string name;
     /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
@@ -6609,7 +7179,8 @@ class shm_transport {
                                      .max_pieces = 1,
                                      .own_memory = true,
                                      .leaves_process = true,
-                                     .zero_copy_get = true};
+                                     .zero_copy_get = true,
+                                     .hears_death = true};
 
   using hold = detail::shm::object_hold;
   using put_op = detail::shm::put_operation;
@@ -6639,9 +7210,9 @@ class shm_transport {
     shm::names where(folder_of(o), namespace_of(o));
     auto dir = shm::directory::open(where, slots, true);
     if (!dir) return std::move(dir.error());
-    auto joined = shm::session::join(std::move(*dir), where, o.reader);
+    auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
     if (!joined) return std::move(joined.error());
-    auto reader = (*joined)->reader_id(o.reader);
+    auto reader = (*joined)->name_id(o.reader);
     if (!reader) return diagnosis(reader.error());
     return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
   }
@@ -6847,6 +7418,7 @@ class shm_transport {
   void close() noexcept {
     if (state_ == nullptr || !state_->shut()) return;
     detail::failpoint("shm.close.shut");
+    if (state_->inherited()) return state_->session.reset();  // the parent's, which goes on
     state_->closing.request_stop();
     state_->wait_until_empty();
     state_->writer.withdraw_unfinished();
@@ -9724,6 +10296,9 @@ struct connector_defaults {
   /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
   /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
   bool envelope = true;
+  /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
+  /// (`caps.hears_death`). False: it waits on, for a sender that is started again.
+  bool report_lost_peer = true;
 };
 
 namespace detail {
@@ -10128,8 +10703,9 @@ class connector {
   }
 
   /// What a put asks of the transport.
-  [[gnu::always_inline]] result<void> ask(publish_options& how, put_options const& o) const {
+  [[gnu::always_inline]] result<void> ask(publish_options& how, edge e, put_options const& o) const {
     how = core_->usual;
+    if constexpr (caps.hears_death) how.producer = e.from;
     if (o.readers) {
       how.readers = *o.readers;
       if (auto const can = serve(how.readers); !can) return can;
@@ -10149,7 +10725,7 @@ class connector {
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
     publish_options how;
-    if (auto const can = ask(how, o); !can) return can.error();
+    if (auto const can = ask(how, e, o); !can) return can.error();
     if (info.checksum_by != checksum_kind::none) {
       checksum_state sum;
       parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
@@ -10185,7 +10761,7 @@ class connector {
     auto wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
     publish_options how;
-    if (auto const can = ask(how, o); !can) return can.error();
+    if (auto const can = ask(how, e, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -10215,7 +10791,9 @@ class connector {
     key_scratch scratch;
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    find_options const how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    if constexpr (caps.hears_death)
+      if (c.defaults.report_lost_peer) how.producer = e.from;
     return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);
@@ -12429,7 +13007,7 @@ using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_k
 
 namespace detail {
 
-/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, max_get_size.
+/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, report_lost_peer, max_get_size.
 inline connector_defaults read_defaults(option_reader& options) {
   connector_defaults out;
   if (auto const* readers = options.take("readers"); readers != nullptr && readers->is_array()) {
@@ -12454,6 +13032,7 @@ inline connector_defaults read_defaults(option_reader& options) {
   out.lease = options.take_duration_seconds("lease_seconds", out.lease);
   out.existing = options.take_choice("on_existing", {"fail", "replace"}, "fail") == "fail" ? on_existing::fail : on_existing::replace;
   out.checksum = options.take_bool("checksum", true);
+  out.report_lost_peer = options.take_bool("report_lost_peer", true);
   out.max_get_size = options.take_bytes_size("max_get_size", out.max_get_size);
   return out;
 }
@@ -12467,6 +13046,12 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   out.directory = options.take_string("directory", out.directory);
   if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
   if (!defaults.reader.empty()) out.reader = defaults.reader;
+  out.name = out.reader;
+  if (options.take_string("role", "") == "sender")  // shown as the stage that it is, not as the one that it sends to
+    if (auto const* stage = options.take("from_stage"); stage != nullptr) {
+      if (auto const text = stage->as_string()) out.name = *text;
+      if (auto const number = stage->as_int64()) out.name = std::to_string(*number);
+    }
   return out;
 }
 

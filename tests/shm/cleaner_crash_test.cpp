@@ -19,10 +19,6 @@ namespace {
 
 using namespace crash;
 
-std::vector<std::string> steps_of_cleaners() {
-  return names_with({"shm.directory.", "shm.open.", "shm.name.", "shm.recovery.", "shm.leave.", "shm.close.shut", "shm.close.withdrawn", "shm.drain.", "shm.retire."});
-}
-
 /// Somebody dies and leaves a mess; one who tidies up dies at it. \returns whether it died where it should.
 bool cleaner_dies(scene const& where, std::string const& step, unsigned hit, std::uint64_t seed, bool leased, bool enter, totals& t, outcome& out) {
   if (!step.starts_with("shm.directory.")) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // kill -9 of producers and consumers at every named step, and at any time: what was acknowledged is there, of the rest nothing is left.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -96,8 +99,10 @@ bool producer_dies(scene const& where, std::string const& failpoint, unsigned hi
   return v.killed();
 }
 
-std::vector<std::string> steps_of_producers() {
-  return names_with({"shm.put.", "shm.replace.", "shm.abort.", "shm.lock.", "shm.arena.", "shm.chunk.", "shm.reclaim.", "shm.retire.", "shm.drain.", "shm.close."});
+TEST(shm_faults, at_every_failpoint_somebody_dies) {
+  std::set<std::string> covered;
+  for (auto const& steps : {steps_of_producers(), steps_of_consumers(), steps_of_cleaners()}) covered.insert(steps.begin(), steps.end());
+  for (auto const name : omniconn::failpoint_names) EXPECT_TRUE(covered.contains(std::string(name))) << name;
 }
 
 CRASH_TEST(producer_dies_at_every_step) {
@@ -271,8 +276,6 @@ bool consumer_dies(scene const& where, std::string const& failpoint, unsigned hi
   where.empty(t, after);
   return v.killed();
 }
-
-std::vector<std::string> steps_of_consumers() { return names_with({"shm.get.", "shm.release.", "shm.retire.", "shm.open.", "shm.name."}); }
 
 CRASH_TEST(consumer_dies_at_every_step) {
   outcome out(results, "a consumer is killed at the n-th hit of each step of get, release, open; six objects of 64 KiB, one to three readers, counted and named; every second time their producer is gone");

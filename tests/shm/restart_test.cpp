@@ -5,8 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include <sched.h>
-#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -19,6 +18,42 @@
 namespace {
 
 using namespace crash;
+
+/// Bytes of memory behind the arenas of a namespace.
+std::uint64_t memory_of(omniconn::shm_transport::options const& o) {
+  std::uint64_t out = 0;
+  for (auto const& file : omniconn::shm_transport::files(o)) {
+    struct stat st {};
+    if (!file.ends_with(".dir") && ::stat(file.c_str(), &st) == 0) out += static_cast<std::uint64_t>(st.st_blocks) * 512;
+  }
+  return out;
+}
+
+TEST(shm_orphan, keeps_the_pages_of_its_unread_objects_and_no_others) {
+  shm_test::fresh_space const space;
+  connector::options how;
+  how.transport = space.options();
+  auto producer = connector::open(how), consumer = connector::open(how);
+  ASSERT_TRUE(producer && consumer);
+  omniconn::get_options now;
+  now.until = omniconn::deadline::immediate();
+  constexpr std::size_t size = 256 * 1024;
+  constexpr unsigned objects = 9;  // a third of them with long keys
+  for (unsigned key = 0; key != objects; ++key) ASSERT_TRUE(producer->put(hop, key_name(key), view_of(object(key, size))));
+  for (unsigned const key : {0U, 3U, 4U}) ASSERT_TRUE(consumer->get_view(hop, key_name(key), now));
+  EXPECT_GE(memory_of(space.options()), 4U << 20U) << "its producer may use it again";
+  producer->close();
+  constexpr std::uint64_t each = size + 3 * 4096;  // its first and last page, and one of a long key
+  EXPECT_LE(memory_of(space.options()), 6 * each);
+  for (unsigned left = 6; unsigned const key : {7U, 1U, 5U, 2U, 8U, 6U}) {
+    auto const view = consumer->get_view(hop, key_name(key), now);
+    ASSERT_TRUE(view) << key;
+    EXPECT_TRUE(is_object(view->bytes(), key, size)) << key;
+    EXPECT_LE(memory_of(space.options()), left * each);
+    --left;
+  }
+  EXPECT_EQ(memory_of(space.options()), 0U);
+}
 
 CRASH_TEST(restarts_in_a_file_system_of_one_pool) {
   outcome out(results, "a producer replaces four objects of 1 MiB, begins a fifth and is killed; pool 6 MiB on a tmpfs of 6 MiB and 512 KiB");

@@ -30,6 +30,15 @@ GOOGLE = {
         {"name": "alone", "real_time": 5.0},
     ],
 }
+FAULTS = {
+    "name": "x", "options": "a producer is killed", "seconds": 12.4, "compiler": "g++ 12", "commit": "abc1234", "cpu": "Some CPU",
+    "counts": [
+        {"name": "deaths", "value": 1000, "bar": ">= 1000", "met": True},
+        {"name": "lost", "value": 1, "bar": "0", "met": False},
+        {"name": "gap (ms)", "value": 1.5, "bar": "", "met": True},
+    ],
+    "failpoints": {"shm.a.b": 52, "shm.c.d": 53},
+}
 PAGE = "# Figures\n\n<!-- bench: run -->\n<!-- end -->\n\nafter\n"
 
 
@@ -40,11 +49,12 @@ class BenchTablesTest(unittest.TestCase):
         self.root = pathlib.Path(folder.name)
         (self.root / "bench" / "results").mkdir(parents=True)
         self.addCleanup(setattr, bench_tables, "ROOT", bench_tables.ROOT)
-        self.addCleanup(setattr, bench_tables, "PAGE", bench_tables.PAGE)
+        self.addCleanup(setattr, bench_tables, "PAGES", bench_tables.PAGES)
         self.addCleanup(setattr, sys, "argv", sys.argv)
         bench_tables.ROOT = self.root
-        bench_tables.PAGE = self.root / "page.md"
-        bench_tables.PAGE.write_text(PAGE, encoding="utf-8")
+        bench_tables.PAGES = [self.root / "other.md", self.root / "page.md"]
+        for page in bench_tables.PAGES:
+            page.write_text(PAGE if page.name == "page.md" else "no table here\n", encoding="utf-8")
 
     def call(self, run, *arguments):
         (self.root / "bench" / "results" / "run.json").write_text(json.dumps(run), encoding="utf-8")
@@ -56,7 +66,7 @@ class BenchTablesTest(unittest.TestCase):
     def written(self, run):
         self.assertEqual(self.call(run), (0, ""))
         self.assertEqual(self.call(run, "--check"), (0, ""))
-        page = bench_tables.PAGE.read_text(encoding="utf-8")
+        page = bench_tables.PAGES[1].read_text(encoding="utf-8")
         self.assertTrue(page.startswith("# Figures\n\n<!-- bench: run -->\n") and page.endswith("<!-- end -->\n\nafter\n"), page)
         return page
 
@@ -75,16 +85,24 @@ class BenchTablesTest(unittest.TestCase):
         self.assertIn("| no bar | 1 us | 2 us | 2.000 |  |  |\n", page)
         self.assertNotIn("alone", page)
 
+    def test_counts_of_faults(self):
+        page = self.written(FAULTS)
+        self.assertIn("A producer is killed. 12 s; g++ 12; commit abc1234; Some CPU.\n\n| count | value | bar | |\n|---|---|---|---|\n", page)
+        self.assertIn("| deaths | 1000 | >= 1000 | met |\n", page)
+        self.assertIn("| lost | 1 | 0 | **not met** |\n", page)
+        self.assertIn("| gap (ms) | 1.5 |  |  |\n\nDeaths at each failpoint (105 in all): `shm.a.b` 52, `shm.c.d` 53.\n", page)
+        self.assertNotIn("Deaths", self.written({**FAULTS, "failpoints": {}}))
+
     def test_stale_table(self):
         self.written(OWN)
         status, said = self.call({**OWN, "rounds": 8}, "--check")
         self.assertEqual(status, 1)
-        self.assertIn("docs/benchmarks.md is not what bench/results/ says", said)
+        self.assertIn("docs/page.md is not what bench/results/ says", said)
 
     def test_commit_that_is_not_said(self):
         older = {**GOOGLE, "context": {"num_cpus": 2, "mhz_per_cpu": 2596}}
         self.assertIn("2 CPUs at 2596 MHz; medians of the iterations.\n", self.written(older))
-        for run in ({**OWN, "commit": ""}, {field: OWN[field] for field in OWN if field != "commit"}, {**GOOGLE, "context": {**GOOGLE["context"], "commit": ""}}):
+        for run in ({**OWN, "commit": ""}, {**FAULTS, "commit": ""}, {field: OWN[field] for field in OWN if field != "commit"}, {**GOOGLE, "context": {**GOOGLE["context"], "commit": ""}}):
             self.call(run)
             status, said = self.call(run, "--check")
             self.assertEqual(status, 1, run)

@@ -30,7 +30,7 @@ void spoil(std::string_view name) noexcept {
 
 int main(int argc, char** argv) {
   settings s(argc, argv);
-  s.reader = "reader of " + std::to_string(::getpid());  // a name that nobody has used yet
+  if (aims_at("shm.name.")) s.reader = "reader of " + std::to_string(::getpid());  // a name that nobody has used yet
   auto c = s.open();
   if (!c) {
     say("no " + std::string(c.error().message()));

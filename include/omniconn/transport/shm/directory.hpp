@@ -180,11 +180,11 @@ class directory {
   static void wake(std::atomic<std::uint32_t>& word) noexcept { futex_wake_all(word); }
   static std::uint64_t now() noexcept { return boot_time_ns(); }
   /// Attempts after which who waits for a lock asks whether its holder lives.
-  static constexpr std::uint32_t patience = 1000;
+  static constexpr std::uint32_t patience = 100;
   /// Between two attempts.
   static void pause(std::uint32_t attempt) noexcept {
     timespec const ms{0, 1'000'000};
-    attempt < 100 ? cpu_relax() : attempt < patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
+    attempt < patience ? cpu_relax() : attempt < 2 * patience ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&ms, nullptr));
   }
 
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }

@@ -257,7 +257,8 @@ class basic_bucket_lock {
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
       if (home.lock.compare_exchange_strong(seen, mine)) return basic_bucket_lock(home, mine);
-      if (i >= Directory::patience) {
+      // Asked once before the first yield: where others want to run, a hundred of them take a second.
+      if (i == Directory::patience || i >= 2 * Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
         // The epoch tells the holder from whoever uses its record now.
         bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
@@ -267,7 +268,7 @@ class basic_bucket_lock {
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
-        if (i >= 2 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
+        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
       }
       dir.pause(i);
     }
