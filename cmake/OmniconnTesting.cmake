@@ -107,7 +107,7 @@ foreach(test IN LISTS tests_of_@target@)
     endif()
   endforeach()
   set_tests_properties("${test}" PROPERTIES LABELS "${labels}")
-  if("slow" IN_LIST labels) # minutes, and both processors of a small machine
+  if(labels MATCHES "slow") # minutes, and both processors of a small machine
     set_tests_properties("${test}" PROPERTIES TIMEOUT 900 PROCESSORS 2)
   endif()
 endforeach()
