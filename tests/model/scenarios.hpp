@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stories that the checker plays through: small pipelines whose stages meet at one or two slots.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <model/machine.hpp>
+#include <model/world.hpp>
+
+namespace model {
+
+/// What stands at the beginning of an execution, and what its threads share. Made anew for each.
+struct world {
+  explicit world(directory const& d) : dir(d) {}
+
+  directory const& dir;
+  std::array<std::unique_ptr<stage>, participants> stages;
+  std::array<std::uint64_t, participants> got{};
+  bool may_stay = false;  // an object that nobody has read yet
+  std::uint32_t lease_of = participants;
+
+  stage& add(std::uint32_t i, std::uint64_t first_block = 0, std::uint64_t n = 0, char reader = 0) {
+    stages[i] = std::make_unique<stage>(dir, i, reader != 0 ? reader : static_cast<char>('a' + i));
+    if (n != 0) stages[i]->own(first_block, n);
+    return *stages[i];
+  }
+  [[nodiscard]] stage& at(std::uint32_t i) { return *stages[i]; }
+
+  struct part {
+    world* w;
+    void (*run)(world&);
+    std::uint32_t watches;
+  };
+  std::array<part, max_threads> parts{};
+
+  machine::thread& run(char const* name, std::uint32_t participant, void (*f)(world&)) {
+    auto& p = parts[vm->threads()];
+    p = {this, f, 0};
+    return vm->spawn(name, participant, [](void* self) { static_cast<part*>(self)->run(*static_cast<part*>(self)->w); }, &p);
+  }
+  void run_mortal(char const* name, std::uint32_t participant, void (*f)(world&)) { run(name, participant, f).mortal = true; }
+  /// Starts when thread `watched` has died.
+  machine::thread& run_after_death(char const* name, std::uint32_t participant, std::uint32_t watched, void (*f)(world&)) {
+    auto& t = run(name, participant, f);
+    parts[vm->threads() - 1].watches = watched;
+    t.starts = [](void* self) { return vm->thread_at(static_cast<part*>(self)->watches).at == machine::status::dead; };
+    t.tidies = true;
+    return t;
+  }
+  [[nodiscard]] bool died(std::uint32_t participant) const {
+    for (std::size_t i = 0; i != vm->threads(); ++i)
+      if (vm->thread_at(i).participant == participant && vm->thread_at(i).at == machine::status::dead) return true;
+    return false;
+  }
+};
+
+struct scenario {
+  char const* name;
+  char const* story;
+  void (*begin)(world&);
+  void (*check)(world&);  // beside the common rules; may be null
+  bounds quick, full;
+};
+
+/// The rules that hold at the end of every story.
+inline void check_end(world& w) {
+  auto const& dir = w.dir;
+  auto const fail = [](std::string what) { vm->violation(std::move(what)); };
+  for (std::size_t i = 0; i != vm->threads(); ++i) {
+    auto const& t = vm->thread_at(i);
+    if (t.at == machine::status::asleep) return fail(std::string(t.name) + " sleeps for ever: a wake-up is lost");
+    if (t.at == machine::status::paused) return fail(std::string(t.name) + " waits for ever for a lock");
+  }
+  bool someone_died = false;
+  for (std::uint32_t i = 0; i != participants; ++i) someone_died = someone_died || w.died(i);
+  // The living take back what came home; leases that began end.
+  dir.clock += 1'000'000;
+  for (std::uint32_t i = 0; i != participants; ++i) {
+    if (w.stages[i] == nullptr) continue;
+    dir.acting = i;
+    if (!w.died(i)) w.at(i).reclaim();
+  }
+  for (std::uint32_t i = 0; i != participants; ++i)
+    if (dir.participant_at(i).state.load() == shm::participant_state::orphan) {
+      dir.acting = participants - 1;
+      shm::sweep_one(dir, shm::names{}, i);
+    }
+  std::array<std::uint32_t, participants> kept{};
+  for (std::uint32_t i = 0; i != slots; ++i) {
+    auto& s = dir.slot_at(i);
+    auto const word = s.ctl.load();
+    auto const name = "slot " + std::to_string(i);
+    switch (shm::control::state(word)) {
+      case shm::slot_state::free: break;
+      case shm::slot_state::taken:
+        if (!someone_died) return fail(name + " is left `taken`");
+        break;
+      case shm::slot_state::ready: {
+        bool wanted = false;
+        for (std::uint32_t k = 0; k != shm::readers_of(s); ++k) {
+          auto const c = s.claims[k].load();
+          if (shm::claim::state_of(c) == shm::claim::state::hold) return fail(name + " is held by nobody that lives");
+          wanted = wanted || shm::claim::state_of(c) == shm::claim::state::empty;
+        }
+        if (!wanted) return fail(name + " is read by all and not retired");
+        if (!w.may_stay) return fail(name + " is left `ready`");
+        if (auto const owner = s.owner.load(); owner < participants) ++kept[owner];
+        break;
+      }
+      default: {
+        static constexpr char const* names[] = {"free", "taken", "writing", "ready", "draining", "retired", "beaten"};
+        return fail(name + " is left `" + names[static_cast<std::size_t>(shm::control::state(word))] + "`: it is lost");
+      }
+    }
+  }
+  for (std::uint32_t b = 0; b != slots / 2; ++b) {
+    for (auto& entry : dir.bucket_at(b).refs) {
+      std::uint64_t const ref = entry.load();
+      if (ref == 0) continue;
+      auto const word = dir.slot_at(shm::slot_ref::slot(ref)).ctl.load();
+      if (shm::control::state(word) != shm::slot_state::ready || (ref >> 22U & 0xfffffU) != (shm::control::generation(word) & 0xfffffU))
+        return fail("a key still leads to slot " + std::to_string(shm::slot_ref::slot(ref)) + ", which has nothing of it");
+    }
+    if (!someone_died && dir.bucket_at(b).lock.load() != 0) return fail("a bucket stays locked");
+    if (!someone_died && dir.bucket_at(b).waiters.load() != 0) return fail("a bucket counts waiters that are gone");
+  }
+  for (std::uint32_t i = 0; i != participants; ++i) {
+    if (w.stages[i] == nullptr) continue;
+    auto const life = dir.participant_at(i).state.load();
+    if (w.died(i)) {
+      if (life != shm::participant_state::free) return fail("participant " + std::to_string(i) + " died and was not settled");
+      if (dir.chunk_at(0).owner.load() == i + 1) return fail("a dead participant keeps its chunk");
+    } else if (w.at(i).blocks_at_home() + kept[i] != w.at(i).blocks_owned()) {
+      return fail("participant " + std::to_string(i) + " lost a block");
+    }
+  }
+}
+
+// --- the stories: participant 0 produces, 1 and 2 read, 3 tidies up -----------------------------------------------------------------
+
+inline constexpr std::string_view key = "1k", other_key = "1m";  // of one bucket
+
+inline void published(world& w, std::uint64_t tag, std::uint32_t readers, std::int64_t lease = 0) {
+  if (w.at(0).put(key, tag, readers, on_existing::fail, lease)) give_up("the first put of a story failed");
+}
+
+inline scenario const stories[] = {
+    {"put, get, reuse", "one producer puts twice into one slot; two readers take one share each", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put(key, 1, 1);
+         v.at(0).reclaim();
+         v.at(0).put(key, 2, 1);
+       });
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, false); });
+     },
+     nullptr, {2, 1, 0}, {3, 3, 0}},
+
+    {"two readers share", "an object for two readers is read by both, then its slot is used again", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, 2);
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, false); });
+       w.run("producer", 0, [](world& v) {
+         v.at(0).reclaim();
+         v.at(0).put(key, 2, 1);
+       });
+     },
+     nullptr, {2, 1, 0}, {3, 3, 0}},
+
+    {"erase against claim", "an object is erased while a reader claims it; its slot is used again and erased again", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.run("reader", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("eraser", 2, [](world& v) { v.at(2).erase(key); });
+       w.run("producer", 0, [](world& v) {
+         v.at(0).reclaim();
+         if (!v.at(0).put(key, 2, 1)) v.at(0).erase(key);
+       });
+     },
+     nullptr, {2, 1, 0}, {3, 3, 0}},
+
+    {"late claims undone", "two readers and an eraser race for an object; the next one in its slot must have its claims", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.run("late reader", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("producer", 0, [](world& v) {
+         v.at(0).erase(key);
+         v.at(0).reclaim();
+         v.at(0).put(key, 2, 1);
+       });
+       w.run("next reader", 2, [](world& v) { v.at(2).get(key, false, disposition::give_back); });
+     },
+     nullptr, {2, 1, 0}, {3, 3, 0}},
+
+    {"reader dies", "a reader dies anywhere; what it held is read by another, or erased", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.run_mortal("reader", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("producer", 0, [](world& v) {
+         v.at(0).erase(key);
+         v.at(0).reclaim();
+         v.at(0).put(key, 2, 1);
+       });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
+     },
+     nullptr, {1, 1, 1}, {3, 2, 1}},
+
+    {"producer dies", "a producer dies anywhere in a put; what was acknowledged is kept until its lease ends", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(3);
+       w.run_mortal("producer", 0, [](world& v) {
+         if (!v.at(0).put(key, 1, 1, on_existing::fail, 5000)) v.got[0] = 1;
+       });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
+       w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).get(key, false); });
+     },
+     nullptr, {1, 1, 1}, {3, 2, 1}},
+};
+
+}  // namespace model

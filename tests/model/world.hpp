@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the shipped headers take for a directory, a session and the system, on the machine's memory; and what a pipeline stage does with them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <omniconn/transport/shm/endpoint.hpp>
+#include <omniconn/transport/shm/lookup.hpp>
+#include <omniconn/transport/shm/publish.hpp>
+#include <omniconn/transport/shm/recovery.hpp>
+
+#include <model/machine.hpp>
+
+namespace model {
+
+namespace shm = omniconn::detail::shm;
+using omniconn::result;
+
+inline constexpr std::uint32_t slots = shm::chunk_slots;
+inline constexpr std::uint32_t participants = 5;
+inline constexpr std::uint32_t blocks = 6;
+
+/// One chunk of slots; the rest as in the shipped directory.
+class directory {
+ public:
+  directory() : geometry_(shm::geometry::of(slots)) {
+    for (std::uint32_t i = 0; i != slots; ++i) {
+      auto& s = slots_[i];
+      vm->name(s.ctl.id(), kind::ctl, i);
+      vm->name(s.hash.id(), kind::hash, i);
+      vm->name(s.expires.id(), kind::expires, i);
+      vm->name(s.owner.id(), kind::owner, i);
+      vm->name(s.readers.id(), kind::readers, i);
+      vm->name(s.replaces.id(), kind::replaces, i);
+      for (std::uint32_t k = 0; k != shm::max_claims; ++k) vm->name(s.claims[k].id(), kind::claim, i, k);
+    }
+    for (std::uint32_t i = 0; i != buckets; ++i) {
+      auto& b = buckets_[i];
+      vm->name(b.seq.id(), kind::seq, i);
+      vm->name(b.waiters.id(), kind::waiters, i);
+      vm->name(b.lock.id(), kind::lock, i);
+      vm->name(b.reach.id(), kind::reach, i);
+      for (std::uint32_t k = 0; k != b.refs.size(); ++k) vm->name(b.refs[k].id(), kind::ref, i, k);
+    }
+    vm->name(chunk_.owner.id(), kind::chunk_owner);
+    vm->name(chunk_.returned.id(), kind::returned);
+    for (std::uint32_t i = 0; i != participants; ++i) {
+      vm->name(participants_[i].state.id(), kind::life, i);
+      vm->name(participants_[i].returned_seq.id(), kind::returned_seq, i);
+      vm->name(participants_[i].epoch.id(), kind::epoch, i);
+      locks_[i] = vm->add();
+      vm->name(locks_[i], kind::os_lock, i);
+      vm->locks_.push_back(locks_[i]);
+    }
+    for (std::uint32_t i = 0; i != blocks; ++i) {
+      cells_[i] = vm->add();
+      vm->name(cells_[i], kind::cell, i);
+      looks_[i] = vm->add();
+      vm->name(looks_[i], kind::look, i);
+      for (std::size_t k = 1; k != max_threads; ++k) vm->name(vm->add(), kind::look, i, k);
+    }
+    vm->claim_of_argument = this;
+    vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->slots_[slot].claims[i].id(); };
+  }
+
+  [[nodiscard]] shm::geometry const& layout() const noexcept { return geometry_; }
+  [[nodiscard]] auto& head() const noexcept { return head_; }
+  [[nodiscard]] auto& participant_at(std::uint32_t i) const noexcept {
+    if (i >= participants) give_up("there are not so many participants");
+    return participants_[i];
+  }
+  [[nodiscard]] auto& chunk_at(std::uint32_t) const noexcept { return chunk_; }
+  [[nodiscard]] auto& bucket_at(std::uint32_t i) const noexcept { return buckets_[i % buckets]; }
+  [[nodiscard]] auto& slot_at(std::uint32_t i) const noexcept { return slots_[i]; }
+  [[nodiscard]] auto& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
+  /// The key's first byte is its bucket.
+  [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return static_cast<std::uint64_t>(key[1]) << 50U | static_cast<std::uint64_t>(key[0] - '0'); }
+  [[nodiscard]] std::uint64_t id() const noexcept { return 1; }
+
+  // --- the system ---------------------------------------------------------------------------------------------------------------
+  // Byte 1 + i of the file is the lock of participant i. Who asks is the participant of the running thread.
+  [[nodiscard]] bool try_lock(std::uint32_t byte) const noexcept { return vm->try_lock(locks_[byte - 1], who()); }
+  void unlock(std::uint32_t byte) const noexcept { vm->unlock(locks_[byte - 1]); }
+  [[nodiscard]] bool held_elsewhere(std::uint32_t byte) const noexcept {
+    auto const holder = vm->ask_lock(locks_[byte - 1]);
+    return holder != 0 && holder != who() + 1;
+  }
+  bool sleep(atomic<std::uint32_t>& word, std::uint32_t expected, omniconn::deadline) const noexcept {
+    vm->sleep(word.id(), expected);
+    return true;
+  }
+  void wake(atomic<std::uint32_t>& word) const noexcept { vm->wake(word.id()); }
+  std::uint64_t now() const noexcept { return clock; }
+  static constexpr std::uint32_t patience = 2;
+  static void pause(std::uint32_t) noexcept { vm->pause(); }
+
+  // --- payload ------------------------------------------------------------------------------------------------------------------
+  void write(std::uint64_t block, std::uint64_t value) const { vm->write_cell(cells_[block], looks_[block], value); }
+  [[nodiscard]] std::uint64_t read(std::uint64_t block) const { return vm->read_cell(cells_[block], looks_[block]); }
+
+  mutable std::uint64_t clock = 1000;
+  mutable std::uint32_t acting = 0;  // participant, while no thread runs
+
+ private:
+  static constexpr std::uint32_t buckets = slots / 2;
+  [[nodiscard]] std::uint32_t who() const noexcept { return vm->running() ? vm->current().participant : acting; }
+
+  shm::geometry geometry_;
+  mutable shm::basic_header<atomic> head_;
+  mutable std::array<shm::basic_participant<atomic>, participants> participants_;
+  mutable shm::basic_chunk<atomic> chunk_;
+  mutable std::array<shm::basic_bucket<atomic>, buckets> buckets_;
+  mutable std::array<shm::basic_slot<atomic>, slots> slots_;
+  std::array<std::uint32_t, participants> locks_{};
+  std::array<std::uint32_t, blocks> cells_{}, looks_{};
+};
+
+/// The part of a session that puts and gets ask for.
+class session {
+ public:
+  session(directory const& d, std::uint32_t me) : dir_(d), me_(me) {}
+  [[nodiscard]] directory const& dir() const noexcept { return dir_; }
+  [[nodiscard]] shm::names const& where() const noexcept { return where_; }
+  [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
+  [[nodiscard]] auto& record() const noexcept { return dir_.participant_at(me_); }
+  result<std::uint16_t> reader_id(std::string_view name) { return static_cast<std::uint16_t>(name[0]); }
+  result<std::shared_ptr<shm::mapped_arena const>> arena(std::uint32_t, std::uint64_t) { return {omniconn::error_kind::corrupt, "there are no arenas here"}; }
+  /// As in the shipped session.
+  void retired_of(std::uint32_t owner) noexcept {
+    if (owner >= shm::max_participants || dir_.participant_at(owner).state.load() != shm::participant_state::orphan) return;
+    shm::sweep_one(dir_, where_, owner);
+  }
+
+ private:
+  directory const& dir_;
+  shm::names where_;
+  std::uint32_t me_;
+};
+
+using endpoint = shm::basic_endpoint<session>;
+using put_operation = shm::basic_put_operation<session>;
+using get_operation = shm::basic_get_operation<session>;
+using omniconn::disposition;
+using omniconn::on_existing;
+
+/// What an object's trace says: which block it lies in and what must stand there.
+struct label {
+  static std::uint64_t make(std::uint64_t tag, std::uint64_t block) { return tag << 8U | block; }
+  static std::uint64_t tag(std::uint64_t l) { return l >> 8U; }
+  static std::uint64_t block(std::uint64_t l) { return l & 0xffU; }
+};
+
+/// A participant of the namespace.
+class stage {
+ public:
+  stage(directory const& d, std::uint32_t me, char reader) : dir_(d), me_(me), endpoint_(std::make_shared<session>(d, me), 4096, static_cast<std::uint16_t>(reader), 0) {
+    d.acting = me;
+    auto& p = d.participant_at(me);
+    (void)d.try_lock(me + 1);
+    p.epoch.store(1);
+    p.state.store(shm::participant_state::live);
+  }
+
+  /// Blocks that this stage writes objects into, as an allocator would have them.
+  void own(std::uint64_t first, std::uint64_t n) {
+    for (std::uint64_t b = first + n; b-- != first;) free_.push_back(b);
+    owned_ = n;
+  }
+  [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
+  [[nodiscard]] endpoint& shipped() noexcept { return endpoint_; }
+  [[nodiscard]] std::size_t blocks_at_home() const noexcept { return free_.size(); }
+  [[nodiscard]] std::size_t blocks_owned() const noexcept { return owned_; }
+
+  /// \returns the error of a put that failed, or nothing.
+  std::optional<omniconn::error_kind> put(std::string_view key, std::uint64_t tag, std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
+    if (free_.empty()) reclaim();
+    if (free_.empty()) return omniconn::error_kind::no_space;
+    std::uint64_t const block = free_.back();
+    free_.pop_back();
+    dir_.write(block, tag);
+    put_operation op;
+    omniconn::outgoing out;
+    out.token = block;
+    omniconn::object_info info;
+    info.trace = label::make(tag, block);
+    info.checksum = ~info.trace;
+    omniconn::publish_options o;
+    o.readers.count = readers;
+    o.lease = std::chrono::nanoseconds(lease_ns);
+    o.existing = existing;
+    if (auto const begun = shm::begin_put(endpoint_, op, key, out, info, o); !begun) {
+      free_.push_back(block);
+      return begun.error().kind();
+    }
+    if (auto const done = shm::commit_put(endpoint_, op, info); !done) return done.error().kind();
+    return {};
+  }
+  void reclaim() {
+    endpoint_.writer.reclaim([this](std::uint64_t token) {
+      for (auto const b : free_)
+        if (b == token) return vm->violation("block " + std::to_string(token) + " comes home twice");
+      free_.push_back(token);
+    });
+  }
+
+  /// Gets an object, reads it and ends the claim. \returns its tag, or 0 where there was none.
+  std::uint64_t get(std::string_view key, bool wait, disposition how = disposition::consumed) {
+    get_operation op;
+    omniconn::find_options o;
+    o.wait = wait;
+    auto begun = shm::start_get(endpoint_, op, key, o);
+    if (begun && *begun == omniconn::progress::pending) {
+      omniconn::operation* const ops[] = {&op};
+      if (auto const woken = shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {}); !woken) return 0;
+      begun = shm::step_get(&endpoint_, op);
+    }
+    if (!begun || *begun != omniconn::progress::done) return 0;
+    auto hold = op.take();
+    auto const info = op.info();
+    auto const fail = [&](char const* what) { vm->violation(std::string("participant ") + std::to_string(me_) + " holds an object " + what); };
+    if (info.checksum != ~info.trace) fail("whose description is of two objects");
+    if (label::block(info.trace) >= blocks) fail("without a block");
+    auto const tag = dir_.read(label::block(info.trace));
+    if (tag != label::tag(info.trace)) fail("and reads another object's bytes");
+    hold.finish(how);
+    return tag;
+  }
+
+  /// As in the shipped transport.
+  std::size_t erase(std::string_view key) {
+    std::uint64_t const hash = dir_.hash(key);
+    std::size_t n = 0;
+    shm::for_each_ref(dir_, hash, [&](std::uint32_t index) {
+      if (endpoint_.drain_if(index, hash)) ++n;
+      return false;
+    });
+    return n;
+  }
+
+  /// What joining and reporting do for one that died.
+  void sweep(std::uint32_t dead) { shm::sweep_one(dir_, shm::names{}, dead); }
+
+ private:
+  directory const& dir_;
+  std::uint32_t me_;
+  endpoint endpoint_;
+  std::vector<std::uint64_t> free_;
+  std::size_t owned_ = 0;
+};
+
+}  // namespace model
