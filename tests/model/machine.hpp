@@ -34,6 +34,7 @@ struct bounds {
   int preemptions = -1;  ///< switches away from a thread that could go on; -1: any number
   int stale = -1;        ///< reads of something other than the newest value; -1: any number
   int kills = 0;
+  bool coarse = false;   ///< threads are not switched before relaxed accesses
   std::uint64_t executions = ~std::uint64_t{0};
   double seconds = 1e9;
 };
@@ -167,9 +168,9 @@ class machine {
   [[nodiscard]] std::uint64_t writes() const noexcept { return writes_; }
 
   /// The execution is wrong: it ends here.
-  void violation(std::string what) {
+  void violation(std::string const& what) {
     outside const o;
-    if (!violated_) what_ = std::move(what);
+    if (!violated_) what_.assign(what.data(), what.size());  // a copy: the text is in the execution's memory
     violated_ = true;
     if (phase_ == phase::run) leave();
   }
@@ -205,7 +206,7 @@ class machine {
     outside const o;
     auto& l = locations_[id];
     if (phase_ != phase::run) return direct(l, value);
-    point(l, true);
+    point(l, true, order);
     order = weakened(l, order, false);
     push(l, value, order, nullptr);
     note(l, action::store, order, value, l.count, l.count);
@@ -385,6 +386,10 @@ class machine {
       }
       execute(set_up, check);
       ++out.executions;
+      if (fresh_sharing_) {  // also where it went wrong: it could not be repeated
+        violated_ = false;
+        continue;
+      }
       if (violated_) {
         out.found = true;
         out.what = what_;
@@ -398,7 +403,6 @@ class machine {
         violated_ = false;
         break;
       }
-      if (fresh_sharing_) continue;
       while (!stack_.empty() && stack_.back().taken + 1 == stack_.back().of) stack_.pop_back();
       if (stack_.empty()) {
         out.complete = true;
@@ -420,6 +424,7 @@ class machine {
 
  private:
   static constexpr std::size_t stack_size = 64 * 1024;
+  static constexpr std::uint8_t death = 0x80;  // in a list of options
   static constexpr std::uint64_t low40 = (std::uint64_t{1} << 40U) - 1;
 
   struct choice {
@@ -503,7 +508,7 @@ class machine {
   }
   std::uint64_t read(std::uint32_t id, std::memory_order order) {
     auto& l = locations_[id];
-    point(l, false);
+    point(l, false, order);
     auto& t = current();
     order = weakened(l, order, true);
     std::uint8_t const least = oldest(t, l, order);
@@ -545,7 +550,7 @@ class machine {
   }
 
   /// Before an access: another thread may come first, or the thread may die.
-  void point(location& l, bool writes) {
+  void point(location& l, bool writes, std::memory_order order = std::memory_order_seq_cst) {
     auto const me = static_cast<std::uint8_t>(1U << current_);
     if ((l.users & me) == 0 || (writes && !l.written)) {
       l.users |= me;
@@ -559,29 +564,35 @@ class machine {
       ++cut_;
       leave();
     }
-    if (!l.shared) return;
-    for (;;) {  // until this thread goes on
-      auto& t = current();
-      std::array<std::uint8_t, 2 * max_threads> options{};
-      std::uint32_t n = 0;
-      options[n++] = static_cast<std::uint8_t>(current_);
-      if (limit.preemptions < 0 || preemptions_ < limit.preemptions)
-        for (std::size_t i = 0; i != threads_; ++i)
-          if (i != current_ && can_run(i)) options[n++] = static_cast<std::uint8_t>(i);
-      bool const may_die = t.mortal && kills_ < limit.kills;
-      if (may_die) options[n++] = 0xff;
-      if (n == 1) return;
-      prune();
-      auto const next = options[choose(n)];
-      if (next == current_) return;
-      if (next == 0xff) {
-        die();
-        switch_away();  // does not come back
-      }
-      ++preemptions_;
-      switch_to(next);
-      return;  // who switches to a thread means it to go on
-    }
+    if (!l.shared || (limit.coarse && order == std::memory_order_relaxed)) return;
+    std::array<std::uint8_t, 2 * max_threads> options{};
+    std::uint32_t n = 0;
+    options[n++] = static_cast<std::uint8_t>(current_);
+    if (limit.preemptions < 0 || preemptions_ < limit.preemptions)
+      for (std::size_t i = 0; i != threads_; ++i)
+        if (i != current_ && can_run(i)) options[n++] = static_cast<std::uint8_t>(i);
+    n = deaths(options, n);
+    if (n == 1) return;
+    prune();
+    auto const next = options[choose(n)];
+    if (next >= death) return kill(next - death);
+    if (next == current_) return;
+    ++preemptions_;
+    switch_to(next);
+  }
+  /// Any thread that may die may do so now, wherever it is.
+  std::uint32_t deaths(std::array<std::uint8_t, 2 * max_threads>& options, std::uint32_t n) const {
+    if (kills_ < limit.kills)
+      for (std::size_t i = 0; i != threads_; ++i)
+        if (auto const& t = thread_[i]; t.mortal && (t.at == status::runnable || t.at == status::asleep || t.at == status::paused)) options[n++] = static_cast<std::uint8_t>(death + i);
+    return n;
+  }
+  void kill(std::size_t i) {
+    std::size_t const was = current_;
+    current_ = i;
+    die();
+    current_ = was;
+    if (was == i || current().at != status::runnable) switch_away();  // does not come back to a dead one
   }
   bool can_run(std::size_t i) {
     auto& t = thread_[i];
@@ -599,13 +610,21 @@ class machine {
     t.history = mix(t.history, 13);
   }
   void switch_away() {
-    std::array<std::uint8_t, max_threads> options{};
+    std::array<std::uint8_t, 2 * max_threads> options{};
     std::uint32_t n = 0;
     for (std::size_t i = 0; i != threads_; ++i)
       if (can_run(i)) options[n++] = static_cast<std::uint8_t>(i);
+    n = deaths(options, n);
+    if (n == 0)  // nobody else can do anything: time passes for those who wait in a loop
+      for (std::size_t i = 0; i != threads_; ++i)
+        if (thread_[i].at == status::paused) {
+          thread_[i].at = status::runnable;
+          options[n++] = static_cast<std::uint8_t>(i);
+        }
     if (n == 0) leave();
     if (n > 1) prune();
-    switch_to(options[choose(n)]);
+    auto const next = options[choose(n)];
+    next >= death ? kill(next - death) : switch_to(next);
   }
   void switch_to(std::size_t next) {
     if (next == current_) return;

@@ -16,7 +16,10 @@ namespace model {
 
 /// What stands at the beginning of an execution, and what its threads share. Made anew for each.
 struct world {
-  explicit world(directory const& d) : dir(d) {}
+  explicit world(directory const& d, std::uint32_t chunks = 1) : dir(d) {
+    d.clock = 1000;
+    d.use_chunks(chunks);
+  }
 
   directory const& dir;
   std::array<std::unique_ptr<stage>, participants> stages;
@@ -63,14 +66,14 @@ struct scenario {
   char const* name;
   char const* story;
   void (*begin)(world&);
-  void (*check)(world&);  // beside the common rules; may be null
+  void (*check)(world&);  // before the common rules; may be null
   bounds quick, full;
 };
 
 /// The rules that hold at the end of every story.
 inline void check_end(world& w) {
   auto const& dir = w.dir;
-  auto const fail = [](std::string what) { vm->violation(std::move(what)); };
+  auto const fail = [](std::string const& what) { vm->violation(what); };
   for (std::size_t i = 0; i != vm->threads(); ++i) {
     auto const& t = vm->thread_at(i);
     if (t.at == machine::status::asleep) return fail(std::string(t.name) + " sleeps for ever: a wake-up is lost");
@@ -91,7 +94,7 @@ inline void check_end(world& w) {
       shm::sweep_one(dir, shm::names{}, i);
     }
   std::array<std::uint32_t, participants> kept{};
-  for (std::uint32_t i = 0; i != slots; ++i) {
+  for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
     auto& s = dir.slot_at(i);
     auto const word = s.ctl.load();
     auto const name = "slot " + std::to_string(i);
@@ -118,7 +121,7 @@ inline void check_end(world& w) {
       }
     }
   }
-  for (std::uint32_t b = 0; b != slots / 2; ++b) {
+  for (std::uint32_t b = 0; b != dir.layout().buckets; ++b) {
     for (auto& entry : dir.bucket_at(b).refs) {
       std::uint64_t const ref = entry.load();
       if (ref == 0) continue;
@@ -134,11 +137,20 @@ inline void check_end(world& w) {
     auto const life = dir.participant_at(i).state.load();
     if (w.died(i)) {
       if (life != shm::participant_state::free) return fail("participant " + std::to_string(i) + " died and was not settled");
-      if (dir.chunk_at(0).owner.load() == i + 1) return fail("a dead participant keeps its chunk");
     } else if (w.at(i).blocks_at_home() + kept[i] != w.at(i).blocks_owned()) {
       return fail("participant " + std::to_string(i) + " lost a block");
     }
   }
+  // Whoever uses a dead participant's record next can put.
+  for (std::uint32_t i = 0; i != participants; ++i)
+    if (w.died(i) && kept == std::array<std::uint32_t, participants>{}) {
+      stage next(dir, i, 'z');
+      next.own(blocks - 1, 1);
+      if (next.put("5z", 9, 1)) return fail("who uses the record of a dead participant cannot put");
+      next.erase("5z");
+      next.reclaim();
+      if (next.blocks_at_home() != 1) return fail("who uses the record of a dead participant loses a block");
+    }
 }
 
 // --- the stories: participant 0 produces, 1 and 2 read, 3 tidies up -----------------------------------------------------------------
@@ -205,9 +217,27 @@ inline scenario const stories[] = {
        w.run("producer", 0, [](world& v) {
          v.at(0).erase(key);
          v.at(0).reclaim();
-         v.at(0).put(key, 2, 1);
+         if (v.at(0).put(key, 2, 1)) return;
+         v.at(0).erase(key);
+         v.at(0).use_blocks();
        });
        w.run("next reader", 2, [](world& v) { v.at(2).get(key, false, disposition::give_back); });
+     },
+     nullptr, {2, 1, 0}, {3, 3, 0}},
+
+    {"a share ends, another begins", "of two shares one ends while the other begins; then the object is erased and its slot used again", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, 2);
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, false); });
+       w.run("producer", 0, [](world& v) {
+         v.at(0).erase(key);
+         v.at(0).reclaim();
+         v.at(0).put(key, 2, 1);
+       });
      },
      nullptr, {2, 1, 0}, {3, 3, 0}},
 
@@ -232,11 +262,181 @@ inline scenario const stories[] = {
        w.add(0, 0, 2);
        w.add(1);
        w.add(3);
+       w.may_stay = true;
        w.run_mortal("producer", 0, [](world& v) {
          if (!v.at(0).put(key, 1, 1, on_existing::fail, 5000)) v.got[0] = 1;
        });
        w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
        w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).get(key, false); });
+     },
+     [](world& w) {
+       if (w.got[0] == 0 || w.got[1] != 0) return;
+       auto& s = w.dir.slot_at(0);
+       if (shm::control::state(s.ctl.load()) != shm::slot_state::ready) vm->violation("an acknowledged object is gone before its lease");
+       if (w.died(0) && s.expires.load() != 1000 + 5000) vm->violation("the lease of a dead producer's object did not begin");
+     },
+     {2, 1, 1}, {3, 2, 1}},
+
+    {"cleaner dies", "who tidies up after a dead reader dies at it; another goes on", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.run_mortal("reader", 1, [](world& v) { v.at(1).get(key, false); });
+       auto& first = w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
+       first.mortal = true;
+       w.run_after_death("second cleaner", 2, 1, [](world& v) {
+         v.at(2).sweep(1);
+         v.at(2).sweep(3);
+       });
+       w.run("producer", 0, [](world& v) { v.at(0).erase(key); });
+     },
+     nullptr, {1, 0, 2}, {2, 1, 2}},
+
+    {"cleaner of a producer dies", "who tidies up after a dead producer dies at it; another goes on", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       published(w, 1, 1);
+       w.run_mortal("producer", 0, [](world& v) {
+         v.at(0).put(other_key, 2, 1);
+         v.got[0] = 1;
+         v.at(0).erase(key);
+         v.at(0).erase(other_key);
+       });
+       auto& first = w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
+       first.mortal = true;
+       w.run_after_death("second cleaner", 2, 1, [](world& v) {
+         v.at(2).sweep(0);
+         v.at(2).sweep(3);
+       });
+       w.run("reader", 1, [](world& v) { v.at(1).get(key, false); });
+     },
+     nullptr, {1, 0, 2}, {2, 1, 2}},
+
+    {"waiter is woken", "two readers wait for an object, asleep or about to be", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, true); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
+       w.run("producer", 0, [](world& v) { v.at(0).put(key, 1, 2); });
+     },
+     nullptr, {2, 1, 0}, {3, 3, 0}},
+
+    {"given back", "the only share is given back while another reader waits for it", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       published(w, 1, 1);
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false, disposition::give_back); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
+     },
+     nullptr, {2, 1, 0}, {-1, -1, 0}},
+
+    {"dead reader's share", "a reader dies with the only share while another waits for it", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       published(w, 1, 1);
+       w.run_mortal("reader 1", 1, [](world& v) { v.got[1] = v.at(1).get(key, false, disposition::give_back); });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
+     },
+     nullptr, {2, 1, 1}, {3, 2, 1}},
+
+    {"one of two keys", "a reader waits for two keys at once and a producer puts one of them", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.run("reader", 1, [](world& v) { v.at(1).get_any("2k", "3k"); });
+       w.run("producer", 0, [](world& v) { v.at(0).put("3k", 1, 1); });
+     },
+     nullptr, {2, 1, 0}, {-1, -1, 0}},
+
+    {"replace against claim", "an object is replaced while a reader claims it", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put(key, 2, 2, on_existing::replace);
+         v.at(0).use_blocks();
+         v.got[0] = 1;
+       });
+       w.run("reader 1", 1, [](world& v) { v.got[1] = v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.got[2] = v.at(2).get(key, true); });
+     },
+     nullptr, {2, 1, 0}, {3, 2, 0}},
+
+    {"two puts of one key", "two producers put one key; one of them may replace the other's", [](world& w) {
+       w.dir.use_chunks(2);
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(4, 1, 1);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         if (!v.at(0).put(key, 1, 1)) v.got[0] = 1;
+       });
+       w.run("replacing producer", 4, [](world& v) {
+         if (!v.at(4).put(key, 2, 1, on_existing::replace)) v.got[4] = 1;
+       });
+       w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).get(key, false); });
+     },
+     [](world& w) {
+       if (w.got[4] == 0) return vm->violation("a replacing put failed");
+       std::uint32_t there = 0;
+       for (std::uint32_t i = 0; i != w.dir.layout().slots; ++i)
+         if (shm::control::state(w.dir.slot_at(i).ctl.load()) == shm::slot_state::ready) ++there;
+       if (there > 1) vm->violation("one key has two objects");
+     },
+     {2, 1, 0}, {3, 2, 0}},
+
+    {"dead holder of a bucket", "a producer dies anywhere, also with the lock of a bucket; another puts the same key", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(3);
+       w.add(4, 1, 1);
+       w.may_stay = true;
+       w.run_mortal("producer", 0, [](world& v) { v.at(0).put(key, 1, 1); });
+       w.run("other producer", 4, [](world& v) { v.at(4).put(key, 2, 1); });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
+     },
+     nullptr, {2, 1, 1}, {3, 2, 1}},
+
+    {"chunk taken over", "a producer that finds no free chunk takes over an idle one, whose owner begins to put again", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(4, 1, 1);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.at(1).get(key, false);
+       w.run("owner", 0, [](world& v) {
+         v.at(0).reclaim();
+         v.at(0).put(other_key, 2, 1);
+       });
+       w.run("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
+       w.run("reader", 1, [](world& v) { v.at(1).get(other_key, false); });
+     },
+     nullptr, {2, 1, 0}, {3, 2, 0}},
+
+    {"taker dies", "a producer dies while it takes a chunk over", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(3);
+       w.add(4, 1, 1);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.at(1).get(key, false);
+       w.run("owner", 0, [](world& v) {
+         v.at(0).reclaim();
+         v.at(0).put(other_key, 2, 1);
+       });
+       w.run_mortal("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
+       w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(4); });
      },
      nullptr, {1, 1, 1}, {3, 2, 1}},
 };

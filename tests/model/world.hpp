@@ -24,15 +24,17 @@ namespace model {
 namespace shm = omniconn::detail::shm;
 using omniconn::result;
 
-inline constexpr std::uint32_t slots = shm::chunk_slots;
+inline constexpr std::uint32_t most_chunks = 2;
+inline constexpr std::uint32_t most_slots = most_chunks * shm::chunk_slots;
 inline constexpr std::uint32_t participants = 5;
 inline constexpr std::uint32_t blocks = 6;
 
-/// One chunk of slots; the rest as in the shipped directory.
+/// One chunk of slots or two; the rest as in the shipped directory.
 class directory {
  public:
-  directory() : geometry_(shm::geometry::of(slots)) {
-    for (std::uint32_t i = 0; i != slots; ++i) {
+  directory() {
+    use_chunks(1);
+    for (std::uint32_t i = 0; i != most_slots; ++i) {
       auto& s = slots_[i];
       vm->name(s.ctl.id(), kind::ctl, i);
       vm->name(s.hash.id(), kind::hash, i);
@@ -50,8 +52,10 @@ class directory {
       vm->name(b.reach.id(), kind::reach, i);
       for (std::uint32_t k = 0; k != b.refs.size(); ++k) vm->name(b.refs[k].id(), kind::ref, i, k);
     }
-    vm->name(chunk_.owner.id(), kind::chunk_owner);
-    vm->name(chunk_.returned.id(), kind::returned);
+    for (std::uint32_t i = 0; i != most_chunks; ++i) {
+      vm->name(chunks_[i].owner.id(), kind::chunk_owner, i);
+      vm->name(chunks_[i].returned.id(), kind::returned, i);
+    }
     for (std::uint32_t i = 0; i != participants; ++i) {
       vm->name(participants_[i].state.id(), kind::life, i);
       vm->name(participants_[i].returned_seq.id(), kind::returned_seq, i);
@@ -71,14 +75,15 @@ class directory {
     vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->slots_[slot].claims[i].id(); };
   }
 
+  void use_chunks(std::uint32_t n) const noexcept { geometry_ = shm::geometry::of(n * shm::chunk_slots); }
   [[nodiscard]] shm::geometry const& layout() const noexcept { return geometry_; }
   [[nodiscard]] auto& head() const noexcept { return head_; }
   [[nodiscard]] auto& participant_at(std::uint32_t i) const noexcept {
     if (i >= participants) give_up("there are not so many participants");
     return participants_[i];
   }
-  [[nodiscard]] auto& chunk_at(std::uint32_t) const noexcept { return chunk_; }
-  [[nodiscard]] auto& bucket_at(std::uint32_t i) const noexcept { return buckets_[i % buckets]; }
+  [[nodiscard]] auto& chunk_at(std::uint32_t i) const noexcept { return chunks_[i]; }
+  [[nodiscard]] auto& bucket_at(std::uint32_t i) const noexcept { return buckets_[i % geometry_.buckets]; }
   [[nodiscard]] auto& slot_at(std::uint32_t i) const noexcept { return slots_[i]; }
   [[nodiscard]] auto& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
   /// The key's first byte is its bucket.
@@ -99,7 +104,7 @@ class directory {
   }
   void wake(atomic<std::uint32_t>& word) const noexcept { vm->wake(word.id()); }
   std::uint64_t now() const noexcept { return clock; }
-  static constexpr std::uint32_t patience = 2;
+  static constexpr std::uint32_t patience = 16;
   static void pause(std::uint32_t) noexcept { vm->pause(); }
 
   // --- payload ------------------------------------------------------------------------------------------------------------------
@@ -110,15 +115,15 @@ class directory {
   mutable std::uint32_t acting = 0;  // participant, while no thread runs
 
  private:
-  static constexpr std::uint32_t buckets = slots / 2;
+  static constexpr std::uint32_t buckets = most_slots / 2;
   [[nodiscard]] std::uint32_t who() const noexcept { return vm->running() ? vm->current().participant : acting; }
 
-  shm::geometry geometry_;
+  mutable shm::geometry geometry_;
   mutable shm::basic_header<atomic> head_;
   mutable std::array<shm::basic_participant<atomic>, participants> participants_;
-  mutable shm::basic_chunk<atomic> chunk_;
+  mutable std::array<shm::basic_chunk<atomic>, most_chunks> chunks_;
   mutable std::array<shm::basic_bucket<atomic>, buckets> buckets_;
-  mutable std::array<shm::basic_slot<atomic>, slots> slots_;
+  mutable std::array<shm::basic_slot<atomic>, most_slots> slots_;
   std::array<std::uint32_t, participants> locks_{};
   std::array<std::uint32_t, blocks> cells_{}, looks_{};
 };
@@ -211,6 +216,12 @@ class stage {
     });
   }
 
+  /// Writes over every block that is at home.
+  void use_blocks() {
+    reclaim();
+    for (auto const b : free_) dir_.write(b, 99);
+  }
+
   /// Gets an object, reads it and ends the claim. \returns its tag, or 0 where there was none.
   std::uint64_t get(std::string_view key, bool wait, disposition how = disposition::consumed) {
     get_operation op;
@@ -223,16 +234,25 @@ class stage {
       begun = shm::step_get(&endpoint_, op);
     }
     if (!begun || *begun != omniconn::progress::done) return 0;
-    auto hold = op.take();
-    auto const info = op.info();
-    auto const fail = [&](char const* what) { vm->violation(std::string("participant ") + std::to_string(me_) + " holds an object " + what); };
-    if (info.checksum != ~info.trace) fail("whose description is of two objects");
-    if (label::block(info.trace) >= blocks) fail("without a block");
-    auto const tag = dir_.read(label::block(info.trace));
-    if (tag != label::tag(info.trace)) fail("and reads another object's bytes");
-    hold.finish(how);
+    return read(op, how);
+  }
+
+  /// The same for whichever of two comes first; the other get is given up.
+  std::uint64_t get_any(std::string_view one, std::string_view other) {
+    std::array<get_operation, 2> both;
+    omniconn::find_options const o;
+    bool pending = true;
+    pending = *shm::start_get(endpoint_, both[0], one, o) == omniconn::progress::pending && pending;
+    pending = *shm::start_get(endpoint_, both[1], other, o) == omniconn::progress::pending && pending;
+    omniconn::operation* const ops[] = {&both[0], &both[1]};
+    if (pending && !shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {})) return 0;
+    std::uint64_t tag = 0;
+    for (auto& op : both)
+      if (auto const done = shm::step_get(&endpoint_, op); tag == 0 && done && *done == omniconn::progress::done) tag = read(op, disposition::consumed);
+    for (auto& op : both) shm::cancel_get(&endpoint_, op);
     return tag;
   }
+
 
   /// As in the shipped transport.
   std::size_t erase(std::string_view key) {
@@ -249,6 +269,18 @@ class stage {
   void sweep(std::uint32_t dead) { shm::sweep_one(dir_, shm::names{}, dead); }
 
  private:
+  std::uint64_t read(get_operation& op, disposition how) {
+    auto hold = op.take();
+    auto const info = op.info();
+    auto const fail = [&](char const* what) { vm->violation(std::string("participant ") + std::to_string(me_) + " holds an object " + what); };
+    if (info.checksum != ~info.trace) fail("whose description is of two objects");
+    if (label::block(info.trace) >= blocks) fail("without a block");
+    auto const tag = dir_.read(label::block(info.trace));
+    if (tag != label::tag(info.trace)) fail("and reads another object's bytes");
+    hold.finish(how);
+    return tag;
+  }
+
   directory const& dir_;
   std::uint32_t me_;
   endpoint endpoint_;

@@ -151,11 +151,12 @@ class basic_producer {
         std::uint32_t const index = n * chunk_slots + bit;
         auto& s = dir.slot_at(index);
         std::uint64_t word = s.ctl.load();
-        if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
+        bool freed = control::state(word) == slot_state::free && !is_listed(index);  // by another that took the chunk over meanwhile, or lost it to us
         failpoint("shm.reclaim.found");
-        if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
+        if (control::state(word) == slot_state::retired) freed = s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free));
         failpoint("shm.reclaim.slot_freed");
-        release_token(index);
+        if (freed) free_.push_back(index);
+        if (ended(index)) release_token(index);  // a bit without a retirement frees nothing
       }
     }
     for (std::size_t i = 0; i != strays_.size();)
@@ -269,7 +270,9 @@ class basic_producer {
     for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
       auto& c = dir.chunk_at(n);
       std::uint32_t owner = c.owner.load();
-      if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
+      // Ours by its mark, but unknown to us: an earlier user of our record died with it.
+      bool const known = owner == session_.me() + 1 && !entries_.empty() && entries_[n] != nullptr;
+      if (known || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
       failpoint("shm.chunk.taken_over");
       adopt_chunk(n);
       if (!free_.empty()) return true;
@@ -322,6 +325,11 @@ class basic_producer {
     }
   }
 
+  [[nodiscard]] bool is_listed(std::uint32_t index) const noexcept {
+    for (auto const i : free_)
+      if (i == index) return true;
+    return false;
+  }
   [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
   /// The object that we put into this slot is gone.
   [[nodiscard]] bool ended(std::uint32_t index) noexcept {

@@ -36,7 +36,18 @@ inline void ring(auto const& dir, auto& home) noexcept {
   }
 }
 
-/// The same, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
+/// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
+inline void ring_all(auto const& dir) noexcept {
+  auto const wake = [&dir](auto& seq, auto const& waiters) {
+    if (waiters.load() == 0) return;
+    seq.fetch_add(1);
+    dir.wake(seq);
+  };
+  for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) wake(dir.bucket_at(i).seq, dir.bucket_at(i).waiters);
+  wake(dir.head().multi_seq, dir.head().multi_waiters);
+}
+
+/// As `ring`, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
 inline void ring_sleepers(auto const& dir, auto& home) noexcept {
   if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
 }
@@ -111,6 +122,8 @@ inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t ge
   dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
   failpoint("shm.retire.bit_set");
   if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
+  // The block is the owner's; the slot is the chunk's, which another producer may have taken over.
+  if (auto const keeper = dir.chunk_at(index / chunk_slots).owner.load() - 1; keeper != owner && keeper < max_participants) dir.participant_at(keeper).returned_seq.fetch_add(1);
 }
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.

@@ -42,6 +42,7 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
     try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
     failpoint("shm.recovery.claims_of_slot_dropped");
   }
+  ring_all(dir);
 }
 
 /// Frees what nobody needs of participant `i`'s slots and starts the leases of the rest. \returns the number of slots still in use.
