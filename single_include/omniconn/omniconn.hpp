@@ -4775,15 +4775,19 @@ struct slot_ref {
   static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
 };
 
-/// `taken`: a producer is about to write, but nothing in the slot is its own yet. `beaten`: a replacing put came between begin and commit of this
+/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `beaten`: a replacing put came between begin and commit of this
 /// one; its producer gives it up.
 enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, retired, beaten };
 
-/// generation << 8 | state.
+/// taker 12 | generation 44 | state 8; the taker is 0 unless the state is `taken`.
 struct control {
   static constexpr std::uint64_t make(std::uint64_t generation, slot_state s) noexcept { return generation << 8U | static_cast<std::uint64_t>(s); }
+  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept {
+    return std::uint64_t{participant} << 52U | make(generation, slot_state::taken);
+  }
   static constexpr slot_state state(std::uint64_t c) noexcept { return static_cast<slot_state>(c & 0xffU); }
-  static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c >> 8U; }
+  static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c << 12U >> 20U; }
+  static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
 };
 
 /// A reader's place at an object: generation 24 | participant 16 | reader 16 | flags 8.
@@ -5202,7 +5206,18 @@ inline void ring(auto const& dir, auto& home) noexcept {
   }
 }
 
-/// The same, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
+/// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
+inline void ring_all(auto const& dir) noexcept {
+  auto const wake = [&dir](auto& seq, auto const& waiters) {
+    if (waiters.load() == 0) return;
+    seq.fetch_add(1);
+    dir.wake(seq);
+  };
+  for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) wake(dir.bucket_at(i).seq, dir.bucket_at(i).waiters);
+  wake(dir.head().multi_seq, dir.head().multi_waiters);
+}
+
+/// As `ring`, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
 inline void ring_sleepers(auto const& dir, auto& home) noexcept {
   if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
 }
@@ -5270,12 +5285,19 @@ inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
   return true;
 }
 
+/// Tells the keeper of the slot's chunk that the slot is its again; `except` knows. Whoever puts may have lost its chunk to another meanwhile.
+inline void give_to_keeper(auto const& dir, std::uint32_t index, std::uint32_t except) noexcept {
+  auto& c = dir.chunk_at(index / chunk_slots);
+  c.returned.fetch_or(1U << (index % chunk_slots));
+  failpoint("shm.retire.bit_set");
+  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except && keeper < max_participants) dir.participant_at(keeper).returned_seq.fetch_add(1);
+}
+
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
 inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
   remove_ref(dir, hash, generation, index);
   failpoint("shm.retire.ref_removed");
-  dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
-  failpoint("shm.retire.bit_set");
+  give_to_keeper(dir, index, owner);
   if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
 }
 
@@ -5496,6 +5518,7 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
     try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
     failpoint("shm.recovery.claims_of_slot_dropped");
   }
+  ring_all(dir);
 }
 
 /// Frees what nobody needs of participant `i`'s slots and starts the leases of the rest. \returns the number of slots still in use.
@@ -5511,8 +5534,8 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::free) continue;
-      if (control::state(word) == slot_state::taken) {  // says nothing of its taker; who owns the chunk decides
-        if (mine) s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+      if (control::state(word) == slot_state::taken) {
+        if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         continue;
       }
       idle = false;
@@ -5530,7 +5553,10 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
         failpoint("shm.recovery.ref_removed");
-        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) idle = true;
+        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) {
+          idle = true;
+          give_to_keeper(dir, k, i);
+        }
         failpoint("shm.recovery.slot_freed");
       } else if (state != slot_state::free) {
         ++in_use;
@@ -6247,7 +6273,7 @@ class basic_producer {
     return memory();
   }
 
-  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`, which fails where somebody took it over meanwhile.
+  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
   result<std::uint32_t> take_slot() {
     if (free_.empty()) collect();
     for (;;) {
@@ -6257,16 +6283,13 @@ class basic_producer {
       free_.pop_back();
       auto& s = session_.dir().slot_at(index);
       std::uint64_t word = s.ctl.load();
-      auto const state = control::state(word);
-      // `taken` by one that lost the chunk, or died in between: the next generation makes its next step fail.
-      std::uint64_t const generation = control::generation(word) + (state == slot_state::taken ? 1 : 0);
-      if (state != slot_state::free && state != slot_state::taken) continue;
-      std::uint64_t taken = control::make(generation, slot_state::taken);
-      if (!s.ctl.compare_exchange_strong(word, taken)) continue;
+      if (control::state(word) != slot_state::free) continue;  // another's, who lost the chunk or took it from us: it comes back by its bit
+      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), session_.me()))) continue;
       failpoint("shm.put.slot_taken");
       // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
       if (owns_chunk(index / chunk_slots)) return index;
-      s.ctl.compare_exchange_strong(taken, control::make(generation, slot_state::free));
+      s.ctl.store(control::make(control::generation(word), slot_state::free));
+      give_to_keeper(session_.dir(), index, session_.me());
     }
   }
 
@@ -6284,6 +6307,7 @@ class basic_producer {
   }
   /// \requires `expect_token` was called for it.
   void set_token(std::uint32_t index, std::uint64_t generation, outgoing const& out) noexcept {
+    release_token(index);  // of an object that ended here and that we did not look after since
     entry_of(index) = {out.token, generation, out.dispose, true};
     ++out_;
   }
@@ -6338,11 +6362,12 @@ class basic_producer {
         std::uint32_t const index = n * chunk_slots + bit;
         auto& s = dir.slot_at(index);
         std::uint64_t word = s.ctl.load();
-        if (control::state(word) != slot_state::retired) continue;  // a bit without a retirement frees nothing
+        bool freed = control::state(word) == slot_state::free && !is_listed(index);  // by another that took the chunk over meanwhile, or lost it to us
         failpoint("shm.reclaim.found");
-        if (s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free))) free_.push_back(index);
+        if (control::state(word) == slot_state::retired) freed = s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free));
         failpoint("shm.reclaim.slot_freed");
-        release_token(index);
+        if (freed) free_.push_back(index);
+        if (ended(index)) release_token(index);  // a bit without a retirement frees nothing
       }
     }
     for (std::size_t i = 0; i != strays_.size();)
@@ -6366,6 +6391,7 @@ class basic_producer {
       remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
       failpoint("shm.close.ref_removed");
       s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+      give_to_keeper(dir, index, session_.me());
     }
   }
 
@@ -6456,7 +6482,9 @@ class basic_producer {
     for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
       auto& c = dir.chunk_at(n);
       std::uint32_t owner = c.owner.load();
-      if (owner == session_.me() + 1 || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
+      // Ours by its mark, but unknown to us: an earlier user of our record died with it.
+      bool const known = owner == session_.me() + 1 && !entries_.empty() && entries_[n] != nullptr;
+      if (known || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
       failpoint("shm.chunk.taken_over");
       adopt_chunk(n);
       if (!free_.empty()) return true;
@@ -6509,6 +6537,11 @@ class basic_producer {
     }
   }
 
+  [[nodiscard]] bool is_listed(std::uint32_t index) const noexcept {
+    for (auto const i : free_)
+      if (i == index) return true;
+    return false;
+  }
   [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
   /// The object that we put into this slot is gone.
   [[nodiscard]] bool ended(std::uint32_t index) noexcept {
@@ -6966,13 +6999,12 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     auto& s = dir.slot_at(index);
     std::uint64_t word = s.ctl.load();
     std::uint64_t const generation = control::generation(word);
-    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object.
+    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object. The slot is ours already.
     s.hash.store(hash, std::memory_order_relaxed);
     s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
     s.owner.store(e.session->me(), std::memory_order_relaxed);
     failpoint("shm.put.slot_named");
-    word = control::make(generation, slot_state::taken);
-    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // taken over with its chunk
+    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // only where somebody wrote into the directory
     failpoint("shm.put.writing");
     s.key_offset = 0;
     if (key.size() > inline_key) {

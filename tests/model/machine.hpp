@@ -122,8 +122,8 @@ class machine {
     // of the faults
     int skip_look = -1;
     int cached_slot = -1;
-    std::array<std::uint64_t, 16> cached{};
-    std::array<std::uint64_t, 16> last_ctl{};
+    std::array<std::uint64_t, 16> cached{};  // claims of one slot
+    std::array<std::uint64_t, 64> last_ctl{};  // by slot
   };
 
   fault wrong = fault::none;
@@ -715,7 +715,7 @@ class machine {
   }
   static std::string show(location const& l, std::uint64_t v) {
     static constexpr char const* states[] = {"free", "taken", "writing", "ready", "draining", "retired", "beaten", "?"};
-    if (l.what == kind::ctl) return std::to_string(v >> 8U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 7)];
+    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 7)];
     if (l.what == kind::claim) {
       static constexpr char const* marks[] = {"empty", "hold", "done", "?"};
       return std::to_string(v >> 40U) + "." + marks[v & 3U] + ((v & 3U) != 0 ? " by " + std::to_string(v >> 24U & 0xffffU) : "");

@@ -421,7 +421,7 @@ TEST_F(shm_hostile, an_arena_that_somebody_removed_is_corrupt_and_the_object_sta
   ASSERT_TRUE(producer.put(hop, "k", bytes_of(payload)));
   std::string arena;
   for (auto const& path : shm_transport::files(transport_options()))
-    if (path != directory_path() && !shm_test::is_fifo(path)) arena = path;
+    if (path != directory_path() && !::shm_test::is_fifo(path)) arena = path;
   ASSERT_FALSE(arena.empty());
   std::string const aside = folder.planted(folder.path() + "/aside");
   ASSERT_EQ(::rename(arena.c_str(), aside.c_str()), 0);

@@ -342,7 +342,7 @@ TEST_F(shm_test, a_producer_that_leaves_takes_its_memory_along_even_if_a_reader_
     ASSERT_TRUE(look(*reader, "key"));  // maps the arena, gives the object back
     read(*reader, "key", test_pattern(size, 1));
     for (auto const& file : shm_transport::files(options()))
-      if (!file.ends_with(".dir") && !shm_test::is_fifo(file)) arena = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+      if (!file.ends_with(".dir") && !::shm_test::is_fifo(file)) arena = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
     ASSERT_GE(arena, 0);
     EXPECT_GE(blocks(), static_cast<blkcnt_t>(size / 512));
   }

@@ -186,15 +186,19 @@ struct slot_ref {
   static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
 };
 
-/// `taken`: a producer is about to write, but nothing in the slot is its own yet. `beaten`: a replacing put came between begin and commit of this
+/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `beaten`: a replacing put came between begin and commit of this
 /// one; its producer gives it up.
 enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, retired, beaten };
 
-/// generation << 8 | state.
+/// taker 12 | generation 44 | state 8; the taker is 0 unless the state is `taken`.
 struct control {
   static constexpr std::uint64_t make(std::uint64_t generation, slot_state s) noexcept { return generation << 8U | static_cast<std::uint64_t>(s); }
+  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept {
+    return std::uint64_t{participant} << 52U | make(generation, slot_state::taken);
+  }
   static constexpr slot_state state(std::uint64_t c) noexcept { return static_cast<slot_state>(c & 0xffU); }
-  static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c >> 8U; }
+  static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c << 12U >> 20U; }
+  static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
 };
 
 /// A reader's place at an object: generation 24 | participant 16 | reader 16 | flags 8.

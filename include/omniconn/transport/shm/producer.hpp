@@ -60,7 +60,7 @@ class basic_producer {
     return memory();
   }
 
-  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`, which fails where somebody took it over meanwhile.
+  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
   result<std::uint32_t> take_slot() {
     if (free_.empty()) collect();
     for (;;) {
@@ -70,16 +70,13 @@ class basic_producer {
       free_.pop_back();
       auto& s = session_.dir().slot_at(index);
       std::uint64_t word = s.ctl.load();
-      auto const state = control::state(word);
-      // `taken` by one that lost the chunk, or died in between: the next generation makes its next step fail.
-      std::uint64_t const generation = control::generation(word) + (state == slot_state::taken ? 1 : 0);
-      if (state != slot_state::free && state != slot_state::taken) continue;
-      std::uint64_t taken = control::make(generation, slot_state::taken);
-      if (!s.ctl.compare_exchange_strong(word, taken)) continue;
+      if (control::state(word) != slot_state::free) continue;  // another's, who lost the chunk or took it from us: it comes back by its bit
+      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), session_.me()))) continue;
       failpoint("shm.put.slot_taken");
       // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
       if (owns_chunk(index / chunk_slots)) return index;
-      s.ctl.compare_exchange_strong(taken, control::make(generation, slot_state::free));
+      s.ctl.store(control::make(control::generation(word), slot_state::free));
+      give_to_keeper(session_.dir(), index, session_.me());
     }
   }
 
@@ -97,6 +94,7 @@ class basic_producer {
   }
   /// \requires `expect_token` was called for it.
   void set_token(std::uint32_t index, std::uint64_t generation, outgoing const& out) noexcept {
+    release_token(index);  // of an object that ended here and that we did not look after since
     entry_of(index) = {out.token, generation, out.dispose, true};
     ++out_;
   }
@@ -180,6 +178,7 @@ class basic_producer {
       remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
       failpoint("shm.close.ref_removed");
       s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
+      give_to_keeper(dir, index, session_.me());
     }
   }
 

@@ -115,15 +115,20 @@ inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
   return true;
 }
 
+/// Tells the keeper of the slot's chunk that the slot is its again; `except` knows. Whoever puts may have lost its chunk to another meanwhile.
+inline void give_to_keeper(auto const& dir, std::uint32_t index, std::uint32_t except) noexcept {
+  auto& c = dir.chunk_at(index / chunk_slots);
+  c.returned.fetch_or(1U << (index % chunk_slots));
+  failpoint("shm.retire.bit_set");
+  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except && keeper < max_participants) dir.participant_at(keeper).returned_seq.fetch_add(1);
+}
+
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
 inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
   remove_ref(dir, hash, generation, index);
   failpoint("shm.retire.ref_removed");
-  dir.chunk_at(index / chunk_slots).returned.fetch_or(1U << (index % chunk_slots));
-  failpoint("shm.retire.bit_set");
+  give_to_keeper(dir, index, owner);
   if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
-  // The block is the owner's; the slot is the chunk's, which another producer may have taken over.
-  if (auto const keeper = dir.chunk_at(index / chunk_slots).owner.load() - 1; keeper != owner && keeper < max_participants) dir.participant_at(keeper).returned_seq.fetch_add(1);
 }
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.

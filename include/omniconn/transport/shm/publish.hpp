@@ -69,13 +69,12 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     auto& s = dir.slot_at(index);
     std::uint64_t word = s.ctl.load();
     std::uint64_t const generation = control::generation(word);
-    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object.
+    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object. The slot is ours already.
     s.hash.store(hash, std::memory_order_relaxed);
     s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
     s.owner.store(e.session->me(), std::memory_order_relaxed);
     failpoint("shm.put.slot_named");
-    word = control::make(generation, slot_state::taken);
-    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // taken over with its chunk
+    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // only where somebody wrote into the directory
     failpoint("shm.put.writing");
     s.key_offset = 0;
     if (key.size() > inline_key) {

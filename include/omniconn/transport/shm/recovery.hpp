@@ -58,8 +58,8 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       std::uint64_t word = s.ctl.load();
       std::uint64_t const generation = control::generation(word);
       if (control::state(word) == slot_state::free) continue;
-      if (control::state(word) == slot_state::taken) {  // says nothing of its taker; who owns the chunk decides
-        if (mine) s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+      if (control::state(word) == slot_state::taken) {
+        if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         continue;
       }
       idle = false;
@@ -77,7 +77,10 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
         failpoint("shm.recovery.ref_removed");
-        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) idle = true;
+        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) {
+          idle = true;
+          give_to_keeper(dir, k, i);
+        }
         failpoint("shm.recovery.slot_freed");
       } else if (state != slot_state::free) {
         ++in_use;
