@@ -32,6 +32,13 @@
 
 OMNICONN_BEGIN_NAMESPACE
 
+/// What a put does that finds no room.
+enum class on_full : std::uint8_t {
+  fail,         ///< `no_space` or `quota_exceeded`
+  wait,         ///< until readers made room, its deadline, or its stop token; `peer_lost` when they died
+  drop_oldest,  ///< drops the connector's oldest object that nobody has begun to read
+};
+
 /// Defaults of every put and get of a connector.
 struct connector_defaults {
   /// Names of the readers of each object; empty: `reader_count` readers, first come first served.
@@ -48,6 +55,11 @@ struct connector_defaults {
   /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
   /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
   bool envelope = true;
+  /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
+  on_full full = on_full::fail;
+  /// The most objects and payload bytes of this connector that may be unread at once; 0: as much as there is memory and keys.
+  std::uint64_t max_unread_objects = 0;
+  std::uint64_t max_unread_bytes = 0;
   /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
   /// (`caps.hears_death`). False: it waits on, for a sender that is started again.
   bool report_lost_peer = true;
@@ -190,6 +202,9 @@ class connector {
       return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that transport " + std::string(caps.name) + " can do");
     if (!o.defaults.readers.empty() && !caps.named_readers)
       return diagnosis(error_kind::misconfigured, "transport " + std::string(caps.name) + " cannot tell readers by name; remove `readers`");
+    if constexpr (!transport_room<Transport>)
+      if (o.defaults.full != on_full::fail || o.defaults.max_unread_objects != 0 || o.defaults.max_unread_bytes != 0)
+        return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " can neither wait for room nor limit what is unread; remove on_full, max_unread_objects and max_unread_bytes");
     return connector(std::make_shared<core>(std::move(*transport), o));
   }
 
@@ -202,6 +217,9 @@ class connector {
     requires serializes<Serializer, Payload>
   result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o) {
     result<receipt> out = encode_and_publish(e, key, payload, o);
+    if constexpr (transport_room<Transport>)
+      if (!out && makes_room(out.error())) [[unlikely]]
+        out = with_room(e, o, [&]() { return encode_and_publish(e, key, payload, o); });
     if (!out) count(out.error());
     return out;
   }
@@ -214,16 +232,35 @@ class connector {
   }
 
   /// Memory for `size` bytes that the caller fills and hands to `commit`: the put without a copy.
-  result<reservation> reserve(std::size_t size) {
-    std::size_t const room = core_->room();
-    if (size > caps.max_object - room) return fail(too_large());
-    auto block = core_->memory->carve(room + size);
-    if (!block) return fail(block.error());
-    reservation out;
-    out.keeper_ = core_;
-    out.block_ = std::move(*block);
-    out.room_ = room;
-    out.size_ = size;
+  result<reservation> reserve(std::size_t size) { return reserve(size, core_->plain_put); }
+  /// The same, with the deadline and stop token of a put: where `on_full` is not `fail`, it waits for memory or drops for it.
+  result<reservation> reserve(std::size_t size, put_options const& o) {
+    auto out = carve_reservation(size);
+    if constexpr (transport_room<Transport>)
+      if (!out && makes_room(out.error())) out = with_room(edge{}, o, [&]() { return carve_reservation(size); });
+    if (!out) count(out.error());
+    return out;
+  }
+  /// Memory for several objects, or for none of them.
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) {
+    std::vector<reservation> out;
+    auto const carve_all = [&]() -> result<bool> {
+      out.clear();
+      for (std::size_t const size : sizes) {
+        auto one = carve_reservation(size);
+        if (!one) {
+          auto const why = one.error();
+          out.clear();
+          return why;
+        }
+        out.push_back(std::move(*one));
+      }
+      return true;
+    };
+    auto done = carve_all();
+    if constexpr (transport_room<Transport>)
+      if (!done && makes_room(done.error())) done = with_room(edge{}, o, carve_all);
+    if (!done) return fail(done.error());
     return out;
   }
 
@@ -233,7 +270,10 @@ class connector {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
-    result<receipt> out = publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {});
+    auto const attempt = [&]() { return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {}); };
+    result<receipt> out = attempt();
+    if constexpr (transport_room<Transport>)
+      if (!out && makes_room(out.error()) && r.block_.data() != nullptr) out = with_room(e, o, attempt);
     if (!out) count(out.error());
     return out;
   }
@@ -284,6 +324,25 @@ class connector {
     }
     if (!got->bytes().empty()) std::memcpy(into.data(), got->bytes().data(), got->bytes().size());
     return got->info();
+  }
+
+  /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
+  /// \errors timed_out, cancelled, closed; peer_lost: the process that reads the edge died, the object stays until its lease ends; peer_stalled.
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {})
+    requires transport_watch<Transport>
+  {
+    typename Transport::get_op op;
+    auto now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
+    operation* const ops[]{&op};
+    while (now && *now == progress::pending) {
+      if (auto const woken = core_->transport.wait(ops, until, stop); !woken) {
+        (void)core_->transport.cancel(op);
+        return fail(woken.error());
+      }
+      now = core_->transport.step(op);
+    }
+    if (!now) return fail(now.error());
+    return {};
   }
 
   // --- beside the data path -------------------------------------------------------------------------------------------------------
@@ -359,7 +418,11 @@ class connector {
     core(Transport t, options const& o)
         : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
-      usual = {{defaults.reader_count, reader_names}, defaults.lease, defaults.existing};
+      usual.readers = {defaults.reader_count, reader_names};
+      usual.lease = defaults.lease;
+      usual.existing = defaults.existing;
+      usual.max_objects = defaults.max_unread_objects;
+      usual.max_bytes = defaults.max_unread_bytes;
     }
     ~core() {
       transport.close();
@@ -454,6 +517,40 @@ class connector {
     return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { copy(parts, to, info); });
   }
 
+  [[nodiscard]] bool makes_room(error const& e) const noexcept {
+    return core_->defaults.full != on_full::fail && (e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded);
+  }
+  /// Tries until it worked, failed for another reason, or no room is to be had.
+  template <class Attempt>
+  [[gnu::noinline]] auto with_room(edge e, put_options const& o, Attempt const& attempt) -> decltype(attempt())
+    requires transport_room<Transport>
+  {
+    auto& transport = core_->transport;
+    for (;;) {
+      std::uint32_t const seen = transport.room_seen();
+      auto out = attempt();
+      if (out || !makes_room(out.error())) return out;
+      if (core_->defaults.full == on_full::drop_oldest) {
+        if (!transport.drop_oldest()) return out;
+      } else if (auto const room = transport.wait_for_room(seen, core_->defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
+        return room.error();
+      }
+    }
+  }
+
+  result<reservation> carve_reservation(std::size_t size) {
+    std::size_t const room = core_->room();
+    if (size > caps.max_object - room) return too_large();
+    auto block = core_->memory->carve(room + size);
+    if (!block) return block.error();
+    reservation out;
+    out.keeper_ = core_;
+    out.block_ = std::move(*block);
+    out.room_ = room;
+    out.size_ = size;
+    return out;
+  }
+
   /// What a put asks of the transport.
   [[gnu::always_inline]] result<void> ask(publish_options& how, edge e, put_options const& o) const {
     how = core_->usual;
@@ -545,7 +642,10 @@ class connector {
     if (!wire) return wire.error();
     find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
     if constexpr (caps.hears_death)
-      if (c.defaults.report_lost_peer) how.producer = e.from;
+      if (c.defaults.report_lost_peer) {
+        how.producer = e.from;
+        how.consumer = e.to;
+      }
     return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);

@@ -1619,6 +1619,8 @@ struct publish_options {
   reader_set readers{};
   std::chrono::nanoseconds lease{std::chrono::seconds(60)};  ///< how long an unread object outlives its producer; 0: not at all
   on_existing existing = on_existing::fail;
+  std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
+  std::uint64_t max_bytes = 0;    ///< the same of payload bytes
   std::string_view producer{};  ///< the stage that puts; where `caps.hears_death`, gets that name it learn of its death
 };
 
@@ -1627,6 +1629,7 @@ struct find_options {
   locator const* where = nullptr;  ///< the receipt's locator; null: search by key
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
+  std::string_view consumer{};     ///< the stage that gets; where `caps.hears_death`, puts that wait for room learn of its death
   std::string_view producer{};     ///< the stage that is to put it; where `caps.hears_death`, its death ends the wait with `peer_lost`. Empty: wait on
 };
 
@@ -2696,10 +2699,18 @@ concept transport_adopt = transport_policy<T> && requires(T& t, mutable_bytes us
   { t.forget_region(std::uint64_t{}) } -> std::same_as<result<void>>;
 };
 
-/// Optional: a get operation that ends when every reader of the object behind a locator is done with it.
+/// Optional: a get operation that ends when every reader of the object behind a locator is done with it, or when those who get for a stage died.
 template <class T>
-concept transport_watch = transport_policy<T> && requires(T& t, typename T::get_op& op, locator const& l) {
-  { t.watch(op, l) } -> std::same_as<result<progress>>;
+concept transport_watch = transport_policy<T> && requires(T& t, typename T::get_op& op, locator const& l, std::string_view consumer) {
+  { t.watch(op, l, consumer) } -> std::same_as<result<progress>>;
+};
+
+/// Optional: a put that found no room can wait until something came back since `room_seen` was read, or drop this producer's oldest unread object.
+template <class T>
+concept transport_room = transport_policy<T> && requires(T& t, std::uint32_t seen, std::string_view consumer, deadline d, stop_token s) {
+  { t.room_seen() } noexcept -> std::same_as<std::uint32_t>;
+  { t.wait_for_room(seen, consumer, d, s) } -> std::same_as<result<void>>;
+  { t.drop_oldest() } -> std::same_as<bool>;
 };
 
 /// Optional: a descriptor for foreign event loops, readable when `step` may find something new.
@@ -4196,6 +4207,7 @@ OMNICONN_END_NAMESPACE
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <mutex>
 #include <span>
 #include <stop_token>
@@ -4728,9 +4740,10 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
   Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
   Atomic<std::uint32_t> listens;  ///< counted in `header::listeners`
+  Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
-  std::array<std::uint32_t, 7> reserved;
+  std::array<std::uint32_t, 6> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);
@@ -5133,25 +5146,26 @@ class probe {
   /// So long before its deadline a waiter asks. Who runs answers in much less, also on a busy machine.
   static constexpr std::int64_t patience_ns = 50'000'000;
 
-  /// Rings everybody who puts for the stage; waits that end quickly share one question.
-  void ask(directory const& dir, std::uint32_t me, std::uint16_t stage) noexcept {
+  /// Rings everybody who puts, or gets, for the stage; waits that end quickly share one question.
+  void ask(directory const& dir, std::uint32_t me, std::uint16_t stage, bool puts) noexcept {
     std::scoped_lock const lock(mutex_);
     std::int64_t const now = deadline::now_ns();
-    if (stage == stage_ && now - asked_at_ < 2 * patience_ns) return;
+    if (stage == stage_ && puts == puts_ && now - asked_at_ < 2 * patience_ns) return;
     stage_ = stage;
+    puts_ = puts;
     asked_at_ = now;
     count_ = 0;
     for (std::uint32_t i = 0; i != max_participants && count_ != asked_.size(); ++i) {
       auto const& p = dir.participant_at(i);
-      if (i == me || p.state.load() != participant_state::live || !p.puts.has(stage)) continue;
+      if (i == me || p.state.load() != participant_state::live || !(puts ? p.puts : p.gets).has(stage)) continue;
       asked_[count_++] = {i, p.epoch.load(), p.answers.load()};
       dir.ring_participant(i);
     }
   }
   /// Somebody who was asked long enough ago lives and has not answered.
-  [[nodiscard]] bool unanswered(directory const& dir, std::uint16_t stage) noexcept {
+  [[nodiscard]] bool unanswered(directory const& dir, std::uint16_t stage, bool puts) noexcept {
     std::scoped_lock const lock(mutex_);
-    if (stage != stage_ || deadline::now_ns() - asked_at_ < patience_ns / 2) return false;
+    if (stage != stage_ || puts != puts_ || deadline::now_ns() - asked_at_ < patience_ns / 2) return false;
     for (std::uint32_t k = 0; k != count_; ++k) {
       auto const& p = dir.participant_at(asked_[k].index);
       if (p.state.load() == participant_state::live && p.epoch.load() == asked_[k].epoch && p.answers.load() == asked_[k].answers) return true;
@@ -5165,6 +5179,7 @@ class probe {
   };
   std::mutex mutex_;
   std::uint16_t stage_ = 0xffff;
+  bool puts_ = true;
   std::int64_t asked_at_ = 0;
   std::uint32_t count_ = 0;
   std::array<question, 16> asked_;
@@ -5285,12 +5300,20 @@ inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
   return true;
 }
 
+/// Participant `i` has something to take back.
+inline void count_return(auto const& dir, std::uint32_t i) noexcept {
+  if (i >= max_participants) return;
+  auto& p = dir.participant_at(i);
+  p.returned_seq.fetch_add(1);
+  if (p.wants_room.load() != 0) dir.wake(p.returned_seq);  // it counts itself in, looks, sleeps; we change, then read the count
+}
+
 /// Tells the keeper of the slot's chunk that the slot is its again; `except` knows. Whoever puts may have lost its chunk to another meanwhile.
 inline void give_to_keeper(auto const& dir, std::uint32_t index, std::uint32_t except) noexcept {
   auto& c = dir.chunk_at(index / chunk_slots);
   c.returned.fetch_or(1U << (index % chunk_slots));
   failpoint("shm.retire.bit_set");
-  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except && keeper < max_participants) dir.participant_at(keeper).returned_seq.fetch_add(1);
+  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except) count_return(dir, keeper);
 }
 
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
@@ -5298,7 +5321,7 @@ inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t ge
   remove_ref(dir, hash, generation, index);
   failpoint("shm.retire.ref_removed");
   give_to_keeper(dir, index, owner);
-  if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
+  count_return(dir, owner);
 }
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
@@ -5976,22 +5999,29 @@ class session : public fork_witness, private warden_listener {
     record().puts.add(stage);
   }
 
-  /// Who puts for that stage died, and nobody else does now.
-  [[nodiscard]] bool lost(std::uint16_t stage) const noexcept {
+  void gets_for(std::uint16_t stage) noexcept {
+    if (record().gets.has(stage)) return;
+    std::scoped_lock const lock(mutex_);
+    record().gets.add(stage);
+  }
+
+  /// Who puts, or gets, for that stage died, and nobody else does now.
+  enum class side : std::uint8_t { puts, gets };
+  [[nodiscard]] bool lost(std::uint16_t stage, side which) const noexcept {
     if (dir_.head().deaths.load() == 0) return false;
     bool died = false;
     for (std::uint32_t i = 0; i != max_participants; ++i) {
       auto const& p = dir_.participant_at(i);
-      if (!p.puts.has(stage)) continue;
+      if (!(which == side::puts ? p.puts : p.gets).has(stage)) continue;
       if (p.state.load() == participant_state::live) return false;
       died = died || p.died.load() != 0;
     }
     return died;
   }
 
-  /// Asks those who put for that stage whether they run, and whether one of them did not answer.
-  void ask(std::uint16_t stage) noexcept { probe_.ask(dir_, me_, stage); }
-  [[nodiscard]] bool stalled(std::uint16_t stage) noexcept { return probe_.unanswered(dir_, stage); }
+  /// Asks those who put, or get, for that stage whether they run, and whether one of them did not answer.
+  void ask(std::uint16_t stage, side which) noexcept { probe_.ask(dir_, me_, stage, which == side::puts); }
+  [[nodiscard]] bool stalled(std::uint16_t stage, side which) noexcept { return probe_.unanswered(dir_, stage, which == side::puts); }
   static constexpr std::int64_t patience_ns = probe::patience_ns;
 
   /// A word that somebody of this process sleeps on: moved and woken when a participant ends.
@@ -6053,6 +6083,8 @@ class session : public fork_witness, private warden_listener {
       p.died.store(0);
       p.puts.clear();
       p.gets.clear();
+      p.wants_room.store(0);
+      p.listens.store(0);
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
@@ -6225,6 +6257,7 @@ OMNICONN_END_NAMESPACE
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -6304,22 +6337,48 @@ class basic_producer {
   void expect_token() {
     std::size_t const needed = returned_.size() + out_ + 1;
     if (returned_.capacity() < needed) returned_.reserve(2 * needed);
+    if (order_.size() == order_.capacity()) {  // those that ended are of no interest
+      std::erase_if(order_, [this](put_mark const& m) { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; });
+      if (2 * order_.size() >= order_.capacity()) order_.reserve(2 * order_.size() + 64);
+    }
   }
   /// \requires `expect_token` was called for it.
-  void set_token(std::uint32_t index, std::uint64_t generation, outgoing const& out) noexcept {
+  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, outgoing const& out) noexcept {
     release_token(index);  // of an object that ended here and that we did not look after since
-    entry_of(index) = {out.token, generation, out.dispose, true};
+    entry_of(index) = {out.token, generation, size, out.dispose, true};
     ++out_;
+    out_bytes_ += size;
+    order_.push_back({index, generation});
   }
-  void forget_token(std::uint32_t index) noexcept {
-    if (std::exchange(entry_of(index).set, false)) --out_;
+  void forget_token(std::uint32_t index) noexcept { take_token(index); }
+
+  /// Objects and payload bytes that are still with readers, as far as `collect` has looked.
+  [[nodiscard]] std::size_t objects_out() const noexcept { return out_; }
+  [[nodiscard]] std::uint64_t bytes_out() const noexcept { return out_bytes_; }
+
+  /// The oldest object that nobody has begun to read, or none. It is not asked for again.
+  struct put_mark {
+    std::uint32_t index = 0;
+    std::uint64_t generation = 0;
+  };
+  std::optional<put_mark> take_oldest_unread() noexcept {
+    for (std::size_t i = 0; i != order_.size(); ++i) {
+      put_mark const mark = order_[i];
+      auto const& s = session_.dir().slot_at(mark.index);
+      if (s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
+      bool touched = false;
+      for (std::uint32_t k = 0; k != readers_of(s) && !touched; ++k) touched = claim::state_of(s.claims[k].load()) == claim::state::hold;
+      if (touched) continue;
+      order_.erase(order_.begin() + static_cast<std::ptrdiff_t>(i));
+      return mark;
+    }
+    return std::nullopt;
   }
 
   /// The block of a slot is nobody's any more.
   void release_token(std::uint32_t index) noexcept {
-    auto& entry = entry_of(index);
-    if (!std::exchange(entry.set, false)) return;
-    --out_;
+    auto const& entry = entry_of(index);
+    if (!take_token(index)) return;
     if (entry.dispose != nullptr) {
       entry.dispose(entry.token);
     } else {
@@ -6352,7 +6411,7 @@ class basic_producer {
         failpoint("shm.chunk.lost");
         if (bits == 0) continue;
         c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
-        if (owner - 1 < max_participants) dir.participant_at(owner - 1).returned_seq.fetch_add(1);
+        count_return(dir, owner - 1);
         continue;
       }
       ++k;
@@ -6426,6 +6485,7 @@ class basic_producer {
   struct block_entry {
     std::uint64_t token = 0;
     std::uint64_t generation = 0;  // of the slot
+    std::uint64_t size = 0;        // of the payload
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
@@ -6542,6 +6602,13 @@ class basic_producer {
       if (i == index) return true;
     return false;
   }
+  bool take_token(std::uint32_t index) noexcept {
+    auto& entry = entry_of(index);
+    if (!std::exchange(entry.set, false)) return false;
+    --out_;
+    out_bytes_ -= entry.size;
+    return true;
+  }
   [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
   /// The object that we put into this slot is gone.
   [[nodiscard]] bool ended(std::uint32_t index) noexcept {
@@ -6564,6 +6631,8 @@ class basic_producer {
   std::vector<std::uint32_t> strays_;  // slots in use by us in chunks that are not ours any more
   std::vector<std::uint64_t> returned_;
   std::size_t out_ = 0;                // tokens that will come back
+  std::uint64_t out_bytes_ = 0;        // and the payload bytes behind them
+  std::vector<put_mark> order_;        // of the puts; what has ended meanwhile goes when room is needed
 };
 using producer = basic_producer<session>;
 
@@ -6650,7 +6719,8 @@ struct basic_get_operation : staged_operation {
   std::string kept_;
   std::uint64_t hash_ = 0;
   std::uint16_t reader_ = 0;
-  std::uint16_t producer_ = 0;  ///< the stage whose death ends the wait, as the number of its name + 1
+  std::uint16_t awaited_ = 0;   ///< the stage whose death ends the wait, as the number of its name + 1
+  bool watches_ = false;        ///< for the end of the object, instead of the object
   bool by_locator_ = false;
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;
@@ -6732,6 +6802,12 @@ result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op,
 template <class Session>
 result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
+  if (op.watches_) {
+    std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
+    if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;
+    op.at_.store(stage::found, std::memory_order_release);
+    return progress::done;
+  }
   bool consumed = false, found = false, is_broken = false;
   error broken{error_kind::corrupt};
   auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
@@ -6775,11 +6851,42 @@ result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& 
   return progress::pending;
 }
 
+/// Whose death ends the wait of an operation.
+template <class Session>
+result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
+  op.awaited_ = 0;
+  if (name.empty()) return {};
+  auto const id = e.session->name_id(name);
+  if (!id) return id.error();
+  op.awaited_ = static_cast<std::uint16_t>(*id + 1U);
+  return {};
+}
+
+/// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
+template <class Session>
+result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
+  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  auto at = of.unpack<place>(locator_tag::shm);
+  if (!at) return op.fail(at.error());
+  auto const& dir = e.session->dir();
+  if (at->directory != dir.id() || at->index >= dir.layout().slots) return op.fail(stale_error());
+  op.watches_ = true;
+  op.index_ = at->index;
+  op.generation_ = at->generation;
+  op.hash_ = at->hash;
+  op.where_ = of;
+  if (auto const named = await_stage(e, op, consumer); !named) return op.fail(named.error());
+  auto const now = look(e, op);
+  if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
+  return now;
+}
+
 template <class Session>
 result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
+  op.watches_ = false;
   if (!o.reader.empty()) {
     auto id = e.session->name_id(o.reader);
     if (!id) return op.fail(id.error());
@@ -6801,12 +6908,12 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
-  op.producer_ = 0;
-  if (!o.producer.empty()) {
-    auto const id = e.session->name_id(o.producer);
+  if (!o.consumer.empty()) {
+    auto const id = e.session->name_id(o.consumer);
     if (!id) return op.fail(id.error());
-    op.producer_ = static_cast<std::uint16_t>(*id + 1U);
+    e.session->gets_for(*id);
   }
+  if (auto const named = await_stage(e, op, o.producer); !named) return op.fail(named.error());
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -6839,6 +6946,40 @@ void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) no
   // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
   if (call const entered(e); entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
   op.fail(cancelled_error());
+}
+
+/// Sleeps until a block or slot of this producer came back since `seen` was read, or there is another reason to look.
+template <class Session>
+result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
+  auto const& dir = e.session->dir();
+  auto& record = e.session->record();
+  std::uint16_t awaited = 0;
+  if (!consumer.empty()) {
+    auto const id = e.session->name_id(consumer);
+    if (!id) return id.error();
+    awaited = static_cast<std::uint16_t>(*id + 1U);
+  }
+  auto bell = [&]() noexcept {
+    record.returned_seq.fetch_add(1);
+    dir.wake(record.returned_seq);
+  };
+  record.wants_room.fetch_add(1);
+  struct leaving {
+    decltype(record.wants_room)& n;
+    ~leaving() { n.fetch_sub(1); }
+  } const counted{record.wants_room};
+  typename Session::sleeper const known(*e.session, record.returned_seq);
+  std::stop_callback const on_stop(stop, bell);
+  std::stop_callback const on_close(e.closing.get_token(), bell);
+  for (;;) {
+    if (e.closing.stop_requested()) return closed_error();
+    if (stop.stop_requested()) return {error_kind::cancelled, "the put was cancelled while it waited for room"};
+    if (awaited != 0 && e.session->lost(static_cast<std::uint16_t>(awaited - 1U), Session::side::gets))
+      return error{error_kind::peer_lost, "there is no room, and the process that reads this edge has died", 0, severity::connection};
+    if (record.returned_seq.load() != seen) return {};
+    if (!dir.sleep(record.returned_seq, seen, until) && record.returned_seq.load() == seen)
+      return {error_kind::timed_out, "no room came free before the deadline: readers do not keep up"};
+  }
 }
 
 template <class Session>
@@ -6889,23 +7030,23 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
   auto const lost = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
       auto& op = *static_cast<get_op*>(ops[i]);
-      if (op.producer_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.producer_ - 1U))) continue;
+      if (op.awaited_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.awaited_ - 1U), op.watches_ ? Session::side::gets : Session::side::puts)) continue;
       // Once more: it may have put before it died.
       if (look_again(e, op)) return i;
       locked_operation const lock(op);
       if (lock.at() == stage::looking)
-        op.fail({error_kind::peer_lost, "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+        op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
       return i;
     }
     return ops.size();
   };
   auto const each_producer = [&](auto const& visit) {
     for (auto* const op : ops)
-      if (auto const from = static_cast<get_op*>(op)->producer_; from != 0 && visit(static_cast<std::uint16_t>(from - 1U))) return true;
+      if (auto const& get = *static_cast<get_op*>(op); get.awaited_ != 0 && visit(static_cast<std::uint16_t>(get.awaited_ - 1U), get.watches_ ? Session::side::gets : Session::side::puts)) return true;
     return false;
   };
   std::int64_t const ask_at = until.is_never() ? 0 : until.nanoseconds() - Session::patience_ns;
-  bool asked = until.is_never() || !each_producer([](std::uint16_t) { return true; });
+  bool asked = until.is_never() || !each_producer([](auto, auto) { return true; });
 
   counted const waiting(waiters);
   typename Session::sleeper const known(*e.session, seq);
@@ -6920,13 +7061,13 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     if (std::size_t const i = lost(); i != ops.size()) return i;
     if (!asked && deadline::now_ns() >= ask_at) {
       asked = true;
-      each_producer([&e](std::uint16_t stage) { return e.session->ask(stage), false; });
+      each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });
     }
     if (!dir.sleep(seq, before, asked ? until : deadline::at(deadline::clock::time_point(deadline::clock::duration(ask_at))))) {
       if (!asked) continue;
       if (std::size_t const i = ready(); i != ops.size()) return i;
-      if (each_producer([&e](std::uint16_t stage) { return e.session->stalled(stage); }))
-        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process that puts for this edge does not answer: it is stopped; nothing is lost"};
+      if (each_producer([&e](std::uint16_t stage, auto which) { return e.session->stalled(stage, which); }))
+        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process at the other end of the edge does not answer: it is stopped; nothing is lost"};
       return {error_kind::timed_out, "the object did not come before the deadline"};
     }
   }
@@ -6992,6 +7133,14 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     e.put_for.assign(o.producer);
   }
   auto const& dir = e.session->dir();
+  auto const full = [&]() noexcept {
+    return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + payload.size() > o.max_bytes);
+  };
+  if (o.max_bytes != 0 && payload.size() > o.max_bytes) return {error_kind::too_large, "the payload alone is larger than max_unread_bytes"};
+  if (full()) {
+    writer.collect();
+    if (full()) return {error_kind::quota_exceeded, "max_unread_objects or max_unread_bytes is reached; let readers keep up, or set on_full to wait or drop_oldest"};
+  }
   for (;;) {
     auto taken = writer.take_slot();
     if (!taken) return taken.error();
@@ -7030,7 +7179,7 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     for (std::uint32_t i = 0; i != readers.count; ++i)
       s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
     failpoint("shm.put.described");
-    writer.set_token(index, generation, out);
+    writer.set_token(index, generation, payload.size(), out);
     return index;
   }
 }
@@ -7320,6 +7469,50 @@ class shm_transport {
     return detail::shm::start_get(*state_, op, key, o);
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
+
+  // --- beyond the contract ----------------------------------------------------------------------------------------------------------
+
+  /// Ends when nobody needs the object behind a locator any more: every reader is done with it, or it was dropped. \errors `stale_handle`: of another
+  /// namespace; `peer_lost`: whoever gets for stage `consumer` died.
+  result<progress> watch(get_op& op, locator const& of, std::string_view consumer = {}) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::shm::start_watch(*state_, op, of, consumer);
+  }
+
+  /// What `wait_for_room` compares with: read before the attempt that finds no room.
+  [[nodiscard]] std::uint32_t room_seen() noexcept {
+    call const entered(state_.get());
+    return entered ? state_->session->record().returned_seq.load() : 0;
+  }
+  /// Waits until something of this producer came back since. \errors `no_space`: nothing of it is unread, so nothing can; `peer_lost`: whoever gets
+  /// for stage `consumer` died; timed_out, cancelled, closed.
+  result<void> wait_for_room(std::uint32_t seen, std::string_view consumer, deadline until, stop_token stop) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    {
+      std::scoped_lock const lock(state_->put_mutex);
+      state_->writer.collect();
+      if (state_->writer.objects_out() == 0 && state_->session->record().returned_seq.load() == seen)
+        return {error_kind::no_space, "there is no room although nothing of this producer is unread; raise memory_pool_size or max_keys"};
+    }
+    return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
+  }
+  /// Drops this producer's oldest object that nobody has begun to read. \returns false where there is none.
+  bool drop_oldest() {
+    call const entered(state_.get());
+    if (!entered) return false;
+    for (;;) {
+      std::optional<detail::shm::basic_producer<detail::shm::session>::put_mark> oldest;
+      {
+        std::scoped_lock const lock(state_->put_mutex);
+        state_->writer.collect();
+        oldest = state_->writer.take_oldest_unread();
+      }
+      if (!oldest) return false;
+      if (state_->drain_index(oldest->index, oldest->generation)) return true;
+    }
+  }
 
   // --- drive ----------------------------------------------------------------------------------------------------------------------
 
@@ -10312,6 +10505,13 @@ OMNICONN_END_NAMESPACE
 
 OMNICONN_BEGIN_NAMESPACE
 
+/// What a put does that finds no room.
+enum class on_full : std::uint8_t {
+  fail,         ///< `no_space` or `quota_exceeded`
+  wait,         ///< until readers made room, its deadline, or its stop token; `peer_lost` when they died
+  drop_oldest,  ///< drops the connector's oldest object that nobody has begun to read
+};
+
 /// Defaults of every put and get of a connector.
 struct connector_defaults {
   /// Names of the readers of each object; empty: `reader_count` readers, first come first served.
@@ -10328,6 +10528,11 @@ struct connector_defaults {
   /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
   /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
   bool envelope = true;
+  /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
+  on_full full = on_full::fail;
+  /// The most objects and payload bytes of this connector that may be unread at once; 0: as much as there is memory and keys.
+  std::uint64_t max_unread_objects = 0;
+  std::uint64_t max_unread_bytes = 0;
   /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
   /// (`caps.hears_death`). False: it waits on, for a sender that is started again.
   bool report_lost_peer = true;
@@ -10470,6 +10675,9 @@ class connector {
       return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that transport " + std::string(caps.name) + " can do");
     if (!o.defaults.readers.empty() && !caps.named_readers)
       return diagnosis(error_kind::misconfigured, "transport " + std::string(caps.name) + " cannot tell readers by name; remove `readers`");
+    if constexpr (!transport_room<Transport>)
+      if (o.defaults.full != on_full::fail || o.defaults.max_unread_objects != 0 || o.defaults.max_unread_bytes != 0)
+        return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " can neither wait for room nor limit what is unread; remove on_full, max_unread_objects and max_unread_bytes");
     return connector(std::make_shared<core>(std::move(*transport), o));
   }
 
@@ -10482,6 +10690,9 @@ class connector {
     requires serializes<Serializer, Payload>
   result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o) {
     result<receipt> out = encode_and_publish(e, key, payload, o);
+    if constexpr (transport_room<Transport>)
+      if (!out && makes_room(out.error())) [[unlikely]]
+        out = with_room(e, o, [&]() { return encode_and_publish(e, key, payload, o); });
     if (!out) count(out.error());
     return out;
   }
@@ -10494,16 +10705,35 @@ class connector {
   }
 
   /// Memory for `size` bytes that the caller fills and hands to `commit`: the put without a copy.
-  result<reservation> reserve(std::size_t size) {
-    std::size_t const room = core_->room();
-    if (size > caps.max_object - room) return fail(too_large());
-    auto block = core_->memory->carve(room + size);
-    if (!block) return fail(block.error());
-    reservation out;
-    out.keeper_ = core_;
-    out.block_ = std::move(*block);
-    out.room_ = room;
-    out.size_ = size;
+  result<reservation> reserve(std::size_t size) { return reserve(size, core_->plain_put); }
+  /// The same, with the deadline and stop token of a put: where `on_full` is not `fail`, it waits for memory or drops for it.
+  result<reservation> reserve(std::size_t size, put_options const& o) {
+    auto out = carve_reservation(size);
+    if constexpr (transport_room<Transport>)
+      if (!out && makes_room(out.error())) out = with_room(edge{}, o, [&]() { return carve_reservation(size); });
+    if (!out) count(out.error());
+    return out;
+  }
+  /// Memory for several objects, or for none of them.
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) {
+    std::vector<reservation> out;
+    auto const carve_all = [&]() -> result<bool> {
+      out.clear();
+      for (std::size_t const size : sizes) {
+        auto one = carve_reservation(size);
+        if (!one) {
+          auto const why = one.error();
+          out.clear();
+          return why;
+        }
+        out.push_back(std::move(*one));
+      }
+      return true;
+    };
+    auto done = carve_all();
+    if constexpr (transport_room<Transport>)
+      if (!done && makes_room(done.error())) done = with_room(edge{}, o, carve_all);
+    if (!done) return fail(done.error());
     return out;
   }
 
@@ -10513,7 +10743,10 @@ class connector {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
-    result<receipt> out = publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {});
+    auto const attempt = [&]() { return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {}); };
+    result<receipt> out = attempt();
+    if constexpr (transport_room<Transport>)
+      if (!out && makes_room(out.error()) && r.block_.data() != nullptr) out = with_room(e, o, attempt);
     if (!out) count(out.error());
     return out;
   }
@@ -10564,6 +10797,25 @@ class connector {
     }
     if (!got->bytes().empty()) std::memcpy(into.data(), got->bytes().data(), got->bytes().size());
     return got->info();
+  }
+
+  /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
+  /// \errors timed_out, cancelled, closed; peer_lost: the process that reads the edge died, the object stays until its lease ends; peer_stalled.
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {})
+    requires transport_watch<Transport>
+  {
+    typename Transport::get_op op;
+    auto now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
+    operation* const ops[]{&op};
+    while (now && *now == progress::pending) {
+      if (auto const woken = core_->transport.wait(ops, until, stop); !woken) {
+        (void)core_->transport.cancel(op);
+        return fail(woken.error());
+      }
+      now = core_->transport.step(op);
+    }
+    if (!now) return fail(now.error());
+    return {};
   }
 
   // --- beside the data path -------------------------------------------------------------------------------------------------------
@@ -10639,7 +10891,11 @@ class connector {
     core(Transport t, options const& o)
         : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
-      usual = {{defaults.reader_count, reader_names}, defaults.lease, defaults.existing};
+      usual.readers = {defaults.reader_count, reader_names};
+      usual.lease = defaults.lease;
+      usual.existing = defaults.existing;
+      usual.max_objects = defaults.max_unread_objects;
+      usual.max_bytes = defaults.max_unread_bytes;
     }
     ~core() {
       transport.close();
@@ -10734,6 +10990,40 @@ class connector {
     return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { copy(parts, to, info); });
   }
 
+  [[nodiscard]] bool makes_room(error const& e) const noexcept {
+    return core_->defaults.full != on_full::fail && (e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded);
+  }
+  /// Tries until it worked, failed for another reason, or no room is to be had.
+  template <class Attempt>
+  [[gnu::noinline]] auto with_room(edge e, put_options const& o, Attempt const& attempt) -> decltype(attempt())
+    requires transport_room<Transport>
+  {
+    auto& transport = core_->transport;
+    for (;;) {
+      std::uint32_t const seen = transport.room_seen();
+      auto out = attempt();
+      if (out || !makes_room(out.error())) return out;
+      if (core_->defaults.full == on_full::drop_oldest) {
+        if (!transport.drop_oldest()) return out;
+      } else if (auto const room = transport.wait_for_room(seen, core_->defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
+        return room.error();
+      }
+    }
+  }
+
+  result<reservation> carve_reservation(std::size_t size) {
+    std::size_t const room = core_->room();
+    if (size > caps.max_object - room) return too_large();
+    auto block = core_->memory->carve(room + size);
+    if (!block) return block.error();
+    reservation out;
+    out.keeper_ = core_;
+    out.block_ = std::move(*block);
+    out.room_ = room;
+    out.size_ = size;
+    return out;
+  }
+
   /// What a put asks of the transport.
   [[gnu::always_inline]] result<void> ask(publish_options& how, edge e, put_options const& o) const {
     how = core_->usual;
@@ -10825,7 +11115,10 @@ class connector {
     if (!wire) return wire.error();
     find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
     if constexpr (caps.hears_death)
-      if (c.defaults.report_lost_peer) how.producer = e.from;
+      if (c.defaults.report_lost_peer) {
+        how.producer = e.from;
+        how.consumer = e.to;
+      }
     return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);
@@ -13039,7 +13332,8 @@ using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_k
 
 namespace detail {
 
-/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, report_lost_peer, max_get_size.
+/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, on_full,
+/// max_unread_objects, max_unread_bytes, report_lost_peer, max_get_size.
 inline connector_defaults read_defaults(option_reader& options) {
   connector_defaults out;
   if (auto const* readers = options.take("readers"); readers != nullptr && readers->is_array()) {
@@ -13064,6 +13358,10 @@ inline connector_defaults read_defaults(option_reader& options) {
   out.lease = options.take_duration_seconds("lease_seconds", out.lease);
   out.existing = options.take_choice("on_existing", {"fail", "replace"}, "fail") == "fail" ? on_existing::fail : on_existing::replace;
   out.checksum = options.take_bool("checksum", true);
+  auto const full = options.take_choice("on_full", {"fail", "wait", "drop_oldest"}, "fail");
+  out.full = full == "wait" ? on_full::wait : full == "drop_oldest" ? on_full::drop_oldest : on_full::fail;
+  out.max_unread_objects = options.take_uint("max_unread_objects", 0);
+  out.max_unread_bytes = options.take_bytes_size("max_unread_bytes", 0);
   out.report_lost_peer = options.take_bool("report_lost_peer", true);
   out.max_get_size = options.take_bytes_size("max_get_size", out.max_get_size);
   return out;

@@ -39,7 +39,8 @@ using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_k
 
 namespace detail {
 
-/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, report_lost_peer, max_get_size.
+/// Options that every connector understands: readers, reader, lease_seconds, on_existing, checksum, on_full,
+/// max_unread_objects, max_unread_bytes, report_lost_peer, max_get_size.
 inline connector_defaults read_defaults(option_reader& options) {
   connector_defaults out;
   if (auto const* readers = options.take("readers"); readers != nullptr && readers->is_array()) {
@@ -64,6 +65,10 @@ inline connector_defaults read_defaults(option_reader& options) {
   out.lease = options.take_duration_seconds("lease_seconds", out.lease);
   out.existing = options.take_choice("on_existing", {"fail", "replace"}, "fail") == "fail" ? on_existing::fail : on_existing::replace;
   out.checksum = options.take_bool("checksum", true);
+  auto const full = options.take_choice("on_full", {"fail", "wait", "drop_oldest"}, "fail");
+  out.full = full == "wait" ? on_full::wait : full == "drop_oldest" ? on_full::drop_oldest : on_full::fail;
+  out.max_unread_objects = options.take_uint("max_unread_objects", 0);
+  out.max_unread_bytes = options.take_bytes_size("max_unread_bytes", 0);
   out.report_lost_peer = options.take_bool("report_lost_peer", true);
   out.max_get_size = options.take_bytes_size("max_get_size", out.max_get_size);
   return out;

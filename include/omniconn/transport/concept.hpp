@@ -189,10 +189,18 @@ concept transport_adopt = transport_policy<T> && requires(T& t, mutable_bytes us
   { t.forget_region(std::uint64_t{}) } -> std::same_as<result<void>>;
 };
 
-/// Optional: a get operation that ends when every reader of the object behind a locator is done with it.
+/// Optional: a get operation that ends when every reader of the object behind a locator is done with it, or when those who get for a stage died.
 template <class T>
-concept transport_watch = transport_policy<T> && requires(T& t, typename T::get_op& op, locator const& l) {
-  { t.watch(op, l) } -> std::same_as<result<progress>>;
+concept transport_watch = transport_policy<T> && requires(T& t, typename T::get_op& op, locator const& l, std::string_view consumer) {
+  { t.watch(op, l, consumer) } -> std::same_as<result<progress>>;
+};
+
+/// Optional: a put that found no room can wait until something came back since `room_seen` was read, or drop this producer's oldest unread object.
+template <class T>
+concept transport_room = transport_policy<T> && requires(T& t, std::uint32_t seen, std::string_view consumer, deadline d, stop_token s) {
+  { t.room_seen() } noexcept -> std::same_as<std::uint32_t>;
+  { t.wait_for_room(seen, consumer, d, s) } -> std::same_as<result<void>>;
+  { t.drop_oldest() } -> std::same_as<bool>;
 };
 
 /// Optional: a descriptor for foreign event loops, readable when `step` may find something new.

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <mutex>
 #include <span>
 #include <stop_token>
@@ -172,6 +173,50 @@ class shm_transport {
     return detail::shm::start_get(*state_, op, key, o);
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
+
+  // --- beyond the contract ----------------------------------------------------------------------------------------------------------
+
+  /// Ends when nobody needs the object behind a locator any more: every reader is done with it, or it was dropped. \errors `stale_handle`: of another
+  /// namespace; `peer_lost`: whoever gets for stage `consumer` died.
+  result<progress> watch(get_op& op, locator const& of, std::string_view consumer = {}) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::shm::start_watch(*state_, op, of, consumer);
+  }
+
+  /// What `wait_for_room` compares with: read before the attempt that finds no room.
+  [[nodiscard]] std::uint32_t room_seen() noexcept {
+    call const entered(state_.get());
+    return entered ? state_->session->record().returned_seq.load() : 0;
+  }
+  /// Waits until something of this producer came back since. \errors `no_space`: nothing of it is unread, so nothing can; `peer_lost`: whoever gets
+  /// for stage `consumer` died; timed_out, cancelled, closed.
+  result<void> wait_for_room(std::uint32_t seen, std::string_view consumer, deadline until, stop_token stop) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    {
+      std::scoped_lock const lock(state_->put_mutex);
+      state_->writer.collect();
+      if (state_->writer.objects_out() == 0 && state_->session->record().returned_seq.load() == seen)
+        return {error_kind::no_space, "there is no room although nothing of this producer is unread; raise memory_pool_size or max_keys"};
+    }
+    return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
+  }
+  /// Drops this producer's oldest object that nobody has begun to read. \returns false where there is none.
+  bool drop_oldest() {
+    call const entered(state_.get());
+    if (!entered) return false;
+    for (;;) {
+      std::optional<detail::shm::basic_producer<detail::shm::session>::put_mark> oldest;
+      {
+        std::scoped_lock const lock(state_->put_mutex);
+        state_->writer.collect();
+        oldest = state_->writer.take_oldest_unread();
+      }
+      if (!oldest) return false;
+      if (state_->drain_index(oldest->index, oldest->generation)) return true;
+    }
+  }
 
   // --- drive ----------------------------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,8 @@ struct basic_get_operation : staged_operation {
   std::string kept_;
   std::uint64_t hash_ = 0;
   std::uint16_t reader_ = 0;
-  std::uint16_t producer_ = 0;  ///< the stage whose death ends the wait, as the number of its name + 1
+  std::uint16_t awaited_ = 0;   ///< the stage whose death ends the wait, as the number of its name + 1
+  bool watches_ = false;        ///< for the end of the object, instead of the object
   bool by_locator_ = false;
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;

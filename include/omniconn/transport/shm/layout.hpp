@@ -139,9 +139,10 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
   Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
   Atomic<std::uint32_t> listens;  ///< counted in `header::listeners`
+  Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
-  std::array<std::uint32_t, 7> reserved;
+  std::array<std::uint32_t, 6> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);

@@ -76,6 +76,12 @@ result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op,
 template <class Session>
 result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
+  if (op.watches_) {
+    std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
+    if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;
+    op.at_.store(stage::found, std::memory_order_release);
+    return progress::done;
+  }
   bool consumed = false, found = false, is_broken = false;
   error broken{error_kind::corrupt};
   auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
@@ -119,11 +125,42 @@ result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& 
   return progress::pending;
 }
 
+/// Whose death ends the wait of an operation.
+template <class Session>
+result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
+  op.awaited_ = 0;
+  if (name.empty()) return {};
+  auto const id = e.session->name_id(name);
+  if (!id) return id.error();
+  op.awaited_ = static_cast<std::uint16_t>(*id + 1U);
+  return {};
+}
+
+/// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
+template <class Session>
+result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
+  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  auto at = of.unpack<place>(locator_tag::shm);
+  if (!at) return op.fail(at.error());
+  auto const& dir = e.session->dir();
+  if (at->directory != dir.id() || at->index >= dir.layout().slots) return op.fail(stale_error());
+  op.watches_ = true;
+  op.index_ = at->index;
+  op.generation_ = at->generation;
+  op.hash_ = at->hash;
+  op.where_ = of;
+  if (auto const named = await_stage(e, op, consumer); !named) return op.fail(named.error());
+  auto const now = look(e, op);
+  if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
+  return now;
+}
+
 template <class Session>
 result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
+  op.watches_ = false;
   if (!o.reader.empty()) {
     auto id = e.session->name_id(o.reader);
     if (!id) return op.fail(id.error());
@@ -145,12 +182,12 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
-  op.producer_ = 0;
-  if (!o.producer.empty()) {
-    auto const id = e.session->name_id(o.producer);
+  if (!o.consumer.empty()) {
+    auto const id = e.session->name_id(o.consumer);
     if (!id) return op.fail(id.error());
-    op.producer_ = static_cast<std::uint16_t>(*id + 1U);
+    e.session->gets_for(*id);
   }
+  if (auto const named = await_stage(e, op, o.producer); !named) return op.fail(named.error());
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -183,6 +220,40 @@ void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) no
   // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
   if (call const entered(e); entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
   op.fail(cancelled_error());
+}
+
+/// Sleeps until a block or slot of this producer came back since `seen` was read, or there is another reason to look.
+template <class Session>
+result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
+  auto const& dir = e.session->dir();
+  auto& record = e.session->record();
+  std::uint16_t awaited = 0;
+  if (!consumer.empty()) {
+    auto const id = e.session->name_id(consumer);
+    if (!id) return id.error();
+    awaited = static_cast<std::uint16_t>(*id + 1U);
+  }
+  auto bell = [&]() noexcept {
+    record.returned_seq.fetch_add(1);
+    dir.wake(record.returned_seq);
+  };
+  record.wants_room.fetch_add(1);
+  struct leaving {
+    decltype(record.wants_room)& n;
+    ~leaving() { n.fetch_sub(1); }
+  } const counted{record.wants_room};
+  typename Session::sleeper const known(*e.session, record.returned_seq);
+  std::stop_callback const on_stop(stop, bell);
+  std::stop_callback const on_close(e.closing.get_token(), bell);
+  for (;;) {
+    if (e.closing.stop_requested()) return closed_error();
+    if (stop.stop_requested()) return {error_kind::cancelled, "the put was cancelled while it waited for room"};
+    if (awaited != 0 && e.session->lost(static_cast<std::uint16_t>(awaited - 1U), Session::side::gets))
+      return error{error_kind::peer_lost, "there is no room, and the process that reads this edge has died", 0, severity::connection};
+    if (record.returned_seq.load() != seen) return {};
+    if (!dir.sleep(record.returned_seq, seen, until) && record.returned_seq.load() == seen)
+      return {error_kind::timed_out, "no room came free before the deadline: readers do not keep up"};
+  }
 }
 
 template <class Session>
@@ -233,23 +304,23 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
   auto const lost = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
       auto& op = *static_cast<get_op*>(ops[i]);
-      if (op.producer_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.producer_ - 1U))) continue;
+      if (op.awaited_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.awaited_ - 1U), op.watches_ ? Session::side::gets : Session::side::puts)) continue;
       // Once more: it may have put before it died.
       if (look_again(e, op)) return i;
       locked_operation const lock(op);
       if (lock.at() == stage::looking)
-        op.fail({error_kind::peer_lost, "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+        op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
       return i;
     }
     return ops.size();
   };
   auto const each_producer = [&](auto const& visit) {
     for (auto* const op : ops)
-      if (auto const from = static_cast<get_op*>(op)->producer_; from != 0 && visit(static_cast<std::uint16_t>(from - 1U))) return true;
+      if (auto const& get = *static_cast<get_op*>(op); get.awaited_ != 0 && visit(static_cast<std::uint16_t>(get.awaited_ - 1U), get.watches_ ? Session::side::gets : Session::side::puts)) return true;
     return false;
   };
   std::int64_t const ask_at = until.is_never() ? 0 : until.nanoseconds() - Session::patience_ns;
-  bool asked = until.is_never() || !each_producer([](std::uint16_t) { return true; });
+  bool asked = until.is_never() || !each_producer([](auto, auto) { return true; });
 
   counted const waiting(waiters);
   typename Session::sleeper const known(*e.session, seq);
@@ -264,13 +335,13 @@ result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation
     if (std::size_t const i = lost(); i != ops.size()) return i;
     if (!asked && deadline::now_ns() >= ask_at) {
       asked = true;
-      each_producer([&e](std::uint16_t stage) { return e.session->ask(stage), false; });
+      each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });
     }
     if (!dir.sleep(seq, before, asked ? until : deadline::at(deadline::clock::time_point(deadline::clock::duration(ask_at))))) {
       if (!asked) continue;
       if (std::size_t const i = ready(); i != ops.size()) return i;
-      if (each_producer([&e](std::uint16_t stage) { return e.session->stalled(stage); }))
-        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process that puts for this edge does not answer: it is stopped; nothing is lost"};
+      if (each_producer([&e](std::uint16_t stage, auto which) { return e.session->stalled(stage, which); }))
+        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process at the other end of the edge does not answer: it is stopped; nothing is lost"};
       return {error_kind::timed_out, "the object did not come before the deadline"};
     }
   }

@@ -21,25 +21,26 @@ class probe {
   /// So long before its deadline a waiter asks. Who runs answers in much less, also on a busy machine.
   static constexpr std::int64_t patience_ns = 50'000'000;
 
-  /// Rings everybody who puts for the stage; waits that end quickly share one question.
-  void ask(directory const& dir, std::uint32_t me, std::uint16_t stage) noexcept {
+  /// Rings everybody who puts, or gets, for the stage; waits that end quickly share one question.
+  void ask(directory const& dir, std::uint32_t me, std::uint16_t stage, bool puts) noexcept {
     std::scoped_lock const lock(mutex_);
     std::int64_t const now = deadline::now_ns();
-    if (stage == stage_ && now - asked_at_ < 2 * patience_ns) return;
+    if (stage == stage_ && puts == puts_ && now - asked_at_ < 2 * patience_ns) return;
     stage_ = stage;
+    puts_ = puts;
     asked_at_ = now;
     count_ = 0;
     for (std::uint32_t i = 0; i != max_participants && count_ != asked_.size(); ++i) {
       auto const& p = dir.participant_at(i);
-      if (i == me || p.state.load() != participant_state::live || !p.puts.has(stage)) continue;
+      if (i == me || p.state.load() != participant_state::live || !(puts ? p.puts : p.gets).has(stage)) continue;
       asked_[count_++] = {i, p.epoch.load(), p.answers.load()};
       dir.ring_participant(i);
     }
   }
   /// Somebody who was asked long enough ago lives and has not answered.
-  [[nodiscard]] bool unanswered(directory const& dir, std::uint16_t stage) noexcept {
+  [[nodiscard]] bool unanswered(directory const& dir, std::uint16_t stage, bool puts) noexcept {
     std::scoped_lock const lock(mutex_);
-    if (stage != stage_ || deadline::now_ns() - asked_at_ < patience_ns / 2) return false;
+    if (stage != stage_ || puts != puts_ || deadline::now_ns() - asked_at_ < patience_ns / 2) return false;
     for (std::uint32_t k = 0; k != count_; ++k) {
       auto const& p = dir.participant_at(asked_[k].index);
       if (p.state.load() == participant_state::live && p.epoch.load() == asked_[k].epoch && p.answers.load() == asked_[k].answers) return true;
@@ -53,6 +54,7 @@ class probe {
   };
   std::mutex mutex_;
   std::uint16_t stage_ = 0xffff;
+  bool puts_ = true;
   std::int64_t asked_at_ = 0;
   std::uint32_t count_ = 0;
   std::array<question, 16> asked_;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -91,22 +92,48 @@ class basic_producer {
   void expect_token() {
     std::size_t const needed = returned_.size() + out_ + 1;
     if (returned_.capacity() < needed) returned_.reserve(2 * needed);
+    if (order_.size() == order_.capacity()) {  // those that ended are of no interest
+      std::erase_if(order_, [this](put_mark const& m) { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; });
+      if (2 * order_.size() >= order_.capacity()) order_.reserve(2 * order_.size() + 64);
+    }
   }
   /// \requires `expect_token` was called for it.
-  void set_token(std::uint32_t index, std::uint64_t generation, outgoing const& out) noexcept {
+  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, outgoing const& out) noexcept {
     release_token(index);  // of an object that ended here and that we did not look after since
-    entry_of(index) = {out.token, generation, out.dispose, true};
+    entry_of(index) = {out.token, generation, size, out.dispose, true};
     ++out_;
+    out_bytes_ += size;
+    order_.push_back({index, generation});
   }
-  void forget_token(std::uint32_t index) noexcept {
-    if (std::exchange(entry_of(index).set, false)) --out_;
+  void forget_token(std::uint32_t index) noexcept { take_token(index); }
+
+  /// Objects and payload bytes that are still with readers, as far as `collect` has looked.
+  [[nodiscard]] std::size_t objects_out() const noexcept { return out_; }
+  [[nodiscard]] std::uint64_t bytes_out() const noexcept { return out_bytes_; }
+
+  /// The oldest object that nobody has begun to read, or none. It is not asked for again.
+  struct put_mark {
+    std::uint32_t index = 0;
+    std::uint64_t generation = 0;
+  };
+  std::optional<put_mark> take_oldest_unread() noexcept {
+    for (std::size_t i = 0; i != order_.size(); ++i) {
+      put_mark const mark = order_[i];
+      auto const& s = session_.dir().slot_at(mark.index);
+      if (s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
+      bool touched = false;
+      for (std::uint32_t k = 0; k != readers_of(s) && !touched; ++k) touched = claim::state_of(s.claims[k].load()) == claim::state::hold;
+      if (touched) continue;
+      order_.erase(order_.begin() + static_cast<std::ptrdiff_t>(i));
+      return mark;
+    }
+    return std::nullopt;
   }
 
   /// The block of a slot is nobody's any more.
   void release_token(std::uint32_t index) noexcept {
-    auto& entry = entry_of(index);
-    if (!std::exchange(entry.set, false)) return;
-    --out_;
+    auto const& entry = entry_of(index);
+    if (!take_token(index)) return;
     if (entry.dispose != nullptr) {
       entry.dispose(entry.token);
     } else {
@@ -139,7 +166,7 @@ class basic_producer {
         failpoint("shm.chunk.lost");
         if (bits == 0) continue;
         c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
-        if (owner - 1 < max_participants) dir.participant_at(owner - 1).returned_seq.fetch_add(1);
+        count_return(dir, owner - 1);
         continue;
       }
       ++k;
@@ -213,6 +240,7 @@ class basic_producer {
   struct block_entry {
     std::uint64_t token = 0;
     std::uint64_t generation = 0;  // of the slot
+    std::uint64_t size = 0;        // of the payload
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
@@ -329,6 +357,13 @@ class basic_producer {
       if (i == index) return true;
     return false;
   }
+  bool take_token(std::uint32_t index) noexcept {
+    auto& entry = entry_of(index);
+    if (!std::exchange(entry.set, false)) return false;
+    --out_;
+    out_bytes_ -= entry.size;
+    return true;
+  }
   [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
   /// The object that we put into this slot is gone.
   [[nodiscard]] bool ended(std::uint32_t index) noexcept {
@@ -351,6 +386,8 @@ class basic_producer {
   std::vector<std::uint32_t> strays_;  // slots in use by us in chunks that are not ours any more
   std::vector<std::uint64_t> returned_;
   std::size_t out_ = 0;                // tokens that will come back
+  std::uint64_t out_bytes_ = 0;        // and the payload bytes behind them
+  std::vector<put_mark> order_;        // of the puts; what has ended meanwhile goes when room is needed
 };
 using producer = basic_producer<session>;
 

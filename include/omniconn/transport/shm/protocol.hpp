@@ -115,12 +115,20 @@ inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
   return true;
 }
 
+/// Participant `i` has something to take back.
+inline void count_return(auto const& dir, std::uint32_t i) noexcept {
+  if (i >= max_participants) return;
+  auto& p = dir.participant_at(i);
+  p.returned_seq.fetch_add(1);
+  if (p.wants_room.load() != 0) dir.wake(p.returned_seq);  // it counts itself in, looks, sleeps; we change, then read the count
+}
+
 /// Tells the keeper of the slot's chunk that the slot is its again; `except` knows. Whoever puts may have lost its chunk to another meanwhile.
 inline void give_to_keeper(auto const& dir, std::uint32_t index, std::uint32_t except) noexcept {
   auto& c = dir.chunk_at(index / chunk_slots);
   c.returned.fetch_or(1U << (index % chunk_slots));
   failpoint("shm.retire.bit_set");
-  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except && keeper < max_participants) dir.participant_at(keeper).returned_seq.fetch_add(1);
+  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except) count_return(dir, keeper);
 }
 
 /// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
@@ -128,7 +136,7 @@ inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t ge
   remove_ref(dir, hash, generation, index);
   failpoint("shm.retire.ref_removed");
   give_to_keeper(dir, index, owner);
-  if (owner < max_participants) dir.participant_at(owner).returned_seq.fetch_add(1);
+  count_return(dir, owner);
 }
 
 /// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.

@@ -62,6 +62,14 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     e.put_for.assign(o.producer);
   }
   auto const& dir = e.session->dir();
+  auto const full = [&]() noexcept {
+    return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + payload.size() > o.max_bytes);
+  };
+  if (o.max_bytes != 0 && payload.size() > o.max_bytes) return {error_kind::too_large, "the payload alone is larger than max_unread_bytes"};
+  if (full()) {
+    writer.collect();
+    if (full()) return {error_kind::quota_exceeded, "max_unread_objects or max_unread_bytes is reached; let readers keep up, or set on_full to wait or drop_oldest"};
+  }
   for (;;) {
     auto taken = writer.take_slot();
     if (!taken) return taken.error();
@@ -100,7 +108,7 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
     for (std::uint32_t i = 0; i != readers.count; ++i)
       s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
     failpoint("shm.put.described");
-    writer.set_token(index, generation, out);
+    writer.set_token(index, generation, payload.size(), out);
     return index;
   }
 }

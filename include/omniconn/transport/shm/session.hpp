@@ -141,22 +141,29 @@ class session : public fork_witness, private warden_listener {
     record().puts.add(stage);
   }
 
-  /// Who puts for that stage died, and nobody else does now.
-  [[nodiscard]] bool lost(std::uint16_t stage) const noexcept {
+  void gets_for(std::uint16_t stage) noexcept {
+    if (record().gets.has(stage)) return;
+    std::scoped_lock const lock(mutex_);
+    record().gets.add(stage);
+  }
+
+  /// Who puts, or gets, for that stage died, and nobody else does now.
+  enum class side : std::uint8_t { puts, gets };
+  [[nodiscard]] bool lost(std::uint16_t stage, side which) const noexcept {
     if (dir_.head().deaths.load() == 0) return false;
     bool died = false;
     for (std::uint32_t i = 0; i != max_participants; ++i) {
       auto const& p = dir_.participant_at(i);
-      if (!p.puts.has(stage)) continue;
+      if (!(which == side::puts ? p.puts : p.gets).has(stage)) continue;
       if (p.state.load() == participant_state::live) return false;
       died = died || p.died.load() != 0;
     }
     return died;
   }
 
-  /// Asks those who put for that stage whether they run, and whether one of them did not answer.
-  void ask(std::uint16_t stage) noexcept { probe_.ask(dir_, me_, stage); }
-  [[nodiscard]] bool stalled(std::uint16_t stage) noexcept { return probe_.unanswered(dir_, stage); }
+  /// Asks those who put, or get, for that stage whether they run, and whether one of them did not answer.
+  void ask(std::uint16_t stage, side which) noexcept { probe_.ask(dir_, me_, stage, which == side::puts); }
+  [[nodiscard]] bool stalled(std::uint16_t stage, side which) noexcept { return probe_.unanswered(dir_, stage, which == side::puts); }
   static constexpr std::int64_t patience_ns = probe::patience_ns;
 
   /// A word that somebody of this process sleeps on: moved and woken when a participant ends.
@@ -218,6 +225,8 @@ class session : public fork_witness, private warden_listener {
       p.died.store(0);
       p.puts.clear();
       p.gets.clear();
+      p.wants_room.store(0);
+      p.listens.store(0);
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();

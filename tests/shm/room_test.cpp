@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a put does that finds no room, and how a producer learns that it was read.
+#include <chrono>
+#include <cstddef>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <omniconn/connector.hpp>
+#include <omniconn/runtime/builtin.hpp>
+
+#include <shm/stage.hpp>
+
+namespace {
+
+using namespace shm_test;
+using namespace omniconn;
+using connector_type = shm_connector<>;
+constexpr edge hop{"producer", "consumer"};
+
+class shm_room : public process_test {
+ protected:
+  [[nodiscard]] connector_type open(on_full full, std::uint64_t objects, std::uint64_t bytes = 0, std::uint64_t memory = std::uint64_t{8} << 20U) const {
+    connector_type::options o;
+    o.transport = space.options();
+    o.transport.memory_pool_size = memory;
+    o.defaults.full = full;
+    o.defaults.max_unread_objects = objects;
+    o.defaults.max_unread_bytes = bytes;
+    auto made = connector_type::open(o);
+    EXPECT_TRUE(made) << made.error().message();
+    return std::move(*made);
+  }
+  static result<receipt> put(connector_type& c, std::string const& key, std::size_t size = 100, deadline until = deadline::after(std::chrono::seconds(60))) {
+    std::vector<std::byte> const payload(size, std::byte{7});
+    put_options o;
+    o.until = until;
+    return c.put(hop, key, const_bytes(payload), o);
+  }
+  static bool read(connector_type& c, std::string const& key) { return static_cast<bool>(c.get_view(hop, key, {deadline::immediate()})); }
+};
+
+TEST_F(shm_room, a_limit_is_kept_and_forgets_what_was_read) {
+  auto producer = open(on_full::fail, 2), consumer = open(on_full::fail, 0);
+  for (int round = 0; round != 50; ++round) {
+    ASSERT_TRUE(put(producer, "a"));
+    ASSERT_TRUE(put(producer, "b"));
+    auto const refused = put(producer, "c");
+    ASSERT_TRUE(refused == error_kind::quota_exceeded) << round;
+    EXPECT_FALSE(*consumer.exists(hop, "c"));
+    EXPECT_TRUE(read(consumer, "a"));
+    EXPECT_TRUE(put(producer, "c"));
+    EXPECT_TRUE(read(consumer, "b"));
+    EXPECT_TRUE(read(consumer, "c"));
+  }
+  EXPECT_EQ(producer.health().errors[index(error_kind::quota_exceeded)], 50U);
+}
+
+TEST_F(shm_room, bytes_are_limited_as_well) {
+  auto producer = open(on_full::fail, 0, 1000), consumer = open(on_full::fail, 0);
+  EXPECT_TRUE(put(producer, "whole", 1000));
+  EXPECT_TRUE(put(producer, "more", 1) == error_kind::quota_exceeded);
+  EXPECT_TRUE(put(producer, "never", 1001) == error_kind::too_large);
+  EXPECT_TRUE(read(consumer, "whole"));
+  EXPECT_TRUE(put(producer, "more", 1));
+  EXPECT_TRUE(read(consumer, "more"));
+}
+
+TEST_F(shm_room, a_put_waits_until_somebody_reads) {
+  auto producer = open(on_full::wait, 1), consumer = open(on_full::fail, 0);
+  constexpr int count = 200;
+  std::thread reader([&] {
+    for (int i = 0; i != count; ++i) {
+      auto const got = consumer.get_view(hop, std::to_string(i), {deadline::after(std::chrono::seconds(60))});
+      EXPECT_TRUE(got) << got.error().message();
+    }
+  });
+  for (int i = 0; i != count; ++i) {
+    auto const done = put(producer, std::to_string(i));
+    EXPECT_TRUE(done) << done.error().message();
+  }
+  reader.join();
+}
+
+TEST_F(shm_room, memory_is_waited_for_too) {
+  auto producer = open(on_full::wait, 0, 0, std::uint64_t{4} << 20U), consumer = open(on_full::fail, 0);
+  std::size_t const large = std::size_t{3} << 20U;
+  std::thread reader([&] {
+    for (int i = 0; i != 10; ++i) EXPECT_TRUE(consumer.get_view(hop, std::to_string(i), {deadline::after(std::chrono::seconds(60))}));
+  });
+  for (int i = 0; i != 10; ++i) {
+    auto const done = put(producer, std::to_string(i), large);
+    EXPECT_TRUE(done) << done.error().message();
+  }
+  reader.join();
+  EXPECT_TRUE(put(producer, "larger than all memory", std::size_t{5} << 20U) == error_kind::no_space) << "nothing that could come back would help";
+}
+
+TEST_F(shm_room, a_wait_for_room_has_an_end) {
+  auto producer = open(on_full::wait, 1), consumer = open(on_full::fail, 0);
+  ASSERT_TRUE(put(producer, "a"));
+  EXPECT_TRUE(put(producer, "b", 100, deadline::after(std::chrono::milliseconds(20))) == error_kind::timed_out);
+  std::stop_source stop;
+  std::thread canceller([&] { stop.request_stop(); });
+  put_options o;
+  o.stop = stop.get_token();
+  std::vector<std::byte> const payload(100);
+  EXPECT_TRUE(producer.put(hop, "b", const_bytes(payload), o) == error_kind::cancelled);
+  canceller.join();
+  std::thread closer([&] { producer.close(); });
+  auto const closed = put(producer, "b");
+  EXPECT_TRUE(closed == error_kind::closed) << to_string(closed.error().kind());
+  closer.join();
+  EXPECT_TRUE(read(consumer, "a"));
+}
+
+TEST_F(shm_room, the_oldest_goes_that_nobody_reads) {
+  auto producer = open(on_full::drop_oldest, 3), consumer = open(on_full::fail, 0);
+  ASSERT_TRUE(put(producer, "0"));
+  auto const held = consumer.get_view(hop, "0", {deadline::immediate()});
+  ASSERT_TRUE(held);
+  for (int i = 1; i != 100; ++i) ASSERT_TRUE(put(producer, std::to_string(i))) << i;
+  EXPECT_EQ(std::to_integer<int>(held->bytes()[99]), 7) << "what is being read stays";
+  EXPECT_FALSE(read(consumer, "97"));
+  EXPECT_TRUE(read(consumer, "98"));
+  EXPECT_TRUE(read(consumer, "99"));
+}
+
+TEST_F(shm_room, where_all_is_held_dropping_makes_no_room) {
+  auto producer = open(on_full::drop_oldest, 1), consumer = open(on_full::fail, 0);
+  ASSERT_TRUE(put(producer, "a"));
+  auto const held = consumer.get_view(hop, "a", {deadline::immediate()});
+  ASSERT_TRUE(held);
+  EXPECT_TRUE(put(producer, "b") == error_kind::quota_exceeded);
+}
+
+TEST_F(shm_room, a_put_that_waits_learns_that_its_reader_died) {
+  auto producer = open(on_full::wait, 1);
+  {
+    auto const consumer = start();
+    ASSERT_TRUE(put(producer, "a"));
+    EXPECT_TRUE(consumer->ask("get a r 60000 1").starts_with("got 100"));
+    EXPECT_EQ(consumer->ask("get nothing r 1 1"), "error timed_out") << "known as a reader of the edge since it waited";
+    ASSERT_TRUE(put(producer, "b"));
+    std::thread killer([&] { EXPECT_EQ(consumer->kill(), status_killed); });
+    auto const stuck = put(producer, "c", 100, deadline::never());
+    EXPECT_TRUE(stuck == error_kind::peer_lost);
+    killer.join();
+  }
+  auto const next = start();
+  EXPECT_TRUE(next->ask("get b r 60000 1").starts_with("got 100")) << "nothing is lost by it";
+  EXPECT_TRUE(put(producer, "c"));
+  EXPECT_TRUE(next->ask("get c r 60000 1").starts_with("got 100"));
+}
+
+TEST_F(shm_room, several_reservations_or_none) {
+  auto producer = open(on_full::fail, 0, 0, std::uint64_t{4} << 20U), consumer = open(on_full::fail, 0);
+  std::size_t const third[]{std::size_t{1} << 20U, std::size_t{1} << 20U, std::size_t{1} << 20U};
+  std::size_t const more[]{std::size_t{1} << 20U, std::size_t{1} << 20U};
+  {
+    auto const first = producer.reserve_all(third, {});
+    ASSERT_TRUE(first) << first.error().message();
+    EXPECT_EQ(first->size(), 3U);
+    EXPECT_TRUE(producer.reserve_all(more, {}) == error_kind::no_space);
+    EXPECT_TRUE(producer.reserve(std::size_t{1} << 19U)) << "the failed one kept nothing";
+  }
+  EXPECT_TRUE(producer.reserve_all(third, {}));
+}
+
+TEST_F(shm_room, a_receipt_tells_when_it_was_read) {
+  auto producer = open(on_full::fail, 0), consumer = open(on_full::fail, 0);
+  auto const receipt = put(producer, "a");
+  ASSERT_TRUE(receipt);
+  EXPECT_TRUE(producer.wait_consumed(hop, *receipt, deadline::after(std::chrono::milliseconds(10))) == error_kind::timed_out);
+  auto view = consumer.get_view(hop, "a", {deadline::immediate()});
+  ASSERT_TRUE(view);
+  EXPECT_TRUE(producer.wait_consumed(hop, *receipt, deadline::after(std::chrono::milliseconds(10))) == error_kind::timed_out) << "it is being read";
+  std::thread reader([&] { view->release(); });
+  auto const done = producer.wait_consumed(hop, *receipt, deadline::never());
+  EXPECT_TRUE(done) << done.error().message();
+  reader.join();
+  EXPECT_TRUE(producer.wait_consumed(hop, *receipt, deadline::never())) << "asked again, it is still so";
+  auto const dropped = put(producer, "b");
+  ASSERT_TRUE(dropped);
+  EXPECT_EQ(*producer.cleanup(hop, "b"), 1U);
+  EXPECT_TRUE(producer.wait_consumed(hop, *dropped, deadline::never()));
+}
+
+TEST_F(shm_room, a_receipt_tells_that_its_reader_died) {
+  auto producer = open(on_full::fail, 0);
+  auto const consumer = start();
+  EXPECT_EQ(consumer->ask("get nothing r 1 1"), "error timed_out");
+  auto const receipt = put(producer, "a");
+  ASSERT_TRUE(receipt);
+  std::thread killer([&] { EXPECT_EQ(consumer->kill(), status_killed); });
+  EXPECT_TRUE(producer.wait_consumed(hop, *receipt, deadline::never()) == error_kind::peer_lost);
+  killer.join();
+  EXPECT_EQ(*producer.cleanup(hop, "a"), 1U);
+}
+
+}  // namespace
