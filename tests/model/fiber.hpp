@@ -106,7 +106,7 @@ struct context {
 void* operator new(std::size_t n) {
   if (model::arena::inside) return model::arena::take(n);
   if (void* const p = std::malloc(n != 0 ? n : 1)) return p;
-  throw std::bad_alloc();
+  std::abort();
 }
 void* operator new(std::size_t n, std::align_val_t align) {
   if (model::arena::inside) {
@@ -115,7 +115,7 @@ void* operator new(std::size_t n, std::align_val_t align) {
     return reinterpret_cast<void*>((at + extra - 1) / extra * extra);
   }
   if (void* const p = std::aligned_alloc(static_cast<std::size_t>(align), (n + static_cast<std::size_t>(align) - 1) / static_cast<std::size_t>(align) * static_cast<std::size_t>(align))) return p;
-  throw std::bad_alloc();
+  std::abort();
 }
 void operator delete(void* p) noexcept {
   if (!model::arena::has(p)) std::free(p);

@@ -365,18 +365,24 @@ class machine {
   }
 
   // --- search --------------------------------------------------------------------------------------------------------------------------
+  /// Forgets where threads meet and what was counted.
+  void start_over() {
+    for (auto& l : locations_) l.shared = l.written = false, l.users = 0;
+    cut_ = longest_ = 0;
+  }
   /// `set_up` makes the threads of one execution and what they start from; `check` looks at what they left.
   template <class SetUp, class Check>
   verdict explore(SetUp&& set_up, Check&& check) {
     auto const begin = std::chrono::steady_clock::now();
     auto const elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
     verdict out;
-    for (auto& l : locations_) l.shared = l.written = false, l.users = 0;
+    start_over();
     // Where two threads meet is not known beforehand: random executions find most of it, and whatever the search finds starts it anew.
     random_ = 1;
     for (int i = 0; i != 400 && !violated_; ++i) execute(set_up, check);
     random_ = 0;
     violated_ = false;
+    cut_ = longest_ = 0;
     fresh_sharing_ = true;
     for (;;) {
       if (fresh_sharing_) {
@@ -537,7 +543,7 @@ class machine {
     auto const id = static_cast<std::uint64_t>(&l - locations_.data());
     t.history = mix(t.history, id << 32U | static_cast<std::uint64_t>(what) << 24U | std::uint64_t{from} << 8U | made);
     t.history = mix(t.history, value);
-    if (tracing_) record(line_of(l, what, order, value, from, made));
+    if (tracing_ && (l.shared || made != 0)) record(line_of(l, what, order, value, from, made));
   }
 
   // --- order ----------------------------------------------------------------------------------------------------------------------------

@@ -171,6 +171,12 @@ inline void published(world& w, std::uint64_t tag, std::uint32_t readers, std::i
   if (w.at(0).put(key, tag, readers, on_existing::fail, lease)) give_up("the first put of a story failed");
 }
 
+/// Bounds: switches away from a thread that could go on, values read that are not the newest, deaths; -1: any number. `coarse` and `quick` do not
+/// switch before relaxed accesses.
+constexpr bounds full(int preemptions, int stale, int kills) { return {preemptions, stale, kills, false}; }
+constexpr bounds coarse(int preemptions, int stale, int kills) { return {preemptions, stale, kills, true}; }
+constexpr bounds quick(int preemptions, int stale, int kills) { return coarse(preemptions, stale, kills); }
+
 inline scenario const stories[] = {
     {"put, get, reuse", "one producer puts twice into one slot; two readers take one share each", [](world& w) {
        w.add(0, 0, 2);
@@ -185,7 +191,7 @@ inline scenario const stories[] = {
        w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
        w.run("reader 2", 2, [](world& v) { v.at(2).get(key, false); });
      },
-     nullptr, {2, 1, 0}, {3, 3, 0}},
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
 
     {"two readers share", "an object for two readers is read by both, then its slot is used again", [](world& w) {
        w.add(0, 0, 2);
@@ -200,7 +206,7 @@ inline scenario const stories[] = {
          v.at(0).put(key, 2, 1);
        });
      },
-     nullptr, {2, 1, 0}, {3, 3, 0}},
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
 
     {"erase against claim", "an object is erased while a reader claims it; its slot is used again and erased again", [](world& w) {
        w.add(0, 0, 1);
@@ -215,7 +221,7 @@ inline scenario const stories[] = {
          if (!v.at(0).put(key, 2, 1)) v.at(0).erase(key);
        });
      },
-     nullptr, {2, 1, 0}, {3, 3, 0}},
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
 
     {"late claims undone", "two readers and an eraser race for an object; the next one in its slot must have its claims", [](world& w) {
        w.add(0, 0, 1);
@@ -233,7 +239,7 @@ inline scenario const stories[] = {
        });
        w.run("next reader", 2, [](world& v) { v.at(2).get(key, false, disposition::give_back); });
      },
-     nullptr, {2, 1, 0}, {3, 3, 0}},
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
 
     {"a share ends, another begins", "of two shares one ends while the other begins; then the object is erased and its slot used again", [](world& w) {
        w.add(0, 0, 1);
@@ -249,7 +255,7 @@ inline scenario const stories[] = {
          v.at(0).put(key, 2, 1);
        });
      },
-     nullptr, {2, 1, 0}, {3, 3, 0}},
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
 
     {"reader dies", "a reader dies anywhere; what it held is read by another, or erased", [](world& w) {
        w.add(0, 0, 1);
@@ -266,7 +272,7 @@ inline scenario const stories[] = {
        });
        w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
      },
-     nullptr, {1, 1, 1}, {3, 2, 1}},
+     nullptr, quick(2, 1, 1), coarse(-1, -1, 1)},
 
     {"producer dies", "a producer dies anywhere in a put; what was acknowledged is kept until its lease ends", [](world& w) {
        w.add(0, 0, 2);
@@ -285,7 +291,7 @@ inline scenario const stories[] = {
        if (shm::control::state(s.ctl.load()) != shm::slot_state::ready) vm->violation("an acknowledged object is gone before its lease");
        if (w.died(0) && s.expires.load() != 1000 + 5000) vm->violation("the lease of a dead producer's object did not begin");
      },
-     {2, 1, 1}, {3, 2, 1}},
+     quick(2, 1, 1), full(-1, -1, 1)},
 
     {"cleaner dies", "who tidies up after a dead reader dies at it; another goes on", [](world& w) {
        w.add(0, 0, 1);
@@ -303,7 +309,7 @@ inline scenario const stories[] = {
        });
        w.run("producer", 0, [](world& v) { v.at(0).erase(key); });
      },
-     nullptr, {1, 0, 2}, {2, 1, 2}},
+     nullptr, quick(1, 0, 2), coarse(3, 1, 2)},
 
     {"cleaner of a producer dies", "who tidies up after a dead producer dies at it; another goes on", [](world& w) {
        w.add(0, 0, 2);
@@ -325,7 +331,7 @@ inline scenario const stories[] = {
        });
        w.run("reader", 1, [](world& v) { v.at(1).get(key, false); });
      },
-     nullptr, {1, 0, 2}, {2, 1, 2}},
+     nullptr, quick(1, 0, 1), coarse(2, 1, 2)},
 
     {"waiter is woken", "two readers wait for an object, asleep or about to be", [](world& w) {
        w.add(0, 0, 1);
@@ -335,7 +341,7 @@ inline scenario const stories[] = {
        w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
        w.run("producer", 0, [](world& v) { v.at(0).put(key, 1, 2); });
      },
-     nullptr, {2, 1, 0}, {3, 3, 0}},
+     nullptr, quick(2, 1, 0), coarse(4, 2, 0)},
 
     {"given back", "the only share is given back while another reader waits for it", [](world& w) {
        w.add(0, 0, 1);
@@ -345,7 +351,7 @@ inline scenario const stories[] = {
        w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false, disposition::give_back); });
        w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
      },
-     nullptr, {2, 1, 0}, {-1, -1, 0}},
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
 
     {"dead reader's share", "a reader dies with the only share while another waits for it", [](world& w) {
        w.add(0, 0, 1);
@@ -357,7 +363,7 @@ inline scenario const stories[] = {
        w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
        w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
      },
-     nullptr, {2, 1, 1}, {3, 2, 1}},
+     nullptr, quick(2, 1, 1), full(-1, -1, 1)},
 
     {"one of two keys", "a reader waits for two keys at once and a producer puts one of them", [](world& w) {
        w.add(0, 0, 1);
@@ -365,7 +371,7 @@ inline scenario const stories[] = {
        w.run("reader", 1, [](world& v) { v.at(1).get_any("2k", "3k"); });
        w.run("producer", 0, [](world& v) { v.at(0).put("3k", 1, 1); });
      },
-     nullptr, {2, 1, 0}, {-1, -1, 0}},
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
 
     {"replace against claim", "an object is replaced while a reader claims it", [](world& w) {
        w.add(0, 0, 2);
@@ -381,7 +387,7 @@ inline scenario const stories[] = {
        w.run("reader 1", 1, [](world& v) { v.got[1] = v.at(1).get(key, false); });
        w.run("reader 2", 2, [](world& v) { v.got[2] = v.at(2).get(key, true); });
      },
-     nullptr, {2, 1, 0}, {3, 2, 0}},
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
 
     {"two puts of one key", "two producers put one key; one of them may replace the other's", [](world& w) {
        w.dir.use_chunks(2);
@@ -404,7 +410,7 @@ inline scenario const stories[] = {
          if (shm::control::state(w.dir.slot_at(i).ctl.load()) == shm::slot_state::ready) ++there;
        if (there > 1) vm->violation("one key has two objects");
      },
-     {2, 1, 0}, {3, 2, 0}},
+     quick(2, 1, 0), coarse(4, 1, 0)},
 
     {"dead holder of a bucket", "a producer dies anywhere, also with the lock of a bucket; another puts the same key", [](world& w) {
        w.add(0, 0, 1);
@@ -415,7 +421,7 @@ inline scenario const stories[] = {
        w.run("other producer", 4, [](world& v) { v.at(4).put(key, 2, 1); });
        w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
      },
-     nullptr, {2, 1, 1}, {3, 2, 1}},
+     nullptr, quick(1, 1, 1), coarse(2, 1, 1)},
 
     {"chunk taken over", "a producer that finds no free chunk takes over an idle one, whose owner begins to put again", [](world& w) {
        w.add(0, 0, 1);
@@ -431,7 +437,7 @@ inline scenario const stories[] = {
        w.run("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
        w.run("reader", 1, [](world& v) { v.at(1).get(other_key, false); });
      },
-     nullptr, {2, 1, 0}, {3, 2, 0}},
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
 
     {"taker dies", "a producer dies while it takes a chunk over", [](world& w) {
        w.add(0, 0, 1);
@@ -448,7 +454,73 @@ inline scenario const stories[] = {
        w.run_mortal("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
        w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(4); });
      },
-     nullptr, {1, 1, 1}, {3, 2, 1}},
+     nullptr, quick(1, 1, 1), coarse(3, 1, 1)},
 };
+
+// --- what must be noticed -----------------------------------------------------------------------------------------------------------
+
+constexpr std::uint64_t of(kind k) { return std::uint64_t{1} << static_cast<unsigned>(k); }
+
+/// The same protocol with one rule taken away, and a story in which that shows.
+struct mutant {
+  char const* name;
+  int trap;  // number in the list of what a protocol like this one gets wrong; docs/model-checking.md has it
+  char const* story;
+  bounds within;
+  fault wrong;
+  weakening weak;
+};
+
+inline mutant const mutants[] = {
+    {"claims are scanned before the control word is read", 1, "a share ends, another begins", coarse(3, 0, 0), fault::claims_before_ctl, {}},
+    {"the control word is not read again after the claim", 2, "erase against claim", coarse(2, 0, 0), fault::no_second_look, {}},
+    {"a late claim is undone by a store", 3, "late claims undone", coarse(5, 0, 0), fault::undo_by_store, {}},
+    {"claims have no generation", 4, "late claims undone", coarse(3, 0, 0), fault::claim_no_generation, {}},
+    {"recovery overlooks what was retired and not given back", 5, "reader dies", coarse(1, 0, 1), fault::retired_overlooked, {}},
+    {"claims and control word only acquire and release", 6, "erase against claim", coarse(2, 1, 0), fault::none,
+     {of(kind::ctl) | of(kind::claim), std::memory_order_acquire, std::memory_order_acq_rel}},
+    {"claims only acquire and release", 6, "erase against claim", coarse(2, 1, 0), fault::none,
+     {of(kind::claim), std::memory_order_acquire, std::memory_order_acq_rel}},
+    {"claims are relaxed", 6, "erase against claim", coarse(2, 1, 0), fault::none, {of(kind::claim), std::memory_order_relaxed, std::memory_order_relaxed}},
+    {"the control word is relaxed", 6, "put, get, reuse", coarse(1, 1, 0), fault::none, {of(kind::ctl), std::memory_order_relaxed, std::memory_order_relaxed}},
+    {"the bell only acquires and releases", 17, "waiter is woken", coarse(2, 1, 0), fault::none,
+     {of(kind::seq) | of(kind::waiters), std::memory_order_acquire, std::memory_order_acq_rel}},
+};
+
+/// Plays a story within bounds, with or without a fault.
+inline verdict play(scenario const& s, bounds const& within, fault wrong = fault::none, weakening const& weak = {}) {
+  machine m;
+  vm = &m;
+  directory const dir;
+  m.limit = within;
+  m.wrong = wrong;
+  m.weak = weak;
+  world* w = nullptr;
+  auto out = m.explore(
+      [&] {
+        w = new world(dir);
+        s.begin(*w);
+      },
+      [&] {
+        if (s.check != nullptr) s.check(*w);
+        check_end(*w);
+      });
+  vm = nullptr;
+  return out;
+}
+inline scenario const& story(std::string_view name) {
+  for (auto const& s : stories)
+    if (s.name == name) return s;
+  give_up("no story is called that");
+}
+
+/// "2 preemptions, any number of stale reads, 1 death"
+inline std::string text_of(bounds const& b) {
+  auto const number = [](int n, char const* one, char const* many) {
+    return (n < 0 ? std::string("any number of ") : std::to_string(n) + " ") + (n == 1 ? one : many);
+  };
+  return number(b.preemptions, "preemption", "preemptions") + ", " + number(b.stale, "stale read", "stale reads") + (b.kills != 0 ? ", " + number(b.kills, "death", "deaths") : "") +
+         (b.coarse ? ", none at relaxed accesses" : "");
+}
 
 }  // namespace model
