@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the tables of docs/benchmarks.md and docs/reliability.md from the JSON files that the benchmarks and the tests of faults wrote to bench/results/.
+"""Writes the tables of docs/ from the JSON files that the benchmarks, the tests of faults and the model checker wrote to bench/results/.
 
     tools/bench_tables.py            rewrite the tables
     tools/bench_tables.py --check    exit 1 if a table is not what its file says, or a file does not say what was measured (a test runs this)
@@ -13,7 +13,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "reliability.md"]
+PAGES = [ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "model-checking.md")]
 MARK = re.compile(r"(<!-- bench: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -64,13 +64,30 @@ def faults(run):
     return out
 
 
+def model_checker(run):
+    """What tests/model/programs/shm_model.cpp writes: stories and mutants with their bounds."""
+    def number(n):
+        return "any" if n < 0 else str(n)
+
+    def bounds(r):
+        return f"{number(r['preemptions'])} / {number(r['stale'])} / {number(r['kills'])}{'' if r['coarse'] else ', everywhere'}"
+
+    def counted(r):
+        return f"{r['executions']:,} | {r['states']:,} | {r['seconds']:.1f} s"
+
+    lines = [f"{made_of(run)}.", "", "| story | bounds | executions | states | time | outcome |", "|---|---|---|---|---|---|"]
+    lines += [f"| {s['name']} | {bounds(s)} | {counted(s)} | {s['outcome']} |" for s in run["stories"]]
+    lines += ["", "| mutant | trap | story | bounds | executions | states | time | noticed |", "|---|---|---|---|---|---|---|---|"]
+    return lines + [f"| {m['name']} | {m['trap']} | {m['story']} | {bounds(m)} | {counted(m)} | {m['outcome']} |" for m in run["mutants"]]
+
+
 def load(name):
     return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def table(name):
     run = load(name)
-    form = google_benchmark if "benchmarks" in run else faults if "counts" in run else own_format
+    form = google_benchmark if "benchmarks" in run else faults if "counts" in run else model_checker if "stories" in run else own_format
     return "\n".join(form(run)) + "\n"
 
 

@@ -86,7 +86,7 @@ inline void check_end(world& w) {
   for (std::uint32_t i = 0; i != participants; ++i) {
     if (w.stages[i] == nullptr) continue;
     dir.acting = i;
-    if (!w.died(i)) w.at(i).reclaim();
+    if (!w.died(i) && !w.at(i).left()) w.at(i).reclaim();
   }
   for (std::uint32_t i = 0; i != participants; ++i)
     if (dir.participant_at(i).state.load() == shm::participant_state::orphan) {
@@ -132,9 +132,9 @@ inline void check_end(world& w) {
   for (std::uint32_t i = 0; i != participants; ++i) {
     if (w.stages[i] == nullptr) continue;
     auto const life = dir.participant_at(i).state.load();
-    if (w.died(i)) {
-      if (life != shm::participant_state::free) return fail("participant " + std::to_string(i) + " died and was not settled");
-    } else if (w.at(i).blocks_at_home() + kept[i] != w.at(i).blocks_owned()) {
+    if (w.died(i) || w.at(i).left()) {
+      if (life != shm::participant_state::free) return fail("participant " + std::to_string(i) + " is gone and was not settled");
+    } else if (!w.at(i).left() && w.at(i).blocks_at_home() + kept[i] != w.at(i).blocks_owned()) {
       return fail("participant " + std::to_string(i) + " lost a block");
     }
   }
@@ -292,6 +292,22 @@ inline scenario const stories[] = {
        if (w.died(0) && s.expires.load() != 1000 + 5000) vm->violation("the lease of a dead producer's object did not begin");
      },
      quick(2, 1, 1), full(-1, -1, 1)},
+
+    {"producer leaves", "a producer says goodbye while a reader has its last object, which has a lease", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       published(w, 1, 2, 5000);
+       w.run("producer", 0, [](world& v) { v.at(0).leave(); });
+       w.run("reader 1", 1, [](world& v) { v.got[1] = v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.got[2] = v.at(2).get(key, false); });
+     },
+     [](world& w) {
+       auto const life = w.dir.participant_at(0).state.load();
+       if (w.got[1] == 0 || w.got[2] == 0) vm->violation("an object with a lease is gone with its producer");
+       if (life != shm::participant_state::free) vm->violation("nothing of a producer is left, but nobody settled it");
+     },
+     quick(2, 1, 0), coarse(4, 2, 0)},
 
     {"cleaner dies", "who tidies up after a dead reader dies at it; another goes on", [](world& w) {
        w.add(0, 0, 1);

@@ -265,6 +265,15 @@ class stage {
     return n;
   }
 
+  /// As the shipped session does when it ends.
+  void leave() {
+    left_ = true;
+    shm::settle(dir_, shm::names{}, me_);
+    dir_.unlock(me_ + 1);
+    if (dir_.participant_at(me_).state.load() == shm::participant_state::orphan) shm::sweep_one(dir_, shm::names{}, me_);
+  }
+  [[nodiscard]] bool left() const noexcept { return left_; }
+
   /// What joining and reporting do for one that died.
   void sweep(std::uint32_t dead) { shm::sweep_one(dir_, shm::names{}, dead); }
 
@@ -286,6 +295,7 @@ class stage {
   endpoint endpoint_;
   std::vector<std::uint64_t> free_;
   std::size_t owned_ = 0;
+  bool left_ = false;
 };
 
 }  // namespace model

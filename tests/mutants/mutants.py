@@ -8,6 +8,7 @@ from collections import namedtuple
 Mutant = namedtuple("Mutant", "name file old new test filter")
 
 PROTOCOL = "shm/protocol_test.cpp"
+MODEL = "model/model_test.cpp"
 SIM = "connector/conformance_sim_test.cpp"
 SEGMENT = "shm_segment/shm_segment_test.cpp"
 
@@ -101,4 +102,55 @@ MUTANTS = [
     Mutant("get_into without a size", "connector.hpp",
            "if (got->bytes().size() > into.size()) {", "if (false) {",
            SIM, "*get_into_fills_the_callers_memory"),
+    Mutant("claims scanned before ctl is read", "transport/shm/protocol.hpp",
+           """    std::uint64_t c = s.ctl.load();
+    if (control::generation(c) != generation) return false;
+    auto const state = control::state(c);
+    if (state != slot_state::ready && state != slot_state::draining) return false;
+    // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
+    bool needed = false;
+    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
+      std::uint64_t const w = s.claims[i].load();
+""",
+           """    std::uint64_t words[max_claims];
+    for (std::uint32_t i = 0, n = readers_of(s); i != n; ++i) words[i] = s.claims[i].load();
+    std::uint64_t c = s.ctl.load();
+    if (control::generation(c) != generation) return false;
+    auto const state = control::state(c);
+    if (state != slot_state::ready && state != slot_state::draining) return false;
+    bool needed = false;
+    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
+      std::uint64_t const w = words[i];
+""",
+           MODEL, "*s_story_holds_without_it/claims_are_scanned_before_the_control_word_is_read"),
+    Mutant("claim taken without looking at ctl again (model)", "transport/shm/protocol.hpp",
+           "if (!twice && s.ctl.load() == ready) {", "if (!twice) {",
+           MODEL, "*model_story.holds/erase_against_claim"),
+    Mutant("claims of any generation alike", "transport/shm/layout.hpp",
+           "return c >> 40U == (generation & generation_mask); }", "return c == c || generation == 0; }",
+           MODEL, "*model_story.holds/reader_dies"),
+    Mutant("slot that a dead reader retired not given back", "transport/shm/recovery.hpp",
+           "if (control::state(c) == slot_state::retired)\n", "if (false)\n",
+           MODEL, "*model_story.holds/reader_dies"),
+    Mutant("bell of a dead process not rung", "transport/shm/recovery.hpp",
+           "  ring_all(dir);\n", "",
+           MODEL, "*model_story.holds/dead_reader_s_share"),
+    Mutant("bell without a change of its word", "transport/shm/protocol.hpp",
+           "  home.seq.fetch_add(1);\n", "",
+           MODEL, "*model_story.holds/waiter_is_woken"),
+    Mutant("slot taken whoever has it", "transport/shm/producer.hpp",
+           "if (control::state(word) != slot_state::free) continue;", "if (control::state(word) != slot_state::free && control::state(word) != slot_state::taken) continue;",
+           MODEL, "*model_story.holds/chunk_taken_over"),
+    Mutant("block lost with its chunk", "transport/shm/producer.hpp",
+           "if (ended(index)) release_token(index);  // a bit", "if (freed) release_token(index);  // a bit",
+           MODEL, "*model_story.holds/chunk_taken_over"),
+    Mutant("keeper of a chunk not told of a slot", "transport/shm/protocol.hpp",
+           "keeper != except && keeper < max_participants)", "keeper != except && keeper > max_participants)",
+           MODEL, "*model_story.holds/chunk_taken_over"),
+    Mutant("key given up before its object", "transport/shm/protocol.hpp",
+           "  remove_ref(dir, hash, generation, index);\n  give_to_keeper", "  give_to_keeper",
+           MODEL, "*model_story.holds/two_readers_share"),
+    Mutant("orphan looked at after its last slot was retired", "transport/shm/recovery.hpp",
+           "if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;", "return;",
+           MODEL, "*model_story.holds/producer_leaves"),
 ]

@@ -269,6 +269,40 @@ TEST_F(shm_protocol, who_died_between_its_last_word_and_the_retirement_is_finish
   EXPECT_EQ(bits(), 1U << at);
 }
 
+// It may have died between what it did and the bell for it: nobody else would ever ring.
+TEST_F(shm_protocol, who_sleeps_looks_again_when_a_participant_has_died) {
+  auto& home = dir().home_of(hash_of_key);
+  auto& elsewhere = dir().home_of(hash_of_key + 1);
+  home.waiters.store(1);
+  dir().head().multi_waiters.store(1);
+  drop_claims(dir(), me);
+  EXPECT_EQ(home.seq.load(), 1U);
+  EXPECT_EQ(elsewhere.seq.load(), 0U) << "nobody sleeps there";
+  EXPECT_EQ(dir().head().multi_seq.load(), 1U);
+}
+
+TEST_F(shm_protocol, a_taken_slot_is_its_takers_until_that_is_dead) {
+  object().ctl.store(control::taken(gen, me));
+  EXPECT_EQ(control::generation(object().ctl.load()), gen);
+  EXPECT_EQ(control::taker(object().ctl.load()), me);
+  EXPECT_EQ(settle_slots(dir(), owner), 0U);
+  EXPECT_EQ(object().ctl.load(), control::taken(gen, me)) << "the chunk's keeper died, not the taker";
+  EXPECT_EQ(dir().chunk_at(0).owner.load(), owner + 1);
+  EXPECT_EQ(settle_slots(dir(), me), 0U);
+  EXPECT_EQ(object().ctl.load(), control::make(gen + 1, slot_state::free));
+  EXPECT_EQ(bits(), 1U << at);
+  EXPECT_EQ(times(), 1U) << "the keeper is told";
+}
+
+TEST_F(shm_protocol, the_keeper_of_a_chunk_learns_of_slots_that_its_former_keeper_used) {
+  publish(gen, {claim::anyone});
+  dir().chunk_at(0).owner.store(other + 1U);
+  EXPECT_TRUE(drain(dir(), at, gen));
+  EXPECT_EQ(bits(), 1U << at);
+  EXPECT_EQ(times(), 1U) << "the block is the former keeper's";
+  EXPECT_EQ(dir().participant_at(other).returned_seq.load(), 1U) << "the slot is the new one's";
+}
+
 TEST_F(shm_protocol, a_lease_begins_when_the_producer_goes) {
   publish(gen, {claim::anyone});
   object().lease = std::uint64_t{3600} * 1'000'000'000;

@@ -39,6 +39,12 @@ FAULTS = {
     ],
     "failpoints": {"shm.a.b": 52, "shm.c.d": 53},
 }
+MODEL = {
+    "name": "model", "compiler": "g++ 12", "commit": "abc1234",
+    "stories": [{"name": "two meet", "preemptions": -1, "stale": 1, "kills": 0, "coarse": False, "executions": 12345, "states": 99, "steps": 7, "seconds": 1.26, "outcome": "all seen"}],
+    "mutants": [{"name": "a rule less", "trap": 3, "story": "two meet", "preemptions": 2, "stale": 0, "kills": 1, "coarse": True, "executions": 5, "states": 4, "steps": 7, "seconds": 0.04,
+                 "outcome": "a block is lost"}],
+}
 PAGE = "# Figures\n\n<!-- bench: run -->\n<!-- end -->\n\nafter\n"
 
 
@@ -92,6 +98,12 @@ class BenchTablesTest(unittest.TestCase):
         self.assertIn("| lost | 1 | 0 | **not met** |\n", page)
         self.assertIn("| gap (ms) | 1.5 |  |  |\n\nDeaths at each failpoint (105 in all): `shm.a.b` 52, `shm.c.d` 53.\n", page)
         self.assertNotIn("Deaths", self.written({**FAULTS, "failpoints": {}}))
+
+    def test_model_checker(self):
+        page = self.written(MODEL)
+        self.assertIn("g++ 12; commit abc1234.\n\n| story |", page)
+        self.assertIn("| two meet | any / 1 / 0, everywhere | 12,345 | 99 | 1.3 s | all seen |\n", page)
+        self.assertIn("| a rule less | 3 | two meet | 2 / 0 / 1 | 5 | 4 | 0.0 s | a block is lost |\n", page)
 
     def test_stale_table(self):
         self.written(OWN)
