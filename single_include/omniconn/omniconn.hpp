@@ -5696,10 +5696,10 @@ inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noex
     auto const state = p.state.load();
     if (state == participant_state::free || !dir.try_lock(i + 1)) return;
     failpoint("shm.recovery.locked");
+    std::uint32_t const seen = p.returned_seq.load();  // before the look: what comes after it counts, too
     if (p.state.load() == participant_state::live) bury(dir, i);
     failpoint("shm.recovery.claims_dropped");
     settle(dir, where, i);
-    std::uint32_t const seen = p.returned_seq.load();
     dir.unlock(i + 1);
     failpoint("shm.recovery.unlocked");
     // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.

@@ -479,7 +479,10 @@ class machine {
   void push(location& l, std::uint64_t value, std::memory_order order, view const* handed_on) {
     touch(l);
     track(l);
-    if (l.count == max_messages) give_up("too many writes to one location");
+    if (l.count == max_messages) {
+      ++cut_;
+      leave();
+    }
     auto& t = current();
     pool_.emplace_back();
     auto& m = pool_.back();
@@ -704,7 +707,7 @@ class machine {
     longest_ = std::max<std::uint64_t>(longest_, step_);
     bool ended = true;
     for (std::size_t i = 0; i != threads_; ++i) ended = ended && !can_run(i);
-    if (violated_ || !ended || step_ > step_limit) return;
+    if (violated_ || !ended || step_ > step_limit) return;  // a cut one has a thread that could go on
     arena::inside = true;
     check();
     arena::inside = false;

@@ -20,7 +20,7 @@
 namespace model {
 
 inline constexpr std::size_t max_tracked = 192;  // locations that are written while threads run
-inline constexpr std::size_t max_messages = 60;  // to one location in one execution
+inline constexpr std::size_t max_messages = 200;  // to one location in one execution
 inline constexpr std::size_t max_threads = 6;
 
 [[noreturn]] inline void give_up(char const* why) {

@@ -453,7 +453,7 @@ inline scenario const stories[] = {
        w.run("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
        w.run("reader", 1, [](world& v) { v.at(1).get(other_key, false); });
      },
-     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
+     nullptr, quick(2, 1, 0), coarse(3, 2, 0)},
 
     {"taker dies", "a producer dies while it takes a chunk over", [](world& w) {
        w.add(0, 0, 1);
@@ -470,7 +470,7 @@ inline scenario const stories[] = {
        w.run_mortal("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
        w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(4); });
      },
-     nullptr, quick(1, 1, 1), coarse(3, 1, 1)},
+     nullptr, quick(1, 1, 1), coarse(2, 1, 1)},
 };
 
 // --- what must be noticed -----------------------------------------------------------------------------------------------------------
