@@ -22,10 +22,10 @@ using namespace crash;
 /// Somebody dies and leaves a mess; one who tidies up dies at it. \returns whether it died where it should.
 bool cleaner_dies(scene const& where, std::string const& step, unsigned hit, std::uint64_t seed, bool leased, bool enter, totals& t, outcome& out) {
   if (!step.starts_with("shm.directory.")) {
-    victim mess("cleaner", where.name(), {"mode=mess", "seed=" + std::to_string(seed), leased ? "lease_ms=60000" : "lease_ms=0"});
+    victim mess("cleaner", where.name(), {"mode=mess", where.slots(), "seed=" + std::to_string(seed), leased ? "lease_ms=60000" : "lease_ms=0"});
     EXPECT_TRUE(mess.join()) << mess.said();
   }
-  victim v("cleaner", where.name(), {enter ? "mode=enter" : "mode=collect", "die=" + step + ":" + std::to_string(hit), "seed=" + std::to_string(seed)});
+  victim v("cleaner", where.name(), {enter ? "mode=enter" : "mode=collect", where.slots(), "die=" + step + ":" + std::to_string(hit), "seed=" + std::to_string(seed)});
   v.join();
   std::string const after = step + " #" + std::to_string(hit) + " seed " + std::to_string(seed) + (enter ? ", entering" : ", collecting") + (leased ? ", leased" : "");
   if (v.killed()) {
@@ -81,9 +81,9 @@ CRASH_TEST(cleaner_dies_among_seven_others) {
       others.push_back(std::make_unique<victim>("cleaner", where.name(), std::vector<std::string>{"mode=others", "slots=512", "lease_ms=0", "seed=" + std::to_string(1 + k)}));
     unsigned const until = std::min(wanted, t.kills + 100);
     for (unsigned i = 0; t.kills < until && i != 1000 && t.first.empty(); ++i) {
-      std::vector<std::string> options{"mode=loop", "slots=512", "lease_ms=0", "ops=20", "seed=" + std::to_string(i)};
+      std::vector<std::string> options{"mode=loop", "slots=512", "lease_ms=0", "ops=6", "seed=" + std::to_string(i)};
       bool const anywhere = i % 4 == 3;
-      if (!anywhere) options.push_back("die=" + steps[random.below(static_cast<unsigned>(steps.size()))] + ":" + std::to_string(1 + random.below(5)));
+      if (!anywhere) options.push_back("die=" + steps[random.below(static_cast<unsigned>(steps.size()))] + ":" + std::to_string(1 + random.below(3)));
       victim v("cleaner", where.name(), options);
       if (anywhere) {
         std::this_thread::sleep_for(std::chrono::microseconds(2000 + random.below(10'000)));

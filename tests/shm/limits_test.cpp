@@ -183,7 +183,7 @@ CRASH_TEST(locators_that_are_stale_or_forged) {
 // --- bytes ------------------------------------------------------------------------------------------------------------------------------
 
 CRASH_TEST(flipped_bits) {
-  outcome out(results, "one bit of a payload of 1 B to 64 KiB flipped in the arena, a get, the bit flipped back");
+  outcome out(results, "one bit of a payload of 16 B to 64 KiB flipped in the arena, a get, the bit flipped back");
   shm_test::fresh_space const space;
   auto producer = connect(space.options()), consumer = connect(space.options());
   ASSERT_TRUE(producer && consumer);

@@ -54,6 +54,8 @@ class scene {
     o.max_keys = slots_;
     return o;
   }
+  /// For the programs: whoever makes the namespace anew makes it of this size.
+  [[nodiscard]] std::string slots() const { return "slots=" + std::to_string(slots_); }
   [[nodiscard]] std::optional<connector> connect(std::string const& reader) const {
     connector::options o;
     o.transport = options();

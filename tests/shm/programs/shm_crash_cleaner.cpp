@@ -64,7 +64,7 @@ int others(settings const& s) {
     if (bad++ == 0) what = std::move(text);
   };
   pollfd end{STDIN_FILENO, POLLIN, 0};
-  while (::poll(&end, 1, static_cast<int>(random.below(6))) == 0) {
+  while (::poll(&end, 1, static_cast<int>(random.below(12))) == 0) {
     std::int64_t const before = deadline::now_ns();
     auto c = s.open();
     std::int64_t const took = deadline::now_ns() - before;
