@@ -75,6 +75,8 @@ class directory {
     vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->slots_[slot].claims[i].id(); };
   }
 
+  static void remove_fifo(std::uint32_t) noexcept {}
+
   void use_chunks(std::uint32_t n) const noexcept { geometry_ = shm::geometry::of(n * shm::chunk_slots); }
   [[nodiscard]] shm::geometry const& layout() const noexcept { return geometry_; }
   [[nodiscard]] auto& head() const noexcept { return head_; }
@@ -136,8 +138,20 @@ class session {
   [[nodiscard]] shm::names const& where() const noexcept { return where_; }
   [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
   [[nodiscard]] auto& record() const noexcept { return dir_.participant_at(me_); }
-  result<std::uint16_t> reader_id(std::string_view name) { return static_cast<std::uint16_t>(name[0]); }
+  result<std::uint16_t> name_id(std::string_view name) { return static_cast<std::uint16_t>(name[0]); }
   result<std::shared_ptr<shm::mapped_arena const>> arena(std::uint32_t, std::uint64_t) { return {omniconn::error_kind::corrupt, "there are no arenas here"}; }
+  // Deaths that are heard, stages that are named and forks are not modelled: nothing here names a stage.
+  enum class side : std::uint8_t { puts, gets };
+  struct sleeper {
+    sleeper(session&, auto&) {}
+  };
+  static constexpr std::int64_t patience_ns = 0;
+  static void puts_for(std::uint16_t) noexcept {}
+  static void gets_for(std::uint16_t) noexcept {}
+  static bool lost(std::uint16_t, side) noexcept { return false; }
+  static void ask(std::uint16_t, side) noexcept {}
+  static bool stalled(std::uint16_t, side) noexcept { return false; }
+  static bool inherited() noexcept { return false; }
   /// As in the shipped session.
   void retired_of(std::uint32_t owner) noexcept {
     if (owner >= shm::max_participants || dir_.participant_at(owner).state.load() != shm::participant_state::orphan) return;

@@ -188,6 +188,7 @@ class directory {
   }
 
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
+  void remove_fifo(std::uint32_t i) const noexcept { ::unlink(fifo_path(i).c_str()); }
   void ring_participant(std::uint32_t i) const { ring_fifo(fifo_path(i)); }
   /// In a forked child: the lock is the parent's, and must not outlive it.
   void let_go() noexcept { fd_.reset(); }

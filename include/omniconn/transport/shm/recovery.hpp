@@ -114,7 +114,7 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
 
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
 /// \requires the caller holds the lock of participant `i`, and nobody writes in the arena.
-inline void give_back_memory(directory const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
+inline void give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
   constexpr std::uint64_t page = 4096;
   unique_fd const fd(::open(where.arena_path(arena).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return;
@@ -128,7 +128,7 @@ inline void give_back_memory(directory const& dir, names const& where, std::uint
     needed[n++] = {at / page * page, (at + length + page - 1) / page * page};
   };
   for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
-    slot const& s = dir.slot_at(k);
+    auto const& s = dir.slot_at(k);
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || s.arena != arena) continue;
     need(s.offset, s.size);
@@ -154,8 +154,6 @@ inline void give_back_memory(directory const& dir, names const& where, std::uint
   punch_until(size);
 }
 
-inline void remove_fifo(names const& where, std::uint32_t i) noexcept { ::unlink(where.fifo_path(i).c_str()); }
-
 /// Participant `i` ended without saying goodbye: who waits for it is told so. Its claims and what it began are undone. \requires the caller holds its lock.
 inline void bury(auto const& dir, std::uint32_t i) noexcept {
   dir.participant_at(i).died.store(1);
@@ -168,7 +166,7 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
-  remove_fifo(where, i);
+  dir.remove_fifo(i);
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
     std::uint32_t const in_use = settle_slots(dir, i);
