@@ -4328,8 +4328,13 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// How many forks lie between this process and the one that started the program: who remembers another number was inherited.
+/// How many forks lie between this process and the one that started the program: who remembers another number was inherited. Counts from the first
+/// `watch_forks` on.
 inline std::atomic<std::uint32_t> fork_count{0};
+/// How often this process forked: its children may still have copies of its descriptors.
+inline std::atomic<std::uint32_t> children_forked{0};
+
+void watch_forks() noexcept;
 
 /// Something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with locks.
 /// \threadsafety all members.
@@ -4341,9 +4346,9 @@ class fork_witness {
 
  protected:
   fork_witness() {
+    watch_forks();
     list& all = witnesses();
     std::scoped_lock const lock(all.mutex);
-    if (!all.registered) all.registered = ::pthread_atfork(before, after_in_parent, after_in_child) == 0;
     next_ = all.first;
     if (next_ != nullptr) next_->previous_ = this;
     all.first = this;
@@ -4358,6 +4363,7 @@ class fork_witness {
   virtual void let_go() noexcept = 0;
 
  private:
+  friend void watch_forks() noexcept;
   struct list {
     std::mutex mutex;
     fork_witness* first = nullptr;
@@ -4368,7 +4374,10 @@ class fork_witness {
     return all;
   }
   static void before() noexcept { witnesses().mutex.lock(); }
-  static void after_in_parent() noexcept { witnesses().mutex.unlock(); }
+  static void after_in_parent() noexcept {
+    children_forked.fetch_add(1, std::memory_order_relaxed);
+    witnesses().mutex.unlock();
+  }
   static void after_in_child() noexcept {
     fork_count.fetch_add(1, std::memory_order_relaxed);
     for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go();
@@ -4380,6 +4389,13 @@ class fork_witness {
   fork_witness* next_ = nullptr;
 };
 
+/// From the first call on forks are counted. Idempotent.
+inline void watch_forks() noexcept {
+  auto& all = fork_witness::witnesses();
+  std::scoped_lock const lock(all.mutex);
+  if (!all.registered) all.registered = ::pthread_atfork(fork_witness::before, fork_witness::after_in_parent, fork_witness::after_in_child) == 0;
+}
+
 }  // namespace detail
 
 OMNICONN_END_NAMESPACE
@@ -4389,11 +4405,16 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
+inline std::uint32_t current_fork() noexcept {
+  watch_forks();
+  return fork_count.load(std::memory_order_relaxed);
+}
+
 /// Counts the calls of a transport, so that `close` can wait for them.
 struct call_gate {
   std::atomic<bool> closed{false};
   std::atomic<std::uint32_t> inside{0};
-  std::uint32_t const born = fork_count.load(std::memory_order_relaxed);
+  std::uint32_t const born = current_fork();
 
   /// In a forked child everything of its parent's is closed: locks, threads and waiters are not its own.
   [[nodiscard]] bool inherited() const noexcept { return born != fork_count.load(std::memory_order_relaxed); }
@@ -12075,17 +12096,23 @@ class key_lock {
   [[nodiscard]] bool held() const noexcept { return static_cast<bool>(fd_); }
   /// The lock file is still the one that others will open.
   [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
-  void release() noexcept { fd_.reset(); }
+  /// Free at once, also where a forked child has a copy of the descriptor, which would keep the lock.
+  void release() noexcept {
+    if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !inherited()) unlock();
+    fd_.reset();
+  }
   /// Until its end nobody puts another file under a name of the key: between looking what has the name and removing it, that would lose an object.
   void take_turn() const noexcept { static_cast<void>(turn(fd_.get())); }
   /// Removes the lock file while it is locked, so that whoever opens it later makes a new one.
   void remove(std::string const& path) noexcept {
+    if (inherited()) return fd_.reset();
     if (fd_) take_turn();
     if (counts(path)) ::unlink(path.c_str());
     fd_.reset();
   }
   /// Removes the lock file, and the segment that it is of.
   void remove_both(object_paths const& paths, file_id segment) noexcept {
+    if (inherited()) return fd_.reset();
     take_turn();
     // As long as the lock file counts, nobody of ours has put another segment there; Python's may have removed it under us.
     bool const ours = counts(paths.lock);
@@ -12136,12 +12163,22 @@ class key_lock {
     while (done != 0 && errno == EINTR);
     return done == 0;
   }
+  /// In a forked child the lock is the parent's, and so is what it locks.
+  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+  void unlock() const noexcept {
+    struct flock all {};
+    all.l_type = F_UNLCK;
+    all.l_whence = SEEK_SET;
+    static_cast<void>(::fcntl(fd_.get(), F_OFD_SETLK, &all));
+    static_cast<void>(::flock(fd_.get(), LOCK_UN));
+  }
   void show(role who) const noexcept {
     struct flock l = byte_of(who);
     static_cast<void>(::fcntl(fd_.get(), F_OFD_SETLK, &l));
   }
   unique_fd fd_;
   std::uint64_t inode_ = 0;
+  std::uint32_t born_ = fork_count.load(std::memory_order_relaxed);
 };
 
 /// Segments of ours carry the sticky bit, which means nothing on a file. Python's side makes its own with mode 0600 and never writes into ours.
@@ -13276,6 +13313,7 @@ class shm_segment_transport {
 
   void close() noexcept {
     if (state_ == nullptr || !state_->shut()) return;
+    if (state_->inherited()) return;  // what is pending is the parent's
     state_->closing.request_stop();
     state_->wait_until_empty();
     if (state_->remove_on_close) state_->pending.remove_all(state_->folder);

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -100,6 +101,35 @@ TEST_F(shm_segment, what_is_given_back_has_its_files_and_a_free_lock) {
   EXPECT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
   other.reset();
   EXPECT_EQ(taken(c, "k"), "payload");
+}
+
+// A child shares the descriptors of its parent's locks.
+TEST_F(shm_segment, a_forked_child_changes_nothing_and_keeps_no_lock) {
+  auto c = open();
+  ASSERT_TRUE(put(c, "k", "payload"));
+  auto v = look(c, "k");
+  ASSERT_TRUE(v);
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  pid_t const child = ::fork();
+  if (child == 0) {
+    v->release();
+    bool const refused = put(c, "other", "x") == error_kind::closed;
+    c.close();
+    ::close(ends[1]);
+    char byte = 0;
+    (void)!::read(ends[0], &byte, 1);  // until the parent has seen what it wanted
+    ::_exit(refused ? 0 : 1);
+  }
+  EXPECT_EQ(taken(c, "k"), "") << "the parent holds it";
+  v->give_back();
+  EXPECT_EQ(taken(c, "k"), "payload") << "free, though the child lives";
+  ::close(ends[0]);
+  ::close(ends[1]);
+  int status = 1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(folder_.files().empty());
 }
 
 TEST_F(shm_segment, a_put_that_is_aborted_leaves_nothing) {

@@ -15,11 +15,16 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
+inline std::uint32_t current_fork() noexcept {
+  watch_forks();
+  return fork_count.load(std::memory_order_relaxed);
+}
+
 /// Counts the calls of a transport, so that `close` can wait for them.
 struct call_gate {
   std::atomic<bool> closed{false};
   std::atomic<std::uint32_t> inside{0};
-  std::uint32_t const born = fork_count.load(std::memory_order_relaxed);
+  std::uint32_t const born = current_fork();
 
   /// In a forked child everything of its parent's is closed: locks, threads and waiters are not its own.
   [[nodiscard]] bool inherited() const noexcept { return born != fork_count.load(std::memory_order_relaxed); }

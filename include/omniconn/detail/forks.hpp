@@ -14,8 +14,13 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// How many forks lie between this process and the one that started the program: who remembers another number was inherited.
+/// How many forks lie between this process and the one that started the program: who remembers another number was inherited. Counts from the first
+/// `watch_forks` on.
 inline std::atomic<std::uint32_t> fork_count{0};
+/// How often this process forked: its children may still have copies of its descriptors.
+inline std::atomic<std::uint32_t> children_forked{0};
+
+void watch_forks() noexcept;
 
 /// Something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with locks.
 /// \threadsafety all members.
@@ -27,9 +32,9 @@ class fork_witness {
 
  protected:
   fork_witness() {
+    watch_forks();
     list& all = witnesses();
     std::scoped_lock const lock(all.mutex);
-    if (!all.registered) all.registered = ::pthread_atfork(before, after_in_parent, after_in_child) == 0;
     next_ = all.first;
     if (next_ != nullptr) next_->previous_ = this;
     all.first = this;
@@ -44,6 +49,7 @@ class fork_witness {
   virtual void let_go() noexcept = 0;
 
  private:
+  friend void watch_forks() noexcept;
   struct list {
     std::mutex mutex;
     fork_witness* first = nullptr;
@@ -54,7 +60,10 @@ class fork_witness {
     return all;
   }
   static void before() noexcept { witnesses().mutex.lock(); }
-  static void after_in_parent() noexcept { witnesses().mutex.unlock(); }
+  static void after_in_parent() noexcept {
+    children_forked.fetch_add(1, std::memory_order_relaxed);
+    witnesses().mutex.unlock();
+  }
   static void after_in_child() noexcept {
     fork_count.fetch_add(1, std::memory_order_relaxed);
     for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go();
@@ -65,6 +74,13 @@ class fork_witness {
   fork_witness* previous_ = nullptr;
   fork_witness* next_ = nullptr;
 };
+
+/// From the first call on forks are counted. Idempotent.
+inline void watch_forks() noexcept {
+  auto& all = fork_witness::witnesses();
+  std::scoped_lock const lock(all.mutex);
+  if (!all.registered) all.registered = ::pthread_atfork(fork_witness::before, fork_witness::after_in_parent, fork_witness::after_in_child) == 0;
+}
 
 }  // namespace detail
 

@@ -285,6 +285,7 @@ class shm_segment_transport {
 
   void close() noexcept {
     if (state_ == nullptr || !state_->shut()) return;
+    if (state_->inherited()) return;  // what is pending is the parent's
     state_->closing.request_stop();
     state_->wait_until_empty();
     if (state_->remove_on_close) state_->pending.remove_all(state_->folder);
