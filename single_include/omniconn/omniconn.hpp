@@ -4249,7 +4249,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.retire.unneeded", "shm.retire.retired", "shm.retire.ref_removed", "shm.retire.bit_set", "shm.retire.owner_told",
     "shm.drain.draining",
     "shm.directory.made", "shm.directory.filled", "shm.directory.linked",
-    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.fifo_made", "shm.open.described", "shm.open.live",
+    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
     "shm.open.gate_open",
     "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
     "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",
@@ -4764,7 +4764,8 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
-  std::array<std::uint32_t, 6> reserved;
+  shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
+  std::array<std::uint32_t, 4> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);
@@ -5573,7 +5574,6 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
     auto& c = dir.chunk_at(n);
     bool const mine = c.owner.load() == i + 1;
-    bool idle = true;
     for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
       auto& s = dir.slot_at(k);
       std::uint64_t word = s.ctl.load();
@@ -5583,7 +5583,6 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
         if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         continue;
       }
-      idle = false;
       if (s.owner.load() != i) continue;
       if (control::state(word) == slot_state::ready) {
         std::uint64_t const lease = s.lease;
@@ -5598,16 +5597,13 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
         failpoint("shm.recovery.ref_removed");
-        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) {
-          idle = true;
-          give_to_keeper(dir, k, i);
-        }
+        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         failpoint("shm.recovery.slot_freed");
       } else if (state != slot_state::free) {
         ++in_use;
       }
     }
-    if (mine && idle && chunk_is_idle(dir, n)) {
+    if (mine && chunk_is_idle(dir, n)) {  // retired slots of others in it are freed by whoever leases it next
       c.returned.store(0);
       failpoint("shm.recovery.chunk_emptied");
       std::uint32_t me = i + 1;
@@ -5773,7 +5769,8 @@ class warden_listener {
 /// \threadsafety `start` once, `stop` once.
 class warden {
  public:
-  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept : dir_(dir), listener_(listener), me_(me) {
+  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept
+      : dir_(dir), listener_(listener), me_(me), process_(dir.participant_at(me).process) {
     polled_[0] = {own, POLLIN, 0};
   }
   warden(warden const&) = delete;
@@ -5851,7 +5848,7 @@ class warden {
     unheard_ = false;
     for (std::uint32_t i = 0; i != max_participants; ++i) {
       auto const& p = dir_.participant_at(i);
-      if (i == me_ || p.state.load() != participant_state::live) continue;
+      if (p.state.load() != participant_state::live || p.process == process_) continue;  // who ends with us needs no descriptor
       std::uint32_t const epoch = p.epoch.load();
       if (knows(i, epoch)) continue;
       peer fresh;
@@ -5891,6 +5888,7 @@ class warden {
   directory const& dir_;
   warden_listener& listener_;
   std::uint32_t me_;
+  std::uint64_t process_;
   pthread_t thread_{};
   std::atomic<bool> stop_{false};
   bool suspects_ = false, unheard_ = false;
@@ -6093,18 +6091,6 @@ class session : public fork_witness, private warden_listener {
         continue;
       }
       failpoint("shm.open.record_taken");
-      auto fifo = make_fifo(where_.fifo_path(i));
-      if (!fifo) {
-        byte_lock::unlock(dir_.fd(), i + 1);
-        return fifo.error();
-      }
-      failpoint("shm.open.fifo_made");
-      fifo_ = std::move(*fifo);
-      p.died.store(0);
-      p.puts.clear();
-      p.gets.clear();
-      p.wants_room.store(0);
-      p.listens.store(0);
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
@@ -6112,18 +6098,38 @@ class session : public fork_witness, private warden_listener {
       p.epoch.fetch_add(1, std::memory_order_relaxed);
       p.name.store(name.data(), name.size() < shown_name ? name.size() : shown_name);
       failpoint("shm.open.described");
+      p.process = process_id();
+      p.died.store(0);
+      p.puts.clear();
+      p.gets.clear();
+      p.wants_room.store(0);
+      p.listens.store(0);
       p.state.store(participant_state::live);
       failpoint("shm.open.live");
+      // After the state: whoever finds the record of a dead one removes its FIFO with it.
+      auto fifo = make_fifo(where_.fifo_path(i));
+      if (!fifo) {
+        settle(dir_, where_, i);
+        byte_lock::unlock(dir_.fd(), i + 1);
+        return fifo.error();
+      }
+      failpoint("shm.open.fifo_made");
+      fifo_ = std::move(*fifo);
       me_ = i;
       return {};
     }
     return {error_kind::no_space, "256 participants use this namespace already; take another one"};
   }
 
+  static std::uint64_t process_id() noexcept {
+    static std::uint64_t const first = random_u64();
+    return first + fork_count.load(std::memory_order_relaxed);
+  }
+
   /// So that they listen to us.
   void ring_everybody() const noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i)
-      if (i != me_ && dir_.participant_at(i).state.load() == participant_state::live) dir_.ring_participant(i);
+      if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process) dir_.ring_participant(i);
   }
 
   bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept override {

@@ -31,7 +31,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.retire.unneeded", "shm.retire.retired", "shm.retire.ref_removed", "shm.retire.bit_set", "shm.retire.owner_told",
     "shm.drain.draining",
     "shm.directory.made", "shm.directory.filled", "shm.directory.linked",
-    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.fifo_made", "shm.open.described", "shm.open.live",
+    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
     "shm.open.gate_open",
     "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
     "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",

@@ -2,6 +2,7 @@
 // What lies in a namespace that nobody has a right to: looked up in the words themselves, beside the library's own accounting.
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -22,6 +23,7 @@ struct leaks {
   unsigned in_use = 0;   ///< slots that are rightly in use
   std::string first;     ///< what was found first
 
+  bool dying = false;    ///< a dead process' record is live: somebody has its lock and buries it
   [[nodiscard]] unsigned all() const noexcept { return records + slots + refs + claims + chunks + files; }
 };
 
@@ -88,6 +90,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     auto const state = state_of(i);
     std::string const name = "participant " + std::to_string(i) + " state " + std::to_string(static_cast<unsigned>(state));
     if (state == participant_state::free) continue;
+    if (state == participant_state::live && ::kill(static_cast<pid_t>(std::uint32_t{dir.participant_at(i).pid}), 0) != 0) out.dying = true;
     if (state == participant_state::live ? !alive(i) : slots_of[i] == 0) note(out.records, name);
     if (std::uint64_t const id = dir.participant_at(i).arena; id != 0) wanted.insert(where.arena_path(id));
     if (state == participant_state::live) wanted.insert(where.fifo_path(i));

@@ -142,7 +142,8 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
-  std::array<std::uint32_t, 6> reserved;
+  shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
+  std::array<std::uint32_t, 4> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);

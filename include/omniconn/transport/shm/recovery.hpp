@@ -52,7 +52,6 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
     auto& c = dir.chunk_at(n);
     bool const mine = c.owner.load() == i + 1;
-    bool idle = true;
     for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
       auto& s = dir.slot_at(k);
       std::uint64_t word = s.ctl.load();
@@ -62,7 +61,6 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
         if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         continue;
       }
-      idle = false;
       if (s.owner.load() != i) continue;
       if (control::state(word) == slot_state::ready) {
         std::uint64_t const lease = s.lease;
@@ -77,16 +75,13 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
         remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
         failpoint("shm.recovery.ref_removed");
-        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) {
-          idle = true;
-          give_to_keeper(dir, k, i);
-        }
+        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         failpoint("shm.recovery.slot_freed");
       } else if (state != slot_state::free) {
         ++in_use;
       }
     }
-    if (mine && idle && chunk_is_idle(dir, n)) {
+    if (mine && chunk_is_idle(dir, n)) {  // retired slots of others in it are freed by whoever leases it next
       c.returned.store(0);
       failpoint("shm.recovery.chunk_emptied");
       std::uint32_t me = i + 1;

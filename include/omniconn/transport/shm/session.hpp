@@ -215,18 +215,6 @@ class session : public fork_witness, private warden_listener {
         continue;
       }
       failpoint("shm.open.record_taken");
-      auto fifo = make_fifo(where_.fifo_path(i));
-      if (!fifo) {
-        byte_lock::unlock(dir_.fd(), i + 1);
-        return fifo.error();
-      }
-      failpoint("shm.open.fifo_made");
-      fifo_ = std::move(*fifo);
-      p.died.store(0);
-      p.puts.clear();
-      p.gets.clear();
-      p.wants_room.store(0);
-      p.listens.store(0);
       p.arena = 0;
       p.arena_size = 0;
       p.since_ns = boot_time_ns();
@@ -234,18 +222,38 @@ class session : public fork_witness, private warden_listener {
       p.epoch.fetch_add(1, std::memory_order_relaxed);
       p.name.store(name.data(), name.size() < shown_name ? name.size() : shown_name);
       failpoint("shm.open.described");
+      p.process = process_id();
+      p.died.store(0);
+      p.puts.clear();
+      p.gets.clear();
+      p.wants_room.store(0);
+      p.listens.store(0);
       p.state.store(participant_state::live);
       failpoint("shm.open.live");
+      // After the state: whoever finds the record of a dead one removes its FIFO with it.
+      auto fifo = make_fifo(where_.fifo_path(i));
+      if (!fifo) {
+        settle(dir_, where_, i);
+        byte_lock::unlock(dir_.fd(), i + 1);
+        return fifo.error();
+      }
+      failpoint("shm.open.fifo_made");
+      fifo_ = std::move(*fifo);
       me_ = i;
       return {};
     }
     return {error_kind::no_space, "256 participants use this namespace already; take another one"};
   }
 
+  static std::uint64_t process_id() noexcept {
+    static std::uint64_t const first = random_u64();
+    return first + fork_count.load(std::memory_order_relaxed);
+  }
+
   /// So that they listen to us.
   void ring_everybody() const noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i)
-      if (i != me_ && dir_.participant_at(i).state.load() == participant_state::live) dir_.ring_participant(i);
+      if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process) dir_.ring_participant(i);
   }
 
   bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept override {

@@ -39,7 +39,8 @@ class warden_listener {
 /// \threadsafety `start` once, `stop` once.
 class warden {
  public:
-  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept : dir_(dir), listener_(listener), me_(me) {
+  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept
+      : dir_(dir), listener_(listener), me_(me), process_(dir.participant_at(me).process) {
     polled_[0] = {own, POLLIN, 0};
   }
   warden(warden const&) = delete;
@@ -117,7 +118,7 @@ class warden {
     unheard_ = false;
     for (std::uint32_t i = 0; i != max_participants; ++i) {
       auto const& p = dir_.participant_at(i);
-      if (i == me_ || p.state.load() != participant_state::live) continue;
+      if (p.state.load() != participant_state::live || p.process == process_) continue;  // who ends with us needs no descriptor
       std::uint32_t const epoch = p.epoch.load();
       if (knows(i, epoch)) continue;
       peer fresh;
@@ -157,6 +158,7 @@ class warden {
   directory const& dir_;
   warden_listener& listener_;
   std::uint32_t me_;
+  std::uint64_t process_;
   pthread_t thread_{};
   std::atomic<bool> stop_{false};
   bool suspects_ = false, unheard_ = false;
