@@ -39,8 +39,7 @@ struct place {
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
-template <class Session>
-struct basic_endpoint : call_gate {
+template <class Session> struct basic_endpoint : call_gate {
   basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
       : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
 
@@ -73,8 +72,7 @@ struct basic_endpoint : call_gate {
 
 using endpoint = basic_endpoint<session>;
 
-template <class Session>
-struct basic_put_operation : staged_operation {
+template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
 
@@ -86,8 +84,7 @@ struct basic_put_operation : staged_operation {
 };
 using put_operation = basic_put_operation<session>;
 
-template <class Session>
-struct basic_get_operation : staged_operation {
+template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }

@@ -16,8 +16,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// A claim on an object, and with it on its producer's memory. Keeps the participant alive.
-template <class Session>
-class basic_object_hold {
+template <class Session> class basic_object_hold {
  public:
   basic_object_hold() noexcept = default;
   basic_object_hold(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept

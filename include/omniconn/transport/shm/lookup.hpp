@@ -29,8 +29,7 @@ namespace detail::shm {
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-template <class Session>
-result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
   auto const& dir = e.session->dir();
   auto const& s = dir.slot_at(index);
   basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
@@ -73,8 +72,7 @@ result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op,
 }
 
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
-template <class Session>
-result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+template <class Session> result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
   if (op.watches_) {
     std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
@@ -126,8 +124,7 @@ result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& 
 }
 
 /// Whose death ends the wait of an operation.
-template <class Session>
-result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
+template <class Session> result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
   op.awaited_ = 0;
   if (name.empty()) return {};
   auto const id = e.session->name_id(name);
@@ -137,8 +134,7 @@ result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session
 }
 
 /// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
-template <class Session>
-result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
+template <class Session> result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   auto at = of.unpack<place>(locator_tag::shm);
   if (!at) return op.fail(at.error());
@@ -155,8 +151,7 @@ result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Ses
   return now;
 }
 
-template <class Session>
-result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
+template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
@@ -192,8 +187,7 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   return now;
 }
 
-template <class Session>
-result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
+template <class Session> result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
@@ -203,8 +197,7 @@ result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Sessio
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
-template <class Session>
-bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+template <class Session> bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() != stage::looking) return true;
   auto const now = look(e, op);
@@ -212,8 +205,7 @@ bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
 }
 
 /// From any thread, also while a `wait` has the operation: that is woken.
-template <class Session>
-void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
+template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
@@ -223,8 +215,7 @@ void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) no
 }
 
 /// Sleeps until a block or slot of this producer came back since `seen` was read, or there is another reason to look.
-template <class Session>
-result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
+template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
   std::uint16_t awaited = 0;
@@ -256,8 +247,7 @@ result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std
   }
 }
 
-template <class Session>
-result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
   using get_op = basic_get_operation<Session>;
   auto ready = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {

@@ -25,8 +25,7 @@ namespace detail::shm {
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
 /// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
-template <class Session>
-class basic_producer {
+template <class Session> class basic_producer {
  public:
   basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
   basic_producer(basic_producer const&) = delete;

@@ -271,8 +271,7 @@ inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t ge
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
-template <class Directory>
-class basic_bucket_lock {
+template <class Directory> class basic_bucket_lock {
   using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
 
  public:

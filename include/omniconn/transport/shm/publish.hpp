@@ -46,8 +46,7 @@ struct reader_numbers {
 };
 
 /// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
-template <class Session>
-result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
+template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
                                              reader_numbers const& readers, publish_options const& o) {
   std::scoped_lock const lock(e.put_mutex);
   auto& writer = e.writer;
@@ -114,8 +113,7 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
 }
 
 /// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
-template <class Session>
-bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
+template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
   return for_each_ref(dir, hash, [&](std::uint32_t index) {
     auto const& s = dir.slot_at(index);
@@ -140,8 +138,7 @@ inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexc
 }
 
 /// Ends a put that was begun: the key is free, the block on its way home.
-template <class Session>
-void give_up(basic_put_operation<Session>& op) noexcept {
+template <class Session> void give_up(basic_put_operation<Session>& op) noexcept {
   auto& owner = *op.owner_;
   op.fail(cancelled_error());
   call const entered(&owner);
@@ -156,13 +153,11 @@ void give_up(basic_put_operation<Session>& op) noexcept {
   failpoint("shm.abort.slot_returned");
 }
 
-template <class Session>
-basic_put_operation<Session>::~basic_put_operation() {
+template <class Session> basic_put_operation<Session>::~basic_put_operation() {
   if (at_.load(std::memory_order_relaxed) == stage::begun) give_up(*this);
 }
 
-template <class Session>
-result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
   if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
   if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
@@ -205,8 +200,7 @@ result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Sessi
   return progress::done;
 }
 
-template <class Session>
-result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
+template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
   failpoint("shm.put.copied");
