@@ -5479,8 +5479,7 @@ inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t ge
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
-template <class Directory>
-class basic_bucket_lock {
+template <class Directory> class basic_bucket_lock {
   using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
 
  public:
@@ -6221,8 +6220,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// A claim on an object, and with it on its producer's memory. Keeps the participant alive.
-template <class Session>
-class basic_object_hold {
+template <class Session> class basic_object_hold {
  public:
   basic_object_hold() noexcept = default;
   basic_object_hold(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
@@ -6296,8 +6294,7 @@ namespace detail::shm {
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
 /// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
-template <class Session>
-class basic_producer {
+template <class Session> class basic_producer {
  public:
   basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
   basic_producer(basic_producer const&) = delete;
@@ -6683,8 +6680,7 @@ struct place {
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
-template <class Session>
-struct basic_endpoint : call_gate {
+template <class Session> struct basic_endpoint : call_gate {
   basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
       : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
 
@@ -6717,8 +6713,7 @@ struct basic_endpoint : call_gate {
 
 using endpoint = basic_endpoint<session>;
 
-template <class Session>
-struct basic_put_operation : staged_operation {
+template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
 
@@ -6730,8 +6725,7 @@ struct basic_put_operation : staged_operation {
 };
 using put_operation = basic_put_operation<session>;
 
-template <class Session>
-struct basic_get_operation : staged_operation {
+template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
@@ -6781,8 +6775,7 @@ namespace detail::shm {
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-template <class Session>
-result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
   auto const& dir = e.session->dir();
   auto const& s = dir.slot_at(index);
   basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
@@ -6825,8 +6818,7 @@ result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op,
 }
 
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
-template <class Session>
-result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+template <class Session> result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
   if (op.watches_) {
     std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
@@ -6878,8 +6870,7 @@ result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& 
 }
 
 /// Whose death ends the wait of an operation.
-template <class Session>
-result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
+template <class Session> result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
   op.awaited_ = 0;
   if (name.empty()) return {};
   auto const id = e.session->name_id(name);
@@ -6889,8 +6880,7 @@ result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session
 }
 
 /// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
-template <class Session>
-result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
+template <class Session> result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   auto at = of.unpack<place>(locator_tag::shm);
   if (!at) return op.fail(at.error());
@@ -6907,8 +6897,7 @@ result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Ses
   return now;
 }
 
-template <class Session>
-result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
+template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
@@ -6944,8 +6933,7 @@ result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Sessi
   return now;
 }
 
-template <class Session>
-result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
+template <class Session> result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
@@ -6955,8 +6943,7 @@ result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Sessio
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
-template <class Session>
-bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+template <class Session> bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() != stage::looking) return true;
   auto const now = look(e, op);
@@ -6964,8 +6951,7 @@ bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
 }
 
 /// From any thread, also while a `wait` has the operation: that is woken.
-template <class Session>
-void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
+template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
   locked_operation const lock(op);
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
@@ -6975,8 +6961,7 @@ void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) no
 }
 
 /// Sleeps until a block or slot of this producer came back since `seen` was read, or there is another reason to look.
-template <class Session>
-result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
+template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
   std::uint16_t awaited = 0;
@@ -7008,8 +6993,7 @@ result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std
   }
 }
 
-template <class Session>
-result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
+template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
   using get_op = basic_get_operation<Session>;
   auto ready = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
@@ -7143,8 +7127,7 @@ struct reader_numbers {
 };
 
 /// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
-template <class Session>
-result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
+template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
                                              reader_numbers const& readers, publish_options const& o) {
   std::scoped_lock const lock(e.put_mutex);
   auto& writer = e.writer;
@@ -7211,8 +7194,7 @@ result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, 
 }
 
 /// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
-template <class Session>
-bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
+template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
   return for_each_ref(dir, hash, [&](std::uint32_t index) {
     auto const& s = dir.slot_at(index);
@@ -7237,8 +7219,7 @@ inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexc
 }
 
 /// Ends a put that was begun: the key is free, the block on its way home.
-template <class Session>
-void give_up(basic_put_operation<Session>& op) noexcept {
+template <class Session> void give_up(basic_put_operation<Session>& op) noexcept {
   auto& owner = *op.owner_;
   op.fail(cancelled_error());
   call const entered(&owner);
@@ -7253,13 +7234,11 @@ void give_up(basic_put_operation<Session>& op) noexcept {
   failpoint("shm.abort.slot_returned");
 }
 
-template <class Session>
-basic_put_operation<Session>::~basic_put_operation() {
+template <class Session> basic_put_operation<Session>::~basic_put_operation() {
   if (at_.load(std::memory_order_relaxed) == stage::begun) give_up(*this);
 }
 
-template <class Session>
-result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
   if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
   if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
@@ -7302,8 +7281,7 @@ result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Sessi
   return progress::done;
 }
 
-template <class Session>
-result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
+template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
   failpoint("shm.put.copied");

@@ -347,7 +347,7 @@ inline scenario const stories[] = {
        });
        w.run("reader", 1, [](world& v) { v.at(1).get(key, false); });
      },
-     nullptr, quick(1, 0, 1), coarse(2, 1, 2)},
+     nullptr, quick(1, 0, 1), coarse(1, 1, 2)},
 
     {"waiter is woken", "two readers wait for an object, asleep or about to be", [](world& w) {
        w.add(0, 0, 1);
