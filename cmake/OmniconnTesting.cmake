@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Helpers of the test suite. Every test has a time limit and at least one label:
-# unit, conformance, compile_fail, consumer, check, example, faults, fuzz, slow, hardware.
+# unit, conformance, compile_fail, consumer, check, example, faults, fuzz, slow, hardware, model.
 #
 #   omniconn_test_folder(<folder> [LIBRARIES ...])
 #       tests/<folder>/*_test.cpp become one program, tests/<folder>/programs/*.cpp one helper program each. A test that

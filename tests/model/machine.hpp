@@ -17,6 +17,7 @@
 
 #include <model/fiber.hpp>
 #include <model/memory.hpp>
+#include <model/seen_set.hpp>
 
 namespace model {
 
@@ -50,53 +51,6 @@ struct verdict {
 
 class machine;
 inline machine* vm = nullptr;
-
-/// A set of numbers, each with the least budget it was met with.
-class seen_set {
- public:
-  seen_set() { clear(); }
-  void clear() {
-    table_.assign(1U << 12U, {});
-    used_ = 0;
-  }
-  /// \returns false where it was seen with as little before.
-  bool add(std::uint64_t key, std::uint8_t spent) {
-    key |= 1U;
-    if (used_ * 10 > table_.size() * 7) grow();
-    for (std::size_t i = key * 0x9e3779b97f4a7c15U >> 20U;; ++i) {
-      auto& e = table_[i & (table_.size() - 1)];
-      if (e.key == 0) {
-        e = {key, spent};
-        ++used_;
-        return true;
-      }
-      if (e.key != key) continue;
-      if (e.spent <= spent) return false;
-      e.spent = spent;
-      return true;
-    }
-  }
-  [[nodiscard]] std::uint64_t size() const noexcept { return used_; }
-
- private:
-  struct entry {
-    std::uint64_t key = 0;
-    std::uint8_t spent = 0;
-  };
-  void grow() {
-    std::vector<entry> old(table_.size() * 2);
-    old.swap(table_);
-    for (auto const& o : old)
-      if (o.key != 0)
-        for (std::size_t i = o.key * 0x9e3779b97f4a7c15U >> 20U;; ++i)
-          if (auto& e = table_[i & (table_.size() - 1)]; e.key == 0) {
-            e = o;
-            break;
-          }
-  }
-  std::vector<entry> table_;
-  std::size_t used_ = 0;
-};
 
 class machine {
  public:
@@ -770,45 +724,6 @@ class machine {
   std::uint32_t step_ = 0;
   int stale_ = 0, preemptions_ = 0, kills_ = 0;
   bool violated_ = false, tracing_ = false, fresh_sharing_ = false;
-};
-
-/// Stands for std::atomic.
-template <class T>
-class atomic {
- public:
-  atomic() noexcept : id_(vm->add()) {}
-  atomic(atomic const&) = delete;
-  atomic& operator=(atomic const&) = delete;
-
-  T load(std::memory_order o = std::memory_order_seq_cst) const noexcept { return to(vm->load(id_, o)); }
-  void store(T v, std::memory_order o = std::memory_order_seq_cst) noexcept { vm->store(id_, from(v), o); }
-  T exchange(T v, std::memory_order o = std::memory_order_seq_cst) noexcept {
-    return to(vm->rmw(id_, o, action::exchange, [v](std::uint64_t) { return from(v); }));
-  }
-  T fetch_add(T v, std::memory_order o = std::memory_order_seq_cst) noexcept {
-    return to(vm->rmw(id_, o, action::add, [v](std::uint64_t was) { return from(static_cast<T>(to(was) + v)); }));
-  }
-  T fetch_sub(T v, std::memory_order o = std::memory_order_seq_cst) noexcept {
-    return to(vm->rmw(id_, o, action::sub, [v](std::uint64_t was) { return from(static_cast<T>(to(was) - v)); }));
-  }
-  T fetch_or(T v, std::memory_order o = std::memory_order_seq_cst) noexcept {
-    return to(vm->rmw(id_, o, action::bit_or, [v](std::uint64_t was) { return from(static_cast<T>(to(was) | v)); }));
-  }
-  bool compare_exchange_strong(T& expected, T desired, std::memory_order o = std::memory_order_seq_cst) noexcept { return cas(expected, desired, o, false); }
-  bool compare_exchange_weak(T& expected, T desired, std::memory_order o = std::memory_order_seq_cst) noexcept { return cas(expected, desired, o, true); }
-
-  [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
-
- private:
-  static std::uint64_t from(T v) noexcept { return static_cast<std::uint64_t>(v); }
-  static T to(std::uint64_t v) noexcept { return static_cast<T>(v); }
-  bool cas(T& expected, T desired, std::memory_order o, bool weak) noexcept {
-    std::uint64_t e = from(expected);
-    bool const done = vm->cas(id_, e, from(desired), o, weak);
-    expected = to(e);
-    return done;
-  }
-  std::uint32_t id_;
 };
 
 }  // namespace model

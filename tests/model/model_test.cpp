@@ -18,7 +18,7 @@
 #endif
 #endif
 #ifdef OMNICONN_TEST_MODEL
-#include <model/scenarios.hpp>
+#include <model/play.hpp>
 #endif
 
 namespace {

@@ -17,6 +17,7 @@
 #include <omniconn/transport/shm/publish.hpp>
 #include <omniconn/transport/shm/recovery.hpp>
 
+#include <model/atomic.hpp>
 #include <model/machine.hpp>
 
 namespace model {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include <model/scenarios.hpp>
+#include <model/play.hpp>
 
 namespace {
 
