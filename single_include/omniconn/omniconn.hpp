@@ -5582,7 +5582,14 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
         if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
         continue;
       }
-      if (s.owner.load() != i) continue;
+      if (std::uint32_t const owner = s.owner.load(); owner != i) {
+        if (!mine || control::state(word) != slot_state::retired) continue;
+        // Put by a former keeper of the chunk, read since: the keeper would have taken it back, and the one that put looks whether it ended.
+        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
+        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
+        count_return(dir, owner);
+        continue;
+      }
       if (control::state(word) == slot_state::ready) {
         std::uint64_t const lease = s.lease;
         if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
@@ -5602,7 +5609,7 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
         ++in_use;
       }
     }
-    if (mine && chunk_is_idle(dir, n)) {  // retired slots of others in it are freed by whoever leases it next
+    if (mine && chunk_is_idle(dir, n)) {
       c.returned.store(0);
       failpoint("shm.recovery.chunk_emptied");
       std::uint32_t me = i + 1;
