@@ -105,11 +105,11 @@ int main(int argc, char** argv) {
     if (loop) (void)make_mess(s, round, false);
     if (loop || s.mode == "enter") {
       if (auto c = s.open(); c) {
-        std::string const payload = object(s.seed, 1000);
+        std::string const payload = object(s.seed, 1000), reader = "cleaner-" + std::to_string(s.seed % 7);
         (void)c->put(hop, "entered", view_of(payload));
         omniconn::get_options o;
         o.until = deadline::immediate();
-        o.reader = "cleaner-" + std::to_string(s.seed % 7);
+        o.reader = reader;
         (void)c->get_view(hop, "entered", o);
       } else {
         say("no " + message(c.error()));
