@@ -11,6 +11,7 @@ PROTOCOL = "shm/protocol_test.cpp"
 MODEL = "model/model_test.cpp"
 SIM = "connector/conformance_sim_test.cpp"
 SEGMENT = "shm_segment/shm_segment_test.cpp"
+ROOM = "shm/room_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -145,12 +146,34 @@ MUTANTS = [
            "if (ended(index)) release_token(index);  // a bit", "if (freed) release_token(index);  // a bit",
            MODEL, "*model_story.holds/chunk_taken_over"),
     Mutant("keeper of a chunk not told of a slot", "transport/shm/protocol.hpp",
-           "keeper != except && keeper < max_participants)", "keeper != except && keeper > max_participants)",
+           "if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except) count_return(dir, keeper);", "",
            MODEL, "*model_story.holds/chunk_taken_over"),
     Mutant("key given up before its object", "transport/shm/protocol.hpp",
-           "  remove_ref(dir, hash, generation, index);\n  give_to_keeper", "  give_to_keeper",
+           "  remove_ref(dir, hash, generation, index);\n  failpoint(\"shm.retire.ref_removed\");", "  failpoint(\"shm.retire.ref_removed\");",
            MODEL, "*model_story.holds/two_readers_share"),
     Mutant("orphan looked at after its last slot was retired", "transport/shm/recovery.hpp",
            "if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;", "return;",
            MODEL, "*model_story.holds/producer_leaves"),
+    Mutant("limit of unread objects not kept", "transport/shm/publish.hpp",
+           "if (full()) return {error_kind::quota_exceeded,", "if (false) return {error_kind::quota_exceeded,",
+           ROOM, "*a_limit_is_kept_and_forgets_what_was_read"),
+    Mutant("bytes that came back still count", "transport/shm/producer.hpp",
+           "out_bytes_ -= entry.size;", "",
+           ROOM, "*bytes_are_limited_as_well"),
+    Mutant("who waits for room is not woken", "transport/shm/protocol.hpp",
+           "if (p.wants_room.load() != 0) dir.wake(p.returned_seq);", "",
+           ROOM, "*a_put_waits_until_somebody_reads"),
+    Mutant("the oldest dropped although somebody reads it", "transport/shm/producer.hpp",
+           "if (touched) continue;", "",
+           ROOM, "*the_oldest_goes_that_nobody_reads"),
+    Mutant("an object consumed while it is read", "transport/shm/lookup.hpp",
+           "if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;", "",
+           ROOM, "*a_receipt_tells_when_it_was_read"),
+    Mutant("a child removes what its parent reads", "transport/shm_segment/files.hpp",
+           "void remove_both(object_paths const& paths, file_id segment) noexcept {\n    if (inherited()) return fd_.reset();",
+           "void remove_both(object_paths const& paths, file_id segment) noexcept {",
+           SEGMENT, "*a_forked_child_changes_nothing_and_keeps_no_lock"),
+    Mutant("a lock stays with a forked child", "transport/shm_segment/files.hpp",
+           "if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !inherited()) unlock();", "",
+           SEGMENT, "*a_forked_child_changes_nothing_and_keeps_no_lock"),
 ]
