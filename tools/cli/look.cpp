@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ls, stat: rows as tables and as JSON.
 #include <algorithm>
-#include <charconv>
-#include <cstdlib>
 #include <utility>
 
 #include <omniconn/detail/describe.hpp>
@@ -12,65 +10,14 @@
 #include "files.hpp"
 #include "payload.hpp"
 #include "rows.hpp"
+#include "space_files.hpp"
+#include "tables.hpp"
 
 namespace tool {
 
 namespace {
 
-using cells = std::vector<std::string>;
-
-std::string environment(char const* name, char const* fallback) {
-  char const* const set = std::getenv(name);
-  return set != nullptr && *set != '\0' ? set : fallback;
-}
-
-std::string shown_seconds(double s) {
-  char text[32];
-  double const units[]{86400, 3600, 60, 1};
-  char const* const names[]{" d", " h", " min", " s"};
-  std::size_t i = 0;
-  while (i != 3 && s < 2 * units[i]) ++i;
-  auto const end = std::to_chars(text, text + sizeof text, s / units[i], std::chars_format::fixed, i == 3 && s < 10 ? 1 : 0).ptr;
-  return std::string(text, end) + names[i];
-}
-
 std::string shown_age(object_row const& row) { return row.age ? shown_seconds(*row.age) : row.age_at_most ? "<= " + shown_seconds(*row.age_at_most) : "?"; }
-
-/// Nothing from outside may move the cursor or fake a column.
-std::string shown_name(std::string const& name) {
-  bool const plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c <= '~' && c != '"' && c != '\\'; });
-  return plain ? name : shown_text(name, 256);
-}
-
-std::string space_name(space_row const& row) {
-  if (row.layout != "omniconn") return "-";
-  if (!row.name.empty()) return shown_name(row.name);
-  std::size_t const slash = row.path.rfind('/');
-  return "#" + row.path.substr(slash + 1, row.path.size() - slash - 5);  // without ".dir"
-}
-
-std::string joined(std::vector<std::string> const& texts) {
-  std::string out;
-  for (auto const& text : texts) out.append(out.empty() ? "" : ", ").append(one_line(text));
-  return out.empty() ? "-" : out;
-}
-
-std::string table(std::vector<cells> const& rows) {
-  std::vector<std::size_t> widths;
-  for (auto const& row : rows)
-    for (std::size_t i = 0; i != row.size(); ++i) {
-      if (i == widths.size()) widths.push_back(0);
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  std::string out;
-  for (auto const& row : rows) {
-    std::size_t const start = out.size();
-    for (std::size_t i = 0; i != row.size(); ++i) out.append(row[i]).append(widths[i] - row[i].size() + 2, ' ');
-    out.erase(std::max(start, out.find_last_not_of(' ') + 1));
-    out += '\n';
-  }
-  return out;
-}
 
 void set_if(value& v, char const* key, std::optional<double> number) {
   if (number) v.set(key, *number);
@@ -84,6 +31,15 @@ value json_of(object_row const& row) {
   set_if(out, "lease_left_s", row.lease_left);
   if (!row.producer.empty()) out.set("producer", row.producer);
   out.set("readers", value::array(row.readers.begin(), row.readers.end()));
+  value::array holders;
+  for (auto const& h : row.holders) {
+    value one = value::object({{"reader", h.reader}, {"name", h.name}, {"pid", h.pid}, {"state", h.state}});
+    set_if(one, "age_at_most_s", h.age_at_most);
+    holders.push_back(std::move(one));
+  }
+  out.set("holders", std::move(holders));
+  out.set("unread_by", value::array(row.unread_by.begin(), row.unread_by.end()));
+  out.set("unread_by_anyone", row.unread_by_anyone);
   return out;
 }
 
@@ -100,9 +56,16 @@ value json_of(space_row const& row) {
     for (auto const& p : row.processes) {
       value one = value::object({{"name", p.name}, {"pid", p.pid}, {"state", p.state}, {"memory", p.memory}});
       set_if(one, "age_s", p.age);
+      if (p.stopped) one.set("stopped", true);
       processes.push_back(std::move(one));
     }
     out.set("processes", std::move(processes));
+    out.set("memory", row.memory);
+    out.set("waiters_at_most", row.waiters);
+    value::array leaks;
+    for (auto const& leak : row.leaks) leaks.push_back(value::object({{"what", leak.what}, {"text", leak.text}, {"bytes", leak.bytes}}));
+    out.set("leaks", std::move(leaks));
+    if (!row.leaks.empty()) out.set("mend", advice_gc(row));
   }
   value::array objects;
   for (auto const& o : row.objects) objects.push_back(json_of(o));
@@ -112,13 +75,13 @@ value json_of(space_row const& row) {
 
 /// The namespaces that were asked for.
 result<std::vector<space_row>, diagnosis> look(std::optional<std::string> const& space, std::string const& directory) {
-  std::string const folder = directory.empty() ? environment("OMNICONN_SHM_DIRECTORY", "/dev/shm") : directory;
-  std::vector<std::string> names{"default", environment("OMNICONN_NAMESPACE", "default")};
+  std::string const folder = our_folder(directory);
+  std::vector<std::string> names{"default", current_space()};
   if (space) names.push_back(*space);
   auto rows = our_spaces(folder, names);
   if (!rows) return rows;
   if (!space) {
-    auto upstream = upstream_space(directory.empty() ? "/dev/shm" : directory);
+    auto upstream = upstream_space(upstream_folder(directory));
     if (!upstream) return std::move(upstream.error());
     if (!upstream->objects.empty()) rows->push_back(std::move(*upstream));
     return rows;
@@ -143,6 +106,17 @@ std::string problems(std::vector<space_row> const& rows) {
   return out;
 }
 
+std::string shown_leak(leak_row const& leak) { return one_line(leak.text) + (leak.bytes == 0 ? "" : ", " + shown_size(leak.bytes)); }
+
+/// Below the table: what is wrong with some namespaces.
+std::string remarks(std::vector<space_row> const& rows) {
+  std::string out = problems(rows);
+  for (auto const& row : rows)
+    if (std::size_t const n = row.leaks.size(); n != 0)
+      out += "namespace " + space_name(row) + ": " + (n == 1 ? "a leak" : std::to_string(n) + " leaks") + ", see omniconn stat; " + advice_gc(row) + " mends that\n";
+  return out;
+}
+
 /// The whole wire key, or the key behind namespace and stages.
 bool is_key(object_row const& row, std::string const& wanted) {
   if (row.key == wanted) return true;
@@ -153,6 +127,37 @@ bool is_key(object_row const& row, std::string const& wanted) {
     ++at;
   }
   return row.key.compare(at, std::string::npos, wanted) == 0;
+}
+
+std::vector<cells> facts_of(space_row const& space) {
+  std::uint64_t bytes = 0;
+  for (auto const& row : space.objects) bytes += row.size.value_or(0);
+  std::vector<cells> facts;
+  facts.push_back({"  objects", std::to_string(space.objects.size()) + (space.slots != 0 ? " of " + std::to_string(space.slots) : "") + ", " + shown_size(bytes)});
+  if (space.layout != "omniconn") return facts;
+  facts.push_back({"  memory", shown_size(space.memory)});
+  for (auto const& p : space.processes)
+    facts.push_back({"  process", shown_name(p.name) + ", pid " + std::to_string(p.pid) + ", " + p.state + (p.stopped ? ", stopped" : "") + (p.age ? ", came " + shown_seconds(*p.age) + " ago" : "") +
+                                      ", arena " + shown_size(p.memory)});
+  if (space.waiters != 0) facts.push_back({"  waiting", "at most " + std::to_string(space.waiters)});
+  for (auto const& leak : space.leaks) facts.push_back({"  leak", shown_leak(leak)});
+  if (!space.leaks.empty()) facts.push_back({"  to mend", advice_gc(space)});
+  return facts;
+}
+
+std::vector<cells> facts_of_objects(space_row const& space) {
+  std::vector<cells> facts;
+  for (auto const& row : space.objects) {
+    facts.push_back({"  key", shown_name(row.key)});
+    facts.push_back({"  state", row.state + (row.lease_left ? ", lease ends in " + shown_seconds(*row.lease_left) : "")});
+    facts.push_back({"  size", row.size ? std::to_string(*row.size) + " bytes" : "not known yet"});
+    facts.push_back({"  age", shown_age(row)});
+    facts.push_back({"  producer", row.producer.empty() ? "?" : one_line(row.producer)});
+    facts.push_back({"  readers", joined(row.readers)});
+    for (auto const& h : row.holders)
+      facts.push_back({"  held by", one_line(person(h.name, h.pid, h.state)) + " for the reader " + shown_name(h.reader) + (h.age_at_most ? ", at most " + shown_seconds(*h.age_at_most) : "")});
+  }
+  return facts;
 }
 
 }  // namespace
@@ -166,7 +171,7 @@ outcome run(ls_command const& o) {
     for (auto const& row : space.objects)
       out.push_back({space.layout, space_name(space), row.key.empty() ? "-" : shown_name(row.key), row.state, row.size ? shown_size(*row.size) : "-", shown_age(row),
                      row.producer.empty() ? "?" : one_line(row.producer), joined(row.readers)});
-  return print(table(out) + problems(*rows));
+  return print(table(out) + remarks(*rows));
 }
 
 outcome run(stat_command const& o) {
@@ -181,24 +186,8 @@ outcome run(stat_command const& o) {
   std::string out;
   for (auto const& space : *rows) {
     if (space.problem) continue;
-    std::uint64_t bytes = 0;
-    for (auto const& row : space.objects) bytes += row.size.value_or(0);
-    out += space.layout + (space.layout == "omniconn" ? " namespace " + space_name(space) : "") + " in " + space.path + "\n";
-    std::vector<cells> facts;
-    facts.push_back({"  objects", std::to_string(space.objects.size()) + (space.slots != 0 && !o.key ? " of " + std::to_string(space.slots) : "") + ", " + shown_size(bytes)});
-    if (!o.key)
-      for (auto const& p : space.processes)
-        facts.push_back({"  process", shown_name(p.name) + ", pid " + std::to_string(p.pid) + ", " + p.state + (p.age ? ", came " + shown_seconds(*p.age) + " ago" : "") + ", arena " + shown_size(p.memory)});
-    if (o.key)
-      for (auto const& row : space.objects) {
-        facts.push_back({"  key", shown_name(row.key)});
-        facts.push_back({"  state", row.state + (row.lease_left ? ", lease ends in " + shown_seconds(*row.lease_left) : "")});
-        facts.push_back({"  size", row.size ? std::to_string(*row.size) + " bytes" : "not known yet"});
-        facts.push_back({"  age", shown_age(row)});
-        facts.push_back({"  producer", row.producer.empty() ? "?" : one_line(row.producer)});
-        facts.push_back({"  readers", joined(row.readers)});
-      }
-    out += table(facts);
+    out += space.layout + (space.layout == "omniconn" ? " namespace " + space_name(space) : "") + (space.has_directory ? " in " : " without ") + space.path + "\n";
+    out += table(o.key ? facts_of_objects(space) : facts_of(space));
   }
   return print(out + problems(*rows));
 }

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "leaks.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include <sys/stat.h>
+
+#include "tables.hpp"
+
+namespace tool {
+
+namespace {
+
+namespace shm = omniconn::detail::shm;
+
+bool exists(std::string const& path) noexcept {
+  struct stat about {};
+  return ::lstat(path.c_str(), &about) == 0;
+}
+
+char const* name_of(space_file const& file) noexcept { return file.what == space_file::part::arena ? "arena" : "fifo"; }
+
+leak_row leak_of(space_file const& file, char const* why) { return {name_of(file), file.path + why, file.bytes}; }
+
+}  // namespace
+
+std::string leak_finder::person_at(std::uint32_t i) const {
+  return i < shm::max_participants ? person(seen_.name_of(i), seen_.who(i).pid, "dead") : "a participant with the impossible number " + std::to_string(i);
+}
+
+void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s, std::string const& key) {
+  switch (shm::control::state(s.ctl.load())) {
+    case shm::slot_state::taken:
+    case shm::slot_state::writing:
+    case shm::slot_state::beaten: return begun_by_the_dead(index, s);
+    case shm::slot_state::ready:
+    case shm::slot_state::draining: return claims_of(index, s, key);
+    default: return;
+  }
+}
+
+void leak_finder::begun_by_the_dead(std::uint32_t index, snapshot::slot const& s) {
+  std::uint64_t const word = s.ctl.load();
+  std::uint32_t const whose = shm::control::state(word) == shm::slot_state::taken ? shm::control::taker(word) : s.owner.load();
+  if (seen_.lives(whose) || seen_.control_now(index) != word) return;
+  out_.leaks.push_back({"slot", "slot " + std::to_string(index) + ": an unfinished put of " + person_at(whose), 0});
+}
+
+void leak_finder::claims_of(std::uint32_t index, snapshot::slot const& s, std::string const& key) {
+  std::uint64_t const word = s.ctl.load();
+  bool held = false;
+  std::optional<copied<snapshot::slot>> again;
+  for (std::uint32_t i = 0; i != shm::readers_of(s); ++i) {
+    std::uint64_t const c = s.claims[i].load();
+    if (!shm::claim::of_generation(c, shm::control::generation(word)) || shm::claim::state_of(c) != shm::claim::state::hold) continue;
+    std::uint32_t const whose = shm::claim::participant(c);
+    if (seen_.lives(whose)) {
+      held = true;
+      continue;
+    }
+    if (!again) again = seen_.slot_now(index);
+    if (again && (*again)[0].claims[i].load() == c)
+      out_.leaks.push_back({"claim", "the object " + shown_name(key) + " is held for the reader " + shown_name(seen_.reader_name(shm::claim::reader(c))) + " by " + person_at(whose), 0});
+  }
+  std::uint32_t const owner = s.owner.load();
+  if (owner >= shm::max_participants) return;
+  std::uint64_t const end = s.expires.load();
+  // A lease begins when the death is noticed, which may be still to come.
+  bool const leased = end != 0 ? end > seen_.now() : s.lease != 0;
+  if (held || (shm::control::state(word) == shm::slot_state::ready && leased)) ++wanted_[owner];
+}
+
+void leak_finder::finish(std::span<space_file const> files) {
+  auto const arena_of = [&](std::uint32_t i) -> space_file const* {
+    std::uint64_t const id = seen_.who(i).arena;
+    auto const at = std::find_if(files.begin(), files.end(), [id](auto const& f) { return f.what == space_file::part::arena && f.number == id; });
+    return id == 0 || at == files.end() ? nullptr : &*at;
+  };
+  bool used = false;
+  for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
+    char const* const state = seen_.state_of(i);
+    used = used || *state != '\0';
+    bool const dead = std::strcmp(state, "dead") == 0;
+    if (!dead && (std::strcmp(state, "orphan") != 0 || wanted_[i] != 0 || seen_.lives(i))) continue;
+    auto const* const arena = arena_of(i);
+    std::uint64_t const bytes = wanted_[i] == 0 && arena != nullptr ? arena->bytes : 0;
+    out_.leaks.push_back({"participant", dead ? person_at(i) + " was not cleaned up after" : "nothing that " + person_at(i) + " left is leased any more", bytes});
+  }
+  // Whoever opens it holds the gate until it has its record.
+  if (!used && !seen_.locked(0)) {
+    auto const at = std::find_if(files.begin(), files.end(), [](auto const& f) { return f.what == space_file::part::directory; });
+    if (at != files.end() && exists(at->path)) out_.leaks.push_back({"directory", at->path + " is nobody's", at->bytes});
+  }
+  for (auto const& file : files) {
+    bool named = file.what == space_file::part::directory;
+    if (file.what == space_file::part::fifo) {
+      auto const i = static_cast<std::uint32_t>(file.number);
+      named = seen_.lives(i) || seen_.who(i).state.load() == shm::participant_state::live;
+    }
+    for (std::uint32_t i = 0; i != shm::max_participants && !named && file.what == space_file::part::arena; ++i) named = seen_.who(i).arena == file.number;
+    if (!named && exists(file.path) && !in_use(file)) out_.leaks.push_back(leak_of(file, " is of nobody in the directory"));
+  }
+}
+
+void find_orphans(std::span<space_file const> files, space_row& out) {
+  for (auto const& file : files)
+    if (exists(file.path) && !exists(out.path) && !in_use(file)) out.leaks.push_back(leak_of(file, " has no directory"));
+}
+
+}  // namespace tool

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of a namespace nobody has a right to. Looked for while others work: whatever may be on its way is not called a leak.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "rows.hpp"
+#include "snapshot.hpp"
+#include "space_files.hpp"
+
+namespace tool {
+
+class leak_finder {
+ public:
+  leak_finder(snapshot const& seen, space_row& out) : seen_(seen), out_(out) {}
+
+  /// Each slot that is not free; `key` is empty where it has none yet.
+  void look_at(std::uint32_t index, snapshot::slot const& s, std::string const& key);
+  /// After all slots. `files` are those of the namespace, listed before the snapshot was taken: what came later has a name in the snapshot.
+  void finish(std::span<space_file const> files);
+
+ private:
+  void claims_of(std::uint32_t index, snapshot::slot const& s, std::string const& key);
+  void begun_by_the_dead(std::uint32_t index, snapshot::slot const& s);
+  [[nodiscard]] std::string person_at(std::uint32_t i) const;
+
+  snapshot const& seen_;
+  space_row& out_;
+  std::array<std::uint32_t, omniconn::detail::shm::max_participants> wanted_{};  // objects of each that somebody may still want
+};
+
+/// The same where there is no directory: every file that no process has open. \requires `out.has_directory` is false.
+void find_orphans(std::span<space_file const> files, space_row& out);
+
+}  // namespace tool
