@@ -144,6 +144,7 @@ class command_line {
     add_configuration();
     add_payloads();
     add_looking();
+    add_tidying();
     add_bench();
     auto& completion = add("completion", "Prints a script that completes commands and options in bash");
     completion.callback([this] { chosen_ = [this] { return print(completion_of(app_)); }; });
@@ -239,6 +240,22 @@ class command_line {
     choose(stat, stat_);
   }
 
+  void add_tidying() {
+    auto& gc = add("gc", "Removes from shared memory what the dead left");
+    auto* const space = gc.add_option("--namespace", gc_.space, "Which namespace of our layout; else OMNICONN_NAMESPACE, else default")->type_name("NAME");
+    gc.add_flag("--all", gc_.all, "Every namespace of this user, and upstream's layout")->excludes(space);
+    gc.add_option("--directory", gc_.directory, "Where the files lie")->type_name("FOLDER");
+    gc.add_flag("--rebuild", gc_.rebuild, "Also removes a directory that is damaged, unless a process uses it; the next open makes it anew");
+    gc.add_flag("--dry-run", gc_.dry_run, "Only says what it would do");
+    gc.add_flag("--json", gc_.json, "As JSON");
+    choose(gc, gc_);
+
+    auto& doctor = add("doctor", "Says what is wrong with this host for shared memory, and how to mend it");
+    doctor.add_option("--directory", doctor_.directory, "Where the files lie, or will lie")->type_name("FOLDER");
+    doctor.add_flag("--json", doctor_.json, "As JSON");
+    choose(doctor, doctor_);
+  }
+
   void add_bench() {
     auto& bench = add("bench", "Measures an edge between this and a second process");
     add_edge(bench, bench_.where, false, nullptr);
@@ -270,6 +287,8 @@ class command_line {
   encode_command encode_;
   ls_command ls_;
   stat_command stat_;
+  gc_command gc_;
+  doctor_command doctor_;
   bench_command bench_;
   bench_reader_command reader_;
   std::optional<std::string> readers_;

@@ -88,6 +88,22 @@ struct stat_command {
 };
 outcome run(stat_command const&);
 
+struct gc_command {
+  std::optional<std::string> space;  ///< none: OMNICONN_NAMESPACE, else "default"
+  bool all = false;                  ///< every namespace of this user, and upstream's layout
+  std::string directory;
+  bool rebuild = false;              ///< a directory that is not what it should be is removed if nobody uses it
+  bool dry_run = false;
+  bool json = false;
+};
+outcome run(gc_command const&);
+
+struct doctor_command {
+  std::string directory;
+  bool json = false;
+};
+outcome run(doctor_command const&);
+
 struct bench_command {
   edge_options where;
   std::vector<std::uint64_t> sizes;

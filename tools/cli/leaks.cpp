@@ -19,14 +19,15 @@ bool exists(std::string const& path) noexcept {
   return ::lstat(path.c_str(), &about) == 0;
 }
 
-char const* name_of(space_file const& file) noexcept { return file.what == space_file::part::arena ? "arena" : "fifo"; }
-
-leak_row leak_of(space_file const& file, char const* why) { return {name_of(file), file.path + why, file.bytes}; }
+leak_row leak_of(space_file const& file) {
+  bool const arena = file.what == space_file::part::arena;
+  return {arena ? "arena" : "fifo", file.path + (arena ? ", an arena of nobody" : ", a FIFO of nobody"), file.bytes};
+}
 
 }  // namespace
 
-std::string leak_finder::person_at(std::uint32_t i) const {
-  return i < shm::max_participants ? person(seen_.name_of(i), seen_.who(i).pid, "dead") : "a participant with the impossible number " + std::to_string(i);
+std::string leak_finder::person_at(std::uint32_t i, char const* state) const {
+  return i < shm::max_participants ? person(seen_.name_of(i), seen_.who(i).pid, state) : "a participant with the impossible number " + std::to_string(i);
 }
 
 void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s, std::string const& key) {
@@ -44,7 +45,7 @@ void leak_finder::begun_by_the_dead(std::uint32_t index, snapshot::slot const& s
   std::uint64_t const word = s.ctl.load();
   std::uint32_t const whose = shm::control::state(word) == shm::slot_state::taken ? shm::control::taker(word) : s.owner.load();
   if (seen_.lives(whose) || seen_.control_now(index) != word) return;
-  out_.leaks.push_back({"slot", "slot " + std::to_string(index) + ": an unfinished put of " + person_at(whose), 0});
+  out_.leaks.push_back({"slot", "the unfinished put of " + person_at(whose) + " in slot " + std::to_string(index), 0});
 }
 
 void leak_finder::claims_of(std::uint32_t index, snapshot::slot const& s, std::string const& key) {
@@ -61,14 +62,19 @@ void leak_finder::claims_of(std::uint32_t index, snapshot::slot const& s, std::s
     }
     if (!again) again = seen_.slot_now(index);
     if (again && (*again)[0].claims[i].load() == c)
-      out_.leaks.push_back({"claim", "the object " + shown_name(key) + " is held for the reader " + shown_name(seen_.reader_name(shm::claim::reader(c))) + " by " + person_at(whose), 0});
+      out_.leaks.push_back({"claim", "the hold of " + person_at(whose) + " on the object " + shown_name(key) + " for the reader " + shown_name(seen_.reader_name(shm::claim::reader(c))), 0});
   }
   std::uint32_t const owner = s.owner.load();
   if (owner >= shm::max_participants) return;
   std::uint64_t const end = s.expires.load();
   // A lease begins when the death is noticed, which may be still to come.
   bool const leased = end != 0 ? end > seen_.now() : s.lease != 0;
-  if (held || (shm::control::state(word) == shm::slot_state::ready && leased)) ++wanted_[owner];
+  bool const ready = shm::control::state(word) == shm::slot_state::ready;
+  if (held || (ready && leased)) {
+    ++wanted_[owner];
+  } else if (ready && end != 0) {
+    out_.leaks.push_back({"object", "the object " + shown_name(key) + ", whose lease has ended", 0});
+  }
 }
 
 void leak_finder::finish(std::span<space_file const> files) {
@@ -85,27 +91,29 @@ void leak_finder::finish(std::span<space_file const> files) {
     if (!dead && (std::strcmp(state, "orphan") != 0 || wanted_[i] != 0 || seen_.lives(i))) continue;
     auto const* const arena = arena_of(i);
     std::uint64_t const bytes = wanted_[i] == 0 && arena != nullptr ? arena->bytes : 0;
-    out_.leaks.push_back({"participant", dead ? person_at(i) + " was not cleaned up after" : "nothing that " + person_at(i) + " left is leased any more", bytes});
+    out_.leaks.push_back({"participant", "what " + person_at(i, dead ? "dead" : "gone") + " left", bytes});
   }
   // Whoever opens it holds the gate until it has its record.
   if (!used && !seen_.locked(0)) {
     auto const at = std::find_if(files.begin(), files.end(), [](auto const& f) { return f.what == space_file::part::directory; });
-    if (at != files.end() && exists(at->path)) out_.leaks.push_back({"directory", at->path + " is nobody's", at->bytes});
+    if (at != files.end() && exists(at->path)) out_.leaks.push_back({"directory", at->path + ", a directory that nobody uses", at->bytes});
   }
-  for (auto const& file : files) {
-    bool named = file.what == space_file::part::directory;
-    if (file.what == space_file::part::fifo) {
-      auto const i = static_cast<std::uint32_t>(file.number);
-      named = seen_.lives(i) || seen_.who(i).state.load() == shm::participant_state::live;
-    }
-    for (std::uint32_t i = 0; i != shm::max_participants && !named && file.what == space_file::part::arena; ++i) named = seen_.who(i).arena == file.number;
-    if (!named && exists(file.path) && !in_use(file)) out_.leaks.push_back(leak_of(file, " is of nobody in the directory"));
-  }
+  for (auto const& file : files)
+    if (!is_named(seen_, file) && exists(file.path) && !in_use(file)) out_.leaks.push_back(leak_of(file));
+}
+
+bool is_named(snapshot const& seen, space_file const& file) {
+  if (file.what == space_file::part::directory) return true;
+  auto const number = static_cast<std::uint32_t>(file.number);
+  if (file.what == space_file::part::fifo) return seen.lives(number) || seen.who(number).state.load() == shm::participant_state::live;
+  for (std::uint32_t i = 0; i != shm::max_participants; ++i)
+    if (seen.who(i).arena == file.number) return true;
+  return false;
 }
 
 void find_orphans(std::span<space_file const> files, space_row& out) {
   for (auto const& file : files)
-    if (exists(file.path) && !exists(out.path) && !in_use(file)) out.leaks.push_back(leak_of(file, " has no directory"));
+    if (exists(file.path) && !exists(out.path) && !in_use(file)) out.leaks.push_back(leak_of(file));
 }
 
 }  // namespace tool

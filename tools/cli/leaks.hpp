@@ -25,12 +25,15 @@ class leak_finder {
  private:
   void claims_of(std::uint32_t index, snapshot::slot const& s, std::string const& key);
   void begun_by_the_dead(std::uint32_t index, snapshot::slot const& s);
-  [[nodiscard]] std::string person_at(std::uint32_t i) const;
+  [[nodiscard]] std::string person_at(std::uint32_t i, char const* state = "dead") const;
 
   snapshot const& seen_;
   space_row& out_;
   std::array<std::uint32_t, omniconn::detail::shm::max_participants> wanted_{};  // objects of each that somebody may still want
 };
+
+/// A record names the file, or is about to. The file has to be older than the snapshot.
+bool is_named(snapshot const& seen, space_file const& file);
 
 /// The same where there is no directory: every file that no process has open. \requires `out.has_directory` is false.
 void find_orphans(std::span<space_file const> files, space_row& out);

@@ -76,9 +76,7 @@ value json_of(space_row const& row) {
 /// The namespaces that were asked for.
 result<std::vector<space_row>, diagnosis> look(std::optional<std::string> const& space, std::string const& directory) {
   std::string const folder = our_folder(directory);
-  std::vector<std::string> names{"default", current_space()};
-  if (space) names.push_back(*space);
-  auto rows = our_spaces(folder, names);
+  auto rows = our_spaces(folder, space);
   if (!rows) return rows;
   if (!space) {
     auto upstream = upstream_space(upstream_folder(directory));
@@ -87,7 +85,6 @@ result<std::vector<space_row>, diagnosis> look(std::optional<std::string> const&
     return rows;
   }
   std::string const wanted = folder + "/" + stem_of(folder, *space) + ".dir";
-  std::erase_if(*rows, [&](space_row const& row) { return row.path != wanted; });
   if (rows->empty()) return diagnosis(error_kind::not_found, "nobody uses the namespace " + omniconn::detail::in_quotes(*space) + " (" + wanted + ")");
   if (rows->front().problem) return rows->front().problem->in(wanted);
   return rows;

@@ -47,8 +47,8 @@ struct process_row {
 
 /// What lies there though nobody has a right to it; `omniconn gc` mends it.
 struct leak_row {
-  std::string what;                         ///< "participant", "claim", "slot", "arena", "fifo", "directory"
-  std::string text;
+  std::string what;                         ///< "participant", "claim", "slot", "object", "arena", "fifo", "directory"
+  std::string text;                         ///< what it is; not yet escaped
   std::uint64_t bytes = 0;                  ///< of memory that comes back with it
 };
 
@@ -57,6 +57,7 @@ struct space_row {
   std::string layout;                       ///< "omniconn", "upstream"
   std::string name;                         ///< empty: not known, only its hash is in the file name
   std::string path;
+  std::uint32_t user = 0;                   ///< whose files these should be, by their names
   std::optional<diagnosis> problem;         ///< then nothing below is known
   std::uint64_t slots = 0;
   std::uint64_t file_size = 0;
@@ -68,12 +69,13 @@ struct space_row {
   std::vector<object_row> objects;
 };
 
-/// Our layout: every namespace whose files lie in `folder`, also where only an arena or a FIFO is left. Names are hashed in file names; those of `names` are recognised.
+/// Our layout: every namespace whose files lie in `folder`, also where only an arena or a FIFO is left; or only the one of that name. File names
+/// hold only a hash: "default", OMNICONN_NAMESPACE and `only` are recognised.
 ///
 /// Only reads, and joins nothing: no lock is taken, no file mapped, so that no size that changes meanwhile can hurt. What is read is
 /// believed only as far as it was checked; a file that is not what it should be is a row with a `problem`.
 /// \errors of the folder itself.
-result<std::vector<space_row>, diagnosis> our_spaces(std::string const& folder, std::vector<std::string> const& names);
+result<std::vector<space_row>, diagnosis> our_spaces(std::string const& folder, std::optional<std::string> const& only);
 
 /// Upstream's layout: `<folder>/<key>` with the lock file `shm_<key>_lockfile.lock` beside it. Segments without a lock file cannot be told from
 /// those of other programs and are left out; lock files without a segment are rows of their own. Opens nothing.

@@ -176,13 +176,14 @@ class reader {
 std::optional<space_row> space_of(std::string const& folder, std::span<space_file const> files, std::vector<std::string> const& names) {
   space_row row;
   row.layout = "omniconn";
+  row.user = files.front().user;
   row.path = folder + "/" + files.front().stem + ".dir";
   for (auto const& name : names)
     if (stem_of(folder, name) == files.front().stem) row.name = name;
   for (auto const& file : files) row.memory += file.bytes;
   row.has_directory = std::any_of(files.begin(), files.end(), [](auto const& file) { return file.what == space_file::part::directory; });
   if (!row.has_directory) {
-    if (files.front().user != ::geteuid()) return std::nullopt;
+    if (row.user != ::geteuid()) return std::nullopt;
     find_orphans(files, row);
     return row.leaks.empty() ? std::nullopt : std::optional(std::move(row));
   }
@@ -200,13 +201,17 @@ std::optional<space_row> space_of(std::string const& folder, std::span<space_fil
 
 }  // namespace
 
-result<std::vector<space_row>, diagnosis> our_spaces(std::string const& folder, std::vector<std::string> const& names) {
+result<std::vector<space_row>, diagnosis> our_spaces(std::string const& folder, std::optional<std::string> const& only) {
   auto const files = list_space_files(folder);
   if (!files) return files.error();
+  std::vector<std::string> names{"default", current_space()};
+  if (only) names.push_back(*only);
+  std::string const wanted = only ? stem_of(folder, *only) : "";
   std::vector<space_row> out;
   for (auto at = files->begin(); at != files->end();) {
     auto const end = std::find_if(at, files->end(), [&](auto const& file) { return file.stem != at->stem; });
-    if (auto row = space_of(folder, {at, end}, names)) out.push_back(std::move(*row));
+    if (!only || at->stem == wanted)
+      if (auto row = space_of(folder, {at, end}, names)) out.push_back(std::move(*row));
     at = end;
   }
   return out;
