@@ -87,13 +87,13 @@ class Usage(ToolCase):
         version = re.findall(r"#define OMNICONN_VERSION_\w+ (\d+)", (ROOT / "include/omniconn/version.hpp").read_text(encoding="utf-8"))
         self.assertEqual(self.ok("--version").decode(), f"omniconn {'.'.join(version[:3])}\n")
         help_text = self.ok("--help").decode()
-        for command in ("put", "get", "cleanup", "config", "connectors", "decode", "encode", "ls", "stat", "bench", "completion"):
+        for command in ("put", "get", "cleanup", "config", "connectors", "decode", "encode", "ls", "stat", "gc", "doctor", "bench", "completion"):
             self.assertIn(f"\n  {command} ", help_text)
             self.assertIn("Usage: omniconn " + command, self.ok(command, "--help").decode())
         self.assertNotIn("bench-reader", help_text)
 
     def test_output_that_cannot_be_written(self):
-        for command in (["--help"], ["--version"], ["connectors"], self.here("ls"), self.here("stat"), ["completion"]):
+        for command in (["--help"], ["--version"], ["connectors"], self.here("ls"), self.here("stat"), self.here("gc"), self.here("doctor"), ["completion"]):
             with open("/dev/full", "wb") as full:  # stat has nothing to say of an empty folder
                 self.assertEqual(self.run_tool(*command, stdout=full).returncode, 0 if command[0] == "stat" else CODES["no_space"], command)
 
@@ -114,6 +114,8 @@ class Completion(ToolCase):
         self.assertEqual(self.complete("co"), ["config", "connectors", "completion"])
         self.assertEqual(sorted(self.complete("put", "--k")), ["--keep", "--key"])
         self.assertEqual(sorted(self.complete("get", "--co")), ["--config", "--connector"])
+        self.assertEqual(sorted(self.complete("gc", "--d")), ["--directory", "--dry-run"])
+        self.assertEqual(self.complete("doc"), ["doctor"])
         self.assertEqual(self.complete("get", "--connector", "Shm"), ["ShmConnector"])
         self.file("some.yaml", "")
         self.assertEqual(self.complete("config", "so"), ["some.yaml"])

@@ -35,6 +35,7 @@ class OurLayout(Looking):
         self.put(long_key, b"1", "--readers", "x,y")
         self.get(long_key, "--reader", "y")
         self.assertEqual(self.objects()["default/a/b/" + long_key]["readers"], ["x unread", "y done"])
+        self.assertEqual((self.objects()["default/a/b/" + long_key]["unread_by"], self.objects()["default/a/b/" + long_key]["holders"]), (["x"], []))
 
     def test_who_takes_part(self):
         waiting = self.start("get", *self.edge, "--key", "k", "--timeout", 600)
@@ -53,7 +54,8 @@ class OurLayout(Looking):
         process = self.start("get", *self.edge, "--key", "k")
         process.stdout.read(1)
         row = self.objects()["default/a/b/k"]
-        self.assertEqual((row["state"], row["readers"]), ("held", ["b reads"]))
+        self.assertEqual((row["state"], row["readers"]), ("held", [f"b reads: b (pid {process.pid})"]))
+        self.assertIn(f"b (pid {process.pid}) for the reader b, at most ", self.ok(*self.here("stat"), "k").decode())
 
     def test_one_object(self):
         self.put("some/key", b"123")

@@ -46,7 +46,9 @@ value json_of(findings const& found, std::string const& folder) {
 std::string text_of(findings const& found) {
   std::vector<cells> rows;
   for (auto const& f : found.all()) {
-    rows.push_back({word(f.how), f.name, one_line(f.text)});
+    std::string level = word(f.how);
+    level.resize(5, ' ');  // as wide where nothing is wrong
+    rows.push_back({std::move(level), f.name, one_line(f.text)});
     if (!f.mend.empty()) rows.push_back({"", "", "-> " + one_line(f.mend)});
   }
   return table(rows);

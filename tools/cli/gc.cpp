@@ -34,15 +34,10 @@ struct gc_row {
   [[nodiscard]] bool idle() const noexcept { return removed.empty() && files.empty() && bytes == 0; }
 };
 
-std::string stem_of_row(space_row const& row) {
-  std::size_t const slash = row.path.rfind('/');
-  return row.path.substr(slash + 1, row.path.size() - slash - 5);  // without ".dir"
-}
-
 std::vector<space_file> files_of(std::string const& folder, space_row const& row) {
   auto files = list_space_files(folder);
   if (!files) return {};
-  std::erase_if(*files, [stem = stem_of_row(row)](space_file const& file) { return file.stem != stem; });
+  std::erase_if(*files, [stem = file_stem(row)](space_file const& file) { return file.stem != stem; });
   return std::move(*files);
 }
 
@@ -92,7 +87,7 @@ gc_row collect(std::string const& folder, space_row row, gc_command const& o) {
     if (out.space.problem) out.bytes += bytes_taken(out.space.path);
     return out;
   }
-  if (auto done = collect_space(folder, stem_of_row(out.space)); !done) out.problem = std::move(done.error());
+  if (auto done = collect_space(folder, file_stem(out.space)); !done) out.problem = std::move(done.error());
   compare(before, out);
   return out;
 }

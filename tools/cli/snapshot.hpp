@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory of a namespace, read and not mapped: whoever looks takes no part, and no size that changes meanwhile can hurt.
 //
-// Whole words are read whole; what belongs together is checked by whoever uses it. Others go on meanwhile, so that what looks like a leak is asked
-// for twice: first what somebody is said to have, then whether he lives, then whether it is still said.
+// Whole words are read whole; what belongs together is checked by whoever uses it. Others go on meanwhile, so that whether somebody is dead is asked
+// for three times: what he is said to have, whether he lives, and whether it is still said.
 #pragma once
 
 #include <cerrno>

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <string_view>
 
 #include "payload.hpp"
 #include "space_files.hpp"
@@ -41,11 +42,16 @@ std::string shown_name(std::string const& name) {
   return plain ? name : shown_text(name, 256);
 }
 
+std::string file_stem(space_row const& row) {
+  std::size_t const slash = row.path.rfind('/') + 1;
+  return row.path.substr(slash, row.path.size() - slash - std::string_view(".dir").size());
+}
+
 std::string space_name(space_row const& row) {
   if (row.layout != "omniconn") return "-";
   if (!row.name.empty()) return shown_name(row.name);
-  std::size_t const slash = row.path.rfind('/');
-  return "#" + row.path.substr(slash + 1, row.path.size() - slash - 5);  // without ".dir"
+  std::string out = "#";
+  return out.append(file_stem(row));
 }
 
 std::string person(std::string const& name, std::uint32_t pid, std::string const& state) {

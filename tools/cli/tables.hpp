@@ -20,6 +20,9 @@ std::string shown_seconds(double s);
 /// As it is where that is plain, else quoted and escaped.
 std::string shown_name(std::string const& name);
 
+/// What the files of a namespace of our layout are called, without suffix.
+std::string file_stem(space_row const& row);
+
 /// The name of a namespace, or "#" and what its files are called.
 std::string space_name(space_row const& row);
 
