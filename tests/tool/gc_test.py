@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """gc: what processes that were killed leave, what ls and stat say of it, and what is left alone because somebody uses it."""
 import fcntl
+import json
 import os
 import signal
 import struct
+import subprocess
 import unittest
 
-from support import ToolCase
+from support import TOOL, ToolCase
 
 
 class Tidying(ToolCase):
@@ -88,6 +90,38 @@ class WhatTheDeadLeave(Tidying):
         self.assertIn(f"what b (pid {process.pid}, dead) left", text)
         self.assertEqual(self.left(), [])
         self.assertEqual(self.ok(*self.here("gc")), b"nothing to do\n")
+
+    def test_producer_and_reader_are_killed_at_work(self):
+        bench = self.start("bench", *self.edge, "--sizes", "1MiB", "--count", 10000000, start_new_session=True)
+        self.until("objects move", lambda: len([p for p in self.processes() if p["memory"] != 0 and p["state"] == "alive"]) != 0 and len(self.processes()) == 2 and self.space()["objects"])
+        os.killpg(bench.pid, signal.SIGKILL)
+        bench.wait()
+        self.until("both are dead", lambda: [p["state"] for p in self.space()["processes"]] == ["dead", "dead"])
+        leaks = self.space()["leaks"]
+        self.assertEqual(sum(leak["what"] == "participant" for leak in leaks), 2, leaks)
+        self.assertEqual(len(self.gc()["namespaces"][0]["removed"]), len(leaks))
+        # What was acknowledged is leased; nothing else is left.
+        spaces = self.json(*self.here("stat"), "--json")["namespaces"]
+        self.assertTrue(all(space["leaks"] == [] and {row["state"] for row in space["objects"]} == {"unread"} for space in spaces), spaces)
+        self.assertEqual(self.left() == [], spaces == [])
+
+    def test_a_full_disk(self):
+        if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("this machine lets nobody mount in a namespace of his own")
+        edge = " ".join(self.edge)
+        script = f"""mount -t tmpfs -o size=16m,nr_inodes=64 tmpfs "$1"
+          head -c 2000000 /dev/zero | "$0" put {edge} --key k --keep 100 > /dev/null
+          name=$(basename "$1"/*.dir .dir)
+          rm "$1/$name.dir"
+          mkfifo -m 600 "$1/$name.p3"
+          cat /dev/zero > "$1/full" 2> /dev/null || true
+          for i in $(seq 100); do touch "$1/$i" 2> /dev/null || break; done
+          "$0" gc --json --directory "$1"
+          ls -A "$1" | grep omniconn || true"""
+        done = subprocess.run(["unshare", "-Urm", "sh", "-ec", script, TOOL, str(self.shm)], env=self.environment, capture_output=True, timeout=60, check=True)
+        found = json.loads(done.stdout)
+        self.assertEqual([leak.rsplit(", ")[-1] for leak in found["namespaces"][0]["removed"]], ["an arena of nobody", "a FIFO of nobody"])
+        self.assertGreaterEqual(found["bytes"], 2000000)
 
     def test_a_lease_that_has_ended(self):
         self.put("short", os.urandom(1 << 20), "--keep", 0.05)
@@ -259,6 +293,12 @@ class BrokenDirectories(Tidying):
         os.chown(path, 12345, 12345)
         self.fails("unauthorized", "belongs to the user 12345", *self.here("gc"), "--rebuild")
         self.assertEqual(self.left(), [path.name])
+        path.unlink()
+        arena = self.shm / f"{self.stem}.00000000deadbeef"
+        arena.write_bytes(b"x")
+        os.chown(arena, 12345, 12345)
+        self.assertEqual(self.gc("--all")["bytes"], 0)
+        self.assertEqual(self.left(), [arena.name])
 
 
 if __name__ == "__main__":

@@ -34,13 +34,6 @@ struct gc_row {
   [[nodiscard]] bool idle() const noexcept { return removed.empty() && files.empty() && bytes == 0; }
 };
 
-std::vector<space_file> files_of(std::string const& folder, space_row const& row) {
-  auto files = list_space_files(folder);
-  if (!files) return {};
-  std::erase_if(*files, [stem = file_stem(row)](space_file const& file) { return file.stem != stem; });
-  return std::move(*files);
-}
-
 void foresee(gc_row& out) {
   for (auto const& leak : out.space.leaks) {
     out.removed.push_back(leak.text);
@@ -70,7 +63,7 @@ void name_removed(std::vector<gc_row>& rows, std::vector<space_row> const& after
 gc_row collect(std::string const& folder, space_row row, gc_command const& o) {
   gc_row out;
   out.space = std::move(row);
-  auto const before = files_of(folder, out.space);
+  auto const before = files_of(folder, file_stem(out.space));
   if (out.space.problem) {
     if (!o.rebuild) {
       out.problem = diagnosis(out.space.problem->kind(), out.space.problem->detail() + "; " + advice_gc(out.space) + " --rebuild removes it if no process uses it", out.space.problem->native());

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gc_space.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <utility>
-#include <vector>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -23,13 +21,6 @@ namespace {
 
 namespace shm = omniconn::detail::shm;
 using omniconn::detail::unique_fd;
-
-std::vector<space_file> files_of(std::string const& folder, std::string const& stem) {
-  auto files = list_space_files(folder);
-  if (!files) return {};
-  std::erase_if(*files, [&](space_file const& file) { return file.stem != stem || file.what == space_file::part::directory; });
-  return std::move(*files);
-}
 
 /// \requires the gate is held, so that no participant makes a FIFO meanwhile.
 void remove_unnamed(shm::names const& where) {

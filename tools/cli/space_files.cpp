@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <omniconn/detail/describe.hpp>
 #include <omniconn/transport/shm/directory.hpp>
@@ -86,7 +87,16 @@ result<std::vector<space_file>, diagnosis> list_space_files(std::string const& f
   return out;
 }
 
+std::vector<space_file> files_of(std::string const& folder, std::string const& stem) {
+  auto files = list_space_files(folder);
+  if (!files) return {};
+  std::erase_if(*files, [&](space_file const& file) { return file.stem != stem; });
+  return std::move(*files);
+}
+
 bool in_use(space_file const& file) noexcept {
+  struct stat about {};
+  if (::lstat(file.path.c_str(), &about) == 0 && about.st_uid != ::geteuid()) return true;
   int const how = file.what == space_file::part::fifo ? O_WRONLY : O_RDONLY;
   omniconn::detail::unique_fd const fd(::open(file.path.c_str(), how | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return errno != ENXIO && errno != ENOENT;  // what cannot be asked is left alone

@@ -35,14 +35,17 @@ std::string current_space();
 /// Every file in `folder` with such a name, sorted by path; of whatever type and owner. \errors of the folder itself.
 result<std::vector<space_file>, diagnosis> list_space_files(std::string const& folder);
 
+/// Those of one namespace; none where the folder cannot be read.
+std::vector<space_file> files_of(std::string const& folder, std::string const& stem);
+
 /// The file name of a namespace of this user, without folder and suffix.
 std::string stem_of(std::string const& folder, std::string const& name);
 
 /// Bytes of memory that the file at `path` takes now; 0 where it is gone.
 std::uint64_t bytes_taken(std::string const& path) noexcept;
 
-/// A file without a directory that names it: whether a live process has it open all the same. An arena is open for writing as long as its producer
-/// lives, a FIFO for reading as long as its owner or anybody who listens to it does.
+/// A file that no directory names: whether a live process has it open all the same, or it is not this user's to judge. An arena is open for writing
+/// as long as its producer lives, a FIFO for reading as long as its owner or anybody who listens to it does.
 bool in_use(space_file const& file) noexcept;
 
 }  // namespace tool
