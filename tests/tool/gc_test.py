@@ -124,8 +124,8 @@ class WhatTheDeadLeave(Tidying):
         self.assertGreaterEqual(found["bytes"], 2000000)
 
     def test_a_lease_that_has_ended(self):
-        self.put("short", os.urandom(1 << 20), "--keep", 0.05)
         self.put("long", b"1", "--keep", 100)
+        self.put("short", os.urandom(1 << 20), "--keep", 0.3)  # last: any other that joined would tidy it
         self.until("its lease ends", lambda: any(row["state"] == "expired" for row in self.space()["objects"]))
         self.assertIn("the object default/a/b/short, whose lease has ended", [leak["text"] for leak in self.space()["leaks"]])
         done = self.gc()
