@@ -251,6 +251,21 @@ class BrokenDirectories(Tidying):
             self.put("k", b"again", "--keep", 100)
             self.assertEqual(self.get("k"), b"again")
 
+    def test_values_that_cannot_be(self):
+        self.put("k", b"1", "--keep", 100)
+        path = next(self.shm.glob("*.dir"))
+        slots = struct.unpack_from("<I", path.read_bytes(), 12)[0]
+        with open(path, "r+b") as file:
+            file.seek(-(slots - 100) * 256, os.SEEK_END)
+            file.write(struct.pack("<Q", 7 << 8 | 77))
+        self.assertEqual([leak["text"] for leak in self.space()["leaks"]], ["the impossible state 77 of slot 100"])
+        self.assertEqual(len(self.space()["objects"]), 1)
+        self.fails("corrupt", "the impossible state 77 of slot 100; omniconn gc --rebuild", *self.here("gc"))
+        self.assertEqual(self.get("k"), b"1")
+        self.put("k", b"2", "--keep", 100)
+        self.assertIn("impossible", self.gc("--rebuild")["namespaces"][0]["removed"][0])
+        self.assertEqual(self.left(), [])
+
     def test_somebody_uses_it(self):
         waiting = self.start("get", *self.edge, "--key", "k", "--timeout", 600)
         self.wait_for_readers(1)

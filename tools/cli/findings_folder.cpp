@@ -128,7 +128,7 @@ class trial {
   trial& operator=(trial const&) = delete;
   ~trial() {
     ::unlink(path_.c_str());
-    shm::remove_fifo(where_, 0);
+    ::unlink(where_.fifo_path(0).c_str());
   }
 
   void run() {

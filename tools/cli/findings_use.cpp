@@ -15,8 +15,8 @@ namespace {
 
 void look_at_space(space_row const& space, findings& out) {
   std::string const name = "namespace " + space_name(space);
-  if (space.problem)
-    return out.wrong(space.problem->kind(), "namespace", name + ": " + space.path + ": " + space.problem->detail(), advice_gc(space) + " --rebuild removes it if no process uses it");
+  if (auto const broken = space.broken())
+    return out.wrong(broken->kind(), "namespace", name + ": " + space.path + ": " + broken->detail(), advice_gc(space) + " --rebuild removes it if no process uses it");
   for (auto const& p : space.processes)
     if (p.stopped)
       out.wrong(error_kind::peer_stalled, "stopped", name + ": " + person(p.name, p.pid, "alive") + " is stopped; who waits for it waits in vain", "kill -CONT " + std::to_string(p.pid) + ", or end it");

@@ -64,23 +64,23 @@ gc_row collect(std::string const& folder, space_row row, gc_command const& o) {
   gc_row out;
   out.space = std::move(row);
   auto const before = files_of(folder, file_stem(out.space));
-  if (out.space.problem) {
-    if (!o.rebuild) {
-      out.problem = diagnosis(out.space.problem->kind(), out.space.problem->detail() + "; " + advice_gc(out.space) + " --rebuild removes it if no process uses it", out.space.problem->native());
-      return out;
-    }
-    if (auto removed = remove_broken(out.space.path, *out.space.problem, o.dry_run); !removed) {
+  auto const broken = out.space.broken();
+  if (broken && !o.rebuild) {
+    out.problem = diagnosis(broken->kind(), broken->detail() + "; " + advice_gc(out.space) + " --rebuild removes it if no process uses it", broken->native());
+    if (out.space.problem) return out;  // else what can be tidied, is
+  } else if (broken) {
+    if (auto removed = remove_broken(out.space.path, *broken, o.dry_run); !removed) {
       out.problem = std::move(removed.error());
       return out;
     }
-    out.removed.push_back(out.space.path + ", " + out.space.problem->message());
+    out.removed.push_back(out.space.path + ", " + broken->message());
   }
   if (o.dry_run) {
     foresee(out);
-    if (out.space.problem) out.bytes += bytes_taken(out.space.path);
+    if (broken && o.rebuild) out.bytes += bytes_taken(out.space.path);
     return out;
   }
-  if (auto done = collect_space(folder, file_stem(out.space)); !done) out.problem = std::move(done.error());
+  if (auto done = collect_space(folder, file_stem(out.space)); !done && !out.problem) out.problem = std::move(done.error());
   compare(before, out);
   return out;
 }

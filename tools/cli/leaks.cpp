@@ -37,8 +37,11 @@ void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s, std::str
     case shm::slot_state::beaten: return begun_by_the_dead(index, s);
     case shm::slot_state::ready:
     case shm::slot_state::draining: return claims_of(index, s, key);
-    default: return;
+    case shm::slot_state::free:
+    case shm::slot_state::retired: return;
   }
+  auto const state = static_cast<unsigned>(shm::control::state(s.ctl.load()));
+  out_.leaks.push_back({"damage", "the impossible state " + std::to_string(state) + " of slot " + std::to_string(index), 0});
 }
 
 void leak_finder::begun_by_the_dead(std::uint32_t index, snapshot::slot const& s) {
@@ -86,6 +89,8 @@ void leak_finder::finish(std::span<space_file const> files) {
   bool used = false;
   for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
     char const* const state = seen_.state_of(i);
+    if (auto const number = static_cast<std::uint32_t>(seen_.who(i).state.load()); number > static_cast<std::uint32_t>(shm::participant_state::orphan))
+      out_.leaks.push_back({"damage", "the impossible state " + std::to_string(number) + " of participant " + std::to_string(i), 0});
     used = used || *state != '\0';
     bool const dead = std::strcmp(state, "dead") == 0;
     if (!dead && (std::strcmp(state, "orphan") != 0 || wanted_[i] != 0 || seen_.lives(i))) continue;
@@ -109,6 +114,13 @@ bool is_named(snapshot const& seen, space_file const& file) {
   for (std::uint32_t i = 0; i != shm::max_participants; ++i)
     if (seen.who(i).arena == file.number) return true;
   return false;
+}
+
+std::optional<diagnosis> space_row::broken() const {
+  if (problem) return problem;
+  for (auto const& leak : leaks)
+    if (leak.what == "damage") return diagnosis(error_kind::corrupt, "the namespace's directory holds " + leak.text);
+  return std::nullopt;
 }
 
 void find_orphans(std::span<space_file const> files, space_row& out) {

@@ -17,7 +17,7 @@ class leak_finder {
  public:
   leak_finder(snapshot const& seen, space_row& out) : seen_(seen), out_(out) {}
 
-  /// Each slot that is not free; `key` is empty where it has none yet.
+  /// Each slot; `key` is empty where it has none yet.
   void look_at(std::uint32_t index, snapshot::slot const& s, std::string const& key);
   /// After all slots. `files` are those of the namespace, listed before the snapshot was taken: what came later has a name in the snapshot.
   void finish(std::span<space_file const> files);

@@ -47,7 +47,7 @@ struct process_row {
 
 /// What lies there though nobody has a right to it; `omniconn gc` mends it.
 struct leak_row {
-  std::string what;                         ///< "participant", "claim", "slot", "object", "arena", "fifo", "directory"
+  std::string what;                         ///< "participant", "claim", "slot", "object", "arena", "fifo", "directory"; or "damage", which only a new directory mends
   std::string text;                         ///< what it is; not yet escaped
   std::uint64_t bytes = 0;                  ///< of memory that comes back with it
 };
@@ -67,6 +67,9 @@ struct space_row {
   std::vector<leak_row> leaks;
   std::vector<process_row> processes;
   std::vector<object_row> objects;
+
+  /// Why the directory should be made anew: its `problem`, or values in it that cannot be.
+  [[nodiscard]] std::optional<diagnosis> broken() const;
 };
 
 /// Our layout: every namespace whose files lie in `folder`, also where only an arena or a FIFO is left; or only the one of that name. File names
