@@ -5115,7 +5115,7 @@ class directory {
 
   static result<directory> map(unique_fd fd, std::size_t file_size) {
     if (file_size < sizeof(header))
-      return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
+      return {error_kind::corrupt, "the namespace's directory is truncated; end its users, then `omniconn gc --rebuild`"};
     auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     auto const* head = reinterpret_cast<header const*>(mapping->base());
@@ -5126,10 +5126,10 @@ class directory {
               "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
     std::uint32_t const slots = head->slots;
     if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
-      return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
+      return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users, then `omniconn gc --rebuild`"};
     auto const g = geometry::of(slots);
     if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
-      return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users and remove the file"};
+      return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
     directory out;
     out.seed_ = head->hash_seed;
     out.id_ = head->id;
@@ -5929,7 +5929,7 @@ struct mapped_arena {
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session : public fork_witness, private warden_listener {
+class session final : public fork_witness, private warden_listener {
  public:
   session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;

@@ -247,7 +247,7 @@ class directory {
 
   static result<directory> map(unique_fd fd, std::size_t file_size) {
     if (file_size < sizeof(header))
-      return {error_kind::corrupt, "the namespace's directory is truncated; end its users and remove the file"};
+      return {error_kind::corrupt, "the namespace's directory is truncated; end its users, then `omniconn gc --rebuild`"};
     auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     auto const* head = reinterpret_cast<header const*>(mapping->base());
@@ -258,10 +258,10 @@ class directory {
               "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
     std::uint32_t const slots = head->slots;
     if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
-      return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users and remove the file"};
+      return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users, then `omniconn gc --rebuild`"};
     auto const g = geometry::of(slots);
     if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
-      return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users and remove the file"};
+      return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
     directory out;
     out.seed_ = head->hash_seed;
     out.id_ = head->id;
