@@ -269,7 +269,7 @@ TEST(builtin_options, wrong_ones_of_shared_memory) {
   auto const factory = builtin_factory();
   for (auto const& [option, found, text] : {
            wrong_option{"readers", 17, "the number of readers must be between 1 and 16, the most that transport shm can do"},
-           {"reader", std::string(57, 'r'), "a reader name may have 56 bytes at most"},
+           {"reader", std::string(57, 'r'), "the name of a reader or stage may have 56 bytes at most"},
            {"memory_pool_size", 0, "memory_pool_size must be between 1 byte and 64 TiB"},
            {"memory_pool_size", "65 TiB", "memory_pool_size must be between 1 byte and 64 TiB"},
            {"memory_pool_size", "1 GiBi", "memory_pool_size is the text '1 GiBi', expected a number of bytes; write an integer, or a text with a unit as in 64 MiB"},

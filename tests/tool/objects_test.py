@@ -110,9 +110,11 @@ class Keeping(ToolCase):
 
     @staticmethod
     def blocked(pid, number):
+        """Whether that signal is taken by another thread: blocked, while others are not, as they all are for the moment in which a thread is started."""
         with open(f"/proc/{pid}/status", encoding="ascii") as status:
             words = dict(line.split(":\t", 1) for line in status if ":\t" in line)
-        return int(words["SigBlk"], 16) >> (number - 1) & 1 == 1
+        mask = int(words["SigBlk"], 16)
+        return mask >> (number - 1) & 1 == 1 and mask >> (signal.SIGUSR2 - 1) & 1 == 0
 
 
 class Waiting(ToolCase):

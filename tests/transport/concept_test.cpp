@@ -135,10 +135,13 @@ static_assert(lacks<with_report_that_changes> == 64, "report() is const");
 struct with_all : derived<with_all> {
   result<std::uint64_t> adopt_region(mutable_bytes) { return archetype::cannot; }
   result<void> forget_region(std::uint64_t) { return archetype::cannot; }
-  result<progress> watch(get_op&, locator const&) { return archetype::cannot; }
+  result<progress> watch(get_op&, locator const&, std::string_view) { return archetype::cannot; }
+  std::uint32_t room_seen() noexcept { return 0; }
+  result<void> wait_for_room(std::uint32_t, std::string_view, deadline, stop_token) { return archetype::cannot; }
+  bool drop_oldest() { return false; }
   result<int> native_fd() { return archetype::cannot; }
 };
-static_assert(transport_adopt<with_all> && transport_watch<with_all> && transport_fd<with_all>);
+static_assert(transport_adopt<with_all> && transport_watch<with_all> && transport_room<with_all> && transport_fd<with_all>);
 
 // --- the base of operations -----------------------------------------------------------------------------------------------
 
