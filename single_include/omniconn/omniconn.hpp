@@ -4532,9 +4532,11 @@ OMNICONN_END_NAMESPACE
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -5167,9 +5169,9 @@ namespace detail::shm {
 class probe {
  public:
   /// So long before its deadline a waiter asks. Who runs answers in much less, also on a busy machine.
-  static constexpr std::int64_t patience_ns = 50'000'000;
+  static constexpr std::int64_t patience_ns = 100'000'000;
 
-  /// Rings everybody who puts, or gets, for the stage; waits that end quickly share one question.
+  /// Rings everybody of another process who puts, or gets, for the stage; waits that end quickly share one question.
   void ask(directory const& dir, std::uint32_t me, std::uint16_t stage, bool puts) noexcept {
     std::scoped_lock const lock(mutex_);
     std::int64_t const now = deadline::now_ns();
@@ -5180,7 +5182,7 @@ class probe {
     count_ = 0;
     for (std::uint32_t i = 0; i != max_participants && count_ != asked_.size(); ++i) {
       auto const& p = dir.participant_at(i);
-      if (i == me || p.state.load() != participant_state::live || !(puts ? p.puts : p.gets).has(stage)) continue;
+      if (p.state.load() != participant_state::live || p.process == dir.participant_at(me).process || !(puts ? p.puts : p.gets).has(stage)) continue;
       asked_[count_++] = {i, p.epoch.load(), p.answers.load()};
       dir.ring_participant(i);
     }
@@ -5971,8 +5973,9 @@ class session final : public fork_witness, private warden_listener {
   [[nodiscard]] participant& record() const noexcept { return dir_.participant_at(me_); }
 
   /// The number of a stage's or reader's name, interned on first use.
-  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: 1,024 names are in use.
-  result<std::uint16_t> name_id(std::string_view name) {
+  /// `places`: a new one gets a place among the first so many.
+  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: the places are in use.
+  result<std::uint16_t> name_id(std::string_view name, std::uint32_t places = max_names) {
     if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
     std::scoped_lock const lock(mutex_);
     for (auto const& [known, id] : readers_)
@@ -5981,7 +5984,7 @@ class session final : public fork_witness, private warden_listener {
     if (!id && id.error().kind() == error_kind::not_found) {
       if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
       failpoint("shm.name.gate_held");
-      id = add_name(name);
+      id = add_name(name, places);
       dir_.open_gate();
     }
     if (id) readers_.emplace_back(std::string(name), *id);
@@ -6016,6 +6019,20 @@ class session final : public fork_witness, private warden_listener {
     sweep_one(dir_, where_, owner);
   }
 
+  /// The number of a stage's name, or nothing where there is no place for it: then deaths are not heard, and all else works. Long names are told
+  /// apart by their hash.
+  std::optional<std::uint16_t> stage_id(std::string_view name) {
+    if (name.empty()) return std::nullopt;
+    char cut[max_name_size + 1];
+    if (name.size() > max_name_size) {
+      constexpr std::size_t kept = max_name_size - 16;
+      std::memcpy(cut, name.data(), kept);
+      std::snprintf(cut + kept, sizeof cut - kept, "%016llx", static_cast<unsigned long long>(checksum(bytes_of(name))));
+      name = std::string_view(cut, max_name_size);
+    }
+    auto const id = name_id(name, max_names / 2);  // the other half is for readers, who cannot do without
+    return id ? std::optional(*id) : std::nullopt;
+  }
   /// From now on this participant puts for that stage.
   void puts_for(std::uint16_t stage) noexcept {
     if (record().puts.has(stage)) return;
@@ -6188,10 +6205,10 @@ class session final : public fork_witness, private warden_listener {
     return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
   }
 
-  result<std::uint16_t> add_name(std::string_view name) noexcept {
+  result<std::uint16_t> add_name(std::string_view name, std::uint32_t places) noexcept {
     auto found = find_name(name);
     if (found || found.error().kind() != error_kind::not_found) return found;
-    for (std::uint32_t i = 0; i != max_names; ++i) {
+    for (std::uint32_t i = 0; i != places; ++i) {
       auto& entry = dir_.name_at(i);
       if (entry.size.load() != 0) continue;
       if (!name.empty()) std::memcpy(entry.text.data(), name.data(), name.size());
@@ -6877,13 +6894,9 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
 }
 
 /// Whose death ends the wait of an operation.
-template <class Session> result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
-  op.awaited_ = 0;
-  if (name.empty()) return {};
-  auto const id = e.session->name_id(name);
-  if (!id) return id.error();
-  op.awaited_ = static_cast<std::uint16_t>(*id + 1U);
-  return {};
+template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
+  auto const id = e.session->stage_id(name);
+  op.awaited_ = static_cast<std::uint16_t>(id ? *id + 1U : 0U);
 }
 
 /// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
@@ -6898,7 +6911,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.generation_ = at->generation;
   op.hash_ = at->hash;
   op.where_ = of;
-  if (auto const named = await_stage(e, op, consumer); !named) return op.fail(named.error());
+  await_stage(e, op, consumer);
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -6930,12 +6943,8 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
-  if (!o.consumer.empty()) {
-    auto const id = e.session->name_id(o.consumer);
-    if (!id) return op.fail(id.error());
-    e.session->gets_for(*id);
-  }
-  if (auto const named = await_stage(e, op, o.producer); !named) return op.fail(named.error());
+  if (auto const id = e.session->stage_id(o.consumer)) e.session->gets_for(*id);
+  await_stage(e, op, o.producer);
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -6971,12 +6980,7 @@ template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_o
 template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
-  std::uint16_t awaited = 0;
-  if (!consumer.empty()) {
-    auto const id = e.session->name_id(consumer);
-    if (!id) return id.error();
-    awaited = static_cast<std::uint16_t>(*id + 1U);
-  }
+  auto const awaited = e.session->stage_id(consumer);
   auto bell = [&]() noexcept {
     record.returned_seq.fetch_add(1);
     dir.wake(record.returned_seq);
@@ -6992,7 +6996,7 @@ template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e
   for (;;) {
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the put was cancelled while it waited for room"};
-    if (awaited != 0 && e.session->lost(static_cast<std::uint16_t>(awaited - 1U), Session::side::gets))
+    if (awaited && e.session->lost(*awaited, Session::side::gets))
       return error{error_kind::peer_lost, "there is no room, and the process that reads this edge has died", 0, severity::connection};
     if (record.returned_seq.load() != seen) return {};
     if (!dir.sleep(record.returned_seq, seen, until) && record.returned_seq.load() == seen)
@@ -7141,11 +7145,7 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
   writer.expect_token();
   if (o.producer != e.put_for) {
-    if (!o.producer.empty()) {
-      auto const id = e.session->name_id(o.producer);
-      if (!id) return id.error();
-      e.session->puts_for(*id);
-    }
+    if (auto const id = e.session->stage_id(o.producer)) e.session->puts_for(*id);
     e.put_for.assign(o.producer);
   }
   auto const& dir = e.session->dir();

@@ -147,6 +147,7 @@ class session {
     sleeper(session&, auto&) {}
   };
   static constexpr std::int64_t patience_ns = 0;
+  static std::optional<std::uint16_t> stage_id(std::string_view) noexcept { return std::nullopt; }
   static void puts_for(std::uint16_t) noexcept {}
   static void gets_for(std::uint16_t) noexcept {}
   static bool lost(std::uint16_t, side) noexcept { return false; }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // A waiting get learns that its producer died or is stopped. Nothing here waits for a time: where the news did not come, the answer would be another one.
+#include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <memory>
 #include <string>
 
 #include <unistd.h>
 
 #include <gtest/gtest.h>
+
+#include <omniconn/runtime/builtin.hpp>
 
 #include <shm/stage.hpp>
 
@@ -114,6 +118,27 @@ TEST_F(shm_death, a_forked_child_neither_uses_the_connector_nor_keeps_its_parent
   consumer->send("get c r 600000 3");
   EXPECT_EQ(producer->kill(), status_killed);
   EXPECT_EQ(consumer->answer(), "error peer_lost") << "heard, though the child lives on";
+}
+
+// A name of a stage may have 255 bytes, and there may be more of them than places for names.
+TEST_F(shm_death, stages_with_long_names_and_more_names_than_places_work_as_before) {
+  omniconn::shm_connector<>::options o;
+  o.transport = space.options();
+  auto producer = omniconn::shm_connector<>::open(o), consumer = omniconn::shm_connector<>::open(o);
+  ASSERT_TRUE(producer && consumer);
+  for (int n = 0; n != 1100; ++n) {
+    std::string const from = std::string(200, 'f') + std::to_string(n), to = std::string(200, 't') + std::to_string(n);
+    omniconn::edge const flow{from, to};
+    std::byte const payload[8]{};
+    ASSERT_TRUE(producer->put(flow, "k", omniconn::const_bytes(payload))) << n;
+    auto const missing = consumer->get_view(flow, "none", {omniconn::deadline::after(std::chrono::microseconds(1))});
+    ASSERT_TRUE(missing == omniconn::error_kind::timed_out) << n;
+    ASSERT_TRUE(consumer->get_view(flow, "k", {omniconn::deadline::immediate()})) << n;
+  }
+  omniconn::get_options how;
+  how.until = omniconn::deadline::immediate();
+  how.reader = "another";
+  EXPECT_TRUE(consumer->get_view({"f", "t"}, "none", how) == omniconn::error_kind::not_found) << "readers still find a place";
 }
 
 // Pids mean nothing across pid namespaces; locks and FIFOs do. Without root it is the test above in other words.

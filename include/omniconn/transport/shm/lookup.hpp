@@ -124,13 +124,9 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
 }
 
 /// Whose death ends the wait of an operation.
-template <class Session> result<void> await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
-  op.awaited_ = 0;
-  if (name.empty()) return {};
-  auto const id = e.session->name_id(name);
-  if (!id) return id.error();
-  op.awaited_ = static_cast<std::uint16_t>(*id + 1U);
-  return {};
+template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
+  auto const id = e.session->stage_id(name);
+  op.awaited_ = static_cast<std::uint16_t>(id ? *id + 1U : 0U);
 }
 
 /// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
@@ -145,7 +141,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.generation_ = at->generation;
   op.hash_ = at->hash;
   op.where_ = of;
-  if (auto const named = await_stage(e, op, consumer); !named) return op.fail(named.error());
+  await_stage(e, op, consumer);
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -177,12 +173,8 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
-  if (!o.consumer.empty()) {
-    auto const id = e.session->name_id(o.consumer);
-    if (!id) return op.fail(id.error());
-    e.session->gets_for(*id);
-  }
-  if (auto const named = await_stage(e, op, o.producer); !named) return op.fail(named.error());
+  if (auto const id = e.session->stage_id(o.consumer)) e.session->gets_for(*id);
+  await_stage(e, op, o.producer);
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -218,12 +210,7 @@ template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_o
 template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
-  std::uint16_t awaited = 0;
-  if (!consumer.empty()) {
-    auto const id = e.session->name_id(consumer);
-    if (!id) return id.error();
-    awaited = static_cast<std::uint16_t>(*id + 1U);
-  }
+  auto const awaited = e.session->stage_id(consumer);
   auto bell = [&]() noexcept {
     record.returned_seq.fetch_add(1);
     dir.wake(record.returned_seq);
@@ -239,7 +226,7 @@ template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e
   for (;;) {
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the put was cancelled while it waited for room"};
-    if (awaited != 0 && e.session->lost(static_cast<std::uint16_t>(awaited - 1U), Session::side::gets))
+    if (awaited && e.session->lost(*awaited, Session::side::gets))
       return error{error_kind::peer_lost, "there is no room, and the process that reads this edge has died", 0, severity::connection};
     if (record.returned_seq.load() != seen) return {};
     if (!dir.sleep(record.returned_seq, seen, until) && record.returned_seq.load() == seen)

@@ -19,9 +19,9 @@ namespace detail::shm {
 class probe {
  public:
   /// So long before its deadline a waiter asks. Who runs answers in much less, also on a busy machine.
-  static constexpr std::int64_t patience_ns = 50'000'000;
+  static constexpr std::int64_t patience_ns = 100'000'000;
 
-  /// Rings everybody who puts, or gets, for the stage; waits that end quickly share one question.
+  /// Rings everybody of another process who puts, or gets, for the stage; waits that end quickly share one question.
   void ask(directory const& dir, std::uint32_t me, std::uint16_t stage, bool puts) noexcept {
     std::scoped_lock const lock(mutex_);
     std::int64_t const now = deadline::now_ns();
@@ -32,7 +32,7 @@ class probe {
     count_ = 0;
     for (std::uint32_t i = 0; i != max_participants && count_ != asked_.size(); ++i) {
       auto const& p = dir.participant_at(i);
-      if (i == me || p.state.load() != participant_state::live || !(puts ? p.puts : p.gets).has(stage)) continue;
+      if (p.state.load() != participant_state::live || p.process == dir.participant_at(me).process || !(puts ? p.puts : p.gets).has(stage)) continue;
       asked_[count_++] = {i, p.epoch.load(), p.answers.load()};
       dir.ring_participant(i);
     }

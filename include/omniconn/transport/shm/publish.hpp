@@ -53,11 +53,7 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
   writer.expect_token();
   if (o.producer != e.put_for) {
-    if (!o.producer.empty()) {
-      auto const id = e.session->name_id(o.producer);
-      if (!id) return id.error();
-      e.session->puts_for(*id);
-    }
+    if (auto const id = e.session->stage_id(o.producer)) e.session->puts_for(*id);
     e.put_for.assign(o.producer);
   }
   auto const& dir = e.session->dir();

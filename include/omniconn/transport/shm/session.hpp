@@ -4,9 +4,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -89,8 +91,9 @@ class session final : public fork_witness, private warden_listener {
   [[nodiscard]] participant& record() const noexcept { return dir_.participant_at(me_); }
 
   /// The number of a stage's or reader's name, interned on first use.
-  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: 1,024 names are in use.
-  result<std::uint16_t> name_id(std::string_view name) {
+  /// `places`: a new one gets a place among the first so many.
+  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: the places are in use.
+  result<std::uint16_t> name_id(std::string_view name, std::uint32_t places = max_names) {
     if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
     std::scoped_lock const lock(mutex_);
     for (auto const& [known, id] : readers_)
@@ -99,7 +102,7 @@ class session final : public fork_witness, private warden_listener {
     if (!id && id.error().kind() == error_kind::not_found) {
       if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
       failpoint("shm.name.gate_held");
-      id = add_name(name);
+      id = add_name(name, places);
       dir_.open_gate();
     }
     if (id) readers_.emplace_back(std::string(name), *id);
@@ -134,6 +137,20 @@ class session final : public fork_witness, private warden_listener {
     sweep_one(dir_, where_, owner);
   }
 
+  /// The number of a stage's name, or nothing where there is no place for it: then deaths are not heard, and all else works. Long names are told
+  /// apart by their hash.
+  std::optional<std::uint16_t> stage_id(std::string_view name) {
+    if (name.empty()) return std::nullopt;
+    char cut[max_name_size + 1];
+    if (name.size() > max_name_size) {
+      constexpr std::size_t kept = max_name_size - 16;
+      std::memcpy(cut, name.data(), kept);
+      std::snprintf(cut + kept, sizeof cut - kept, "%016llx", static_cast<unsigned long long>(checksum(bytes_of(name))));
+      name = std::string_view(cut, max_name_size);
+    }
+    auto const id = name_id(name, max_names / 2);  // the other half is for readers, who cannot do without
+    return id ? std::optional(*id) : std::nullopt;
+  }
   /// From now on this participant puts for that stage.
   void puts_for(std::uint16_t stage) noexcept {
     if (record().puts.has(stage)) return;
@@ -306,10 +323,10 @@ class session final : public fork_witness, private warden_listener {
     return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
   }
 
-  result<std::uint16_t> add_name(std::string_view name) noexcept {
+  result<std::uint16_t> add_name(std::string_view name, std::uint32_t places) noexcept {
     auto found = find_name(name);
     if (found || found.error().kind() != error_kind::not_found) return found;
-    for (std::uint32_t i = 0; i != max_names; ++i) {
+    for (std::uint32_t i = 0; i != places; ++i) {
       auto& entry = dir_.name_at(i);
       if (entry.size.load() != 0) continue;
       if (!name.empty()) std::memcpy(entry.text.data(), name.data(), name.size());
