@@ -138,7 +138,9 @@ TEST_F(shm_death, stages_with_long_names_and_more_names_than_places_work_as_befo
   omniconn::get_options how;
   how.until = omniconn::deadline::immediate();
   how.reader = "another";
-  EXPECT_TRUE(consumer->get_view({"f", "t"}, "none", how) == omniconn::error_kind::not_found) << "readers still find a place";
+  auto const absent = consumer->get_view({"f", "t"}, "none", how);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().kind(), omniconn::error_kind::not_found) << absent.error().message() << ": readers still find a place";
 }
 
 // Pids mean nothing across pid namespaces; locks and FIFOs do. Without root it is the test above in other words.
