@@ -438,16 +438,17 @@ class connector {
       }
     }
 
+    // In the order in which a put and a get need them: small ones feel each cache line.
     Transport transport;
     [[no_unique_address]] Serializer serializer;
     [[no_unique_address]] Keying keying;
     std::shared_ptr<detail::block_source<Transport, Allocator>> memory;
-    connector_defaults defaults;
-    detail::get_driver<Transport, Allocator> gets;
+    publish_options usual;  // of a put that asks for nothing else; `open` has checked the readers
     put_options const plain_put{};
     get_options const plain_get{};
+    connector_defaults defaults;
+    detail::get_driver<Transport, Allocator> gets;
     std::vector<std::string_view> reader_names;
-    publish_options usual;  // of a put that asks for nothing else; `open` has checked the readers
     error_counters errors;
   };
 
