@@ -553,9 +553,9 @@ class connector {
   }
 
   /// What a put asks of the transport.
-  [[gnu::always_inline]] result<void> ask(publish_options& how, edge e, put_options const& o) const {
+  [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
     how = core_->usual;
-    if constexpr (caps.hears_death) how.producer = e.from;
+    if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
       how.readers = *o.readers;
       if (auto const can = serve(how.readers); !can) return can;
@@ -643,10 +643,7 @@ class connector {
     if (!wire) return wire.error();
     find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
     if constexpr (caps.hears_death)
-      if (c.defaults.report_lost_peer) {
-        how.producer = e.from;
-        how.consumer = e.to;
-      }
+      if (c.defaults.report_lost_peer) how.flow = &e;
     return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);

@@ -1621,7 +1621,7 @@ struct publish_options {
   on_existing existing = on_existing::fail;
   std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
   std::uint64_t max_bytes = 0;    ///< the same of payload bytes
-  std::string_view producer{};  ///< the stage that puts; where `caps.hears_death`, gets that name it learn of its death
+  edge const* flow = nullptr;   ///< the edge, for the time of the call; where `caps.hears_death`, gets of the same learn of the sender's death
 };
 
 /// What a Transport is told with a get.
@@ -1629,8 +1629,7 @@ struct find_options {
   locator const* where = nullptr;  ///< the receipt's locator; null: search by key
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
-  std::string_view consumer{};     ///< the stage that gets; where `caps.hears_death`, puts that wait for room learn of its death
-  std::string_view producer{};     ///< the stage that is to put it; where `caps.hears_death`, its death ends the wait with `peer_lost`. Empty: wait on
+  edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
 };
 
 OMNICONN_END_NAMESPACE
@@ -6943,8 +6942,11 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
-  if (auto const id = e.session->stage_id(o.consumer)) e.session->gets_for(*id);
-  await_stage(e, op, o.producer);
+  op.awaited_ = 0;
+  if (o.flow != nullptr) {
+    if (auto const id = e.session->stage_id(o.flow->to)) e.session->gets_for(*id);
+    await_stage(e, op, o.flow->from);
+  }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }
@@ -7144,9 +7146,9 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
   auto& writer = e.writer;
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
   writer.expect_token();
-  if (o.producer != e.put_for) {
-    if (auto const id = e.session->stage_id(o.producer)) e.session->puts_for(*id);
-    e.put_for.assign(o.producer);
+  if (o.flow != nullptr && o.flow->from != e.put_for) {
+    if (auto const id = e.session->stage_id(o.flow->from)) e.session->puts_for(*id);
+    e.put_for.assign(o.flow->from);
   }
   auto const& dir = e.session->dir();
   auto const full = [&]() noexcept {
@@ -11037,9 +11039,9 @@ class connector {
   }
 
   /// What a put asks of the transport.
-  [[gnu::always_inline]] result<void> ask(publish_options& how, edge e, put_options const& o) const {
+  [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
     how = core_->usual;
-    if constexpr (caps.hears_death) how.producer = e.from;
+    if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
       how.readers = *o.readers;
       if (auto const can = serve(how.readers); !can) return can;
@@ -11127,10 +11129,7 @@ class connector {
     if (!wire) return wire.error();
     find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
     if constexpr (caps.hears_death)
-      if (c.defaults.report_lost_peer) {
-        how.producer = e.from;
-        how.consumer = e.to;
-      }
+      if (c.defaults.report_lost_peer) how.flow = &e;
     return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);

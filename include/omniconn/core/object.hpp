@@ -12,6 +12,7 @@
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/deadline.hpp>
+#include <omniconn/core/key.hpp>
 #include <omniconn/core/locator.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -52,7 +53,7 @@ struct publish_options {
   on_existing existing = on_existing::fail;
   std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
   std::uint64_t max_bytes = 0;    ///< the same of payload bytes
-  std::string_view producer{};  ///< the stage that puts; where `caps.hears_death`, gets that name it learn of its death
+  edge const* flow = nullptr;   ///< the edge, for the time of the call; where `caps.hears_death`, gets of the same learn of the sender's death
 };
 
 /// What a Transport is told with a get.
@@ -60,8 +61,7 @@ struct find_options {
   locator const* where = nullptr;  ///< the receipt's locator; null: search by key
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
-  std::string_view consumer{};     ///< the stage that gets; where `caps.hears_death`, puts that wait for room learn of its death
-  std::string_view producer{};     ///< the stage that is to put it; where `caps.hears_death`, its death ends the wait with `peer_lost`. Empty: wait on
+  edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
 };
 
 OMNICONN_END_NAMESPACE

@@ -173,8 +173,11 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
   op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
   op.key_ = op.kept_;
-  if (auto const id = e.session->stage_id(o.consumer)) e.session->gets_for(*id);
-  await_stage(e, op, o.producer);
+  op.awaited_ = 0;
+  if (o.flow != nullptr) {
+    if (auto const id = e.session->stage_id(o.flow->to)) e.session->gets_for(*id);
+    await_stage(e, op, o.flow->from);
+  }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
 }

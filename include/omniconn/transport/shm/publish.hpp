@@ -52,9 +52,9 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
   auto& writer = e.writer;
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
   writer.expect_token();
-  if (o.producer != e.put_for) {
-    if (auto const id = e.session->stage_id(o.producer)) e.session->puts_for(*id);
-    e.put_for.assign(o.producer);
+  if (o.flow != nullptr && o.flow->from != e.put_for) {
+    if (auto const id = e.session->stage_id(o.flow->from)) e.session->puts_for(*id);
+    e.put_for.assign(o.flow->from);
   }
   auto const& dir = e.session->dir();
   auto const full = [&]() noexcept {
