@@ -121,13 +121,15 @@ TEST_F(shm_room, a_wait_for_room_has_an_end) {
 TEST_F(shm_room, the_oldest_goes_that_nobody_reads) {
   auto producer = open(on_full::drop_oldest, 3), consumer = open(on_full::fail, 0);
   ASSERT_TRUE(put(producer, "0"));
-  auto const held = consumer.get_view(hop, "0", {deadline::immediate()});
+  auto held = consumer.get_view(hop, "0", {deadline::immediate()});
   ASSERT_TRUE(held);
   for (int i = 1; i != 100; ++i) ASSERT_TRUE(put(producer, std::to_string(i))) << i;
   EXPECT_EQ(std::to_integer<int>(held->bytes()[99]), 7) << "what is being read stays";
   EXPECT_FALSE(read(consumer, "97"));
   EXPECT_TRUE(read(consumer, "98"));
   EXPECT_TRUE(read(consumer, "99"));
+  held->give_back();
+  EXPECT_TRUE(read(consumer, "0")) << "it was not dropped";
 }
 
 TEST_F(shm_room, where_all_is_held_dropping_makes_no_room) {

@@ -109,26 +109,35 @@ TEST_F(shm_segment, a_forked_child_changes_nothing_and_keeps_no_lock) {
   ASSERT_TRUE(put(c, "k", "payload"));
   auto v = look(c, "k");
   ASSERT_TRUE(v);
-  int ends[2];
+  int said[2], ends[2];
+  ASSERT_EQ(::pipe2(said, O_CLOEXEC), 0);
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-  pid_t const child = ::fork();
-  if (child == 0) {
-    v->release();
-    bool const refused = put(c, "other", "x") == error_kind::closed;
-    c.close();
-    ::close(ends[1]);
-    char byte = 0;
-    (void)!::read(ends[0], &byte, 1);  // until the parent has seen what it wanted
-    ::_exit(refused ? 0 : 1);
+  char byte = 0;
+  for (bool const releases : {true, false}) {  // one that lets go of what it inherited, and one that keeps it as long as it lives
+    pid_t const child = ::fork();
+    if (child == 0) {
+      if (releases) v->release();
+      bool const refused = put(c, "other", "x") == error_kind::closed;
+      if (releases) c.close();
+      byte = refused ? 1 : 0;
+      (void)!::write(said[1], &byte, 1);
+      ::close(ends[1]);
+      (void)!::read(ends[0], &byte, 1);  // until the parent has seen what it wanted
+      ::_exit(0);
+    }
+    ASSERT_EQ(::read(said[0], &byte, 1), 1);
+    EXPECT_EQ(byte, 1) << "what a child inherits is closed";
+    EXPECT_TRUE(folder_.has("k")) << "it is the parent's to remove";
   }
   EXPECT_EQ(taken(c, "k"), "") << "the parent holds it";
   v->give_back();
-  EXPECT_EQ(taken(c, "k"), "payload") << "free, though the child lives";
+  EXPECT_EQ(taken(c, "k"), "payload") << "free, though the children live";
   ::close(ends[0]);
   ::close(ends[1]);
   int status = 1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  for (int i = 0; i != 2; ++i) EXPECT_GT(::wait(&status), 0);
+  ::close(said[0]);
+  ::close(said[1]);
   EXPECT_TRUE(folder_.files().empty());
 }
 
