@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -15,41 +13,33 @@
 
 #include <shm/stage.hpp>
 #include <shm/support.hpp>
+#include <support/child.hpp>
 
 namespace {
 
 using namespace omniconn;
 
 /// Runs `shm_half_put` until it has begun. \returns its pid.
-pid_t begun_put(std::string const& space, std::string const& key, std::string const& how) {
+test::child begun_put(std::string const& space, std::string const& key, std::string const& how) {
   int ends[2] = {-1, -1};
   EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-  std::string program = OMNICONN_TEST_BIN_DIR "/shm_half_put", name = space, k = key, size = "1000000", h = how;
-  char* argv[]{program.data(), name.data(), k.data(), size.data(), h.data(), nullptr};
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  pid_t pid = -1;
-  int const rc = ::posix_spawn(&pid, argv[0], &actions, nullptr, argv, environ);
-  ::posix_spawn_file_actions_destroy(&actions);
+  test::child program({OMNICONN_TEST_BIN_DIR "/shm_half_put", space, key, "1000000", how}, STDIN_FILENO, ends[1]);
   ::close(ends[1]);
-  EXPECT_EQ(rc, 0) << argv[0];
   char said[6] = {};
   std::size_t got = 0;
-  while (rc == 0 && got != sizeof said) {
+  while (program.runs() && got != sizeof said) {
     ssize_t const n = ::read(ends[0], said + got, sizeof said - got);
     if (n <= 0) break;
     got += static_cast<std::size_t>(n);
   }
   ::close(ends[0]);
   EXPECT_EQ(std::string_view(said, got), "begun\n");
-  return pid;
+  return program;
 }
 
-void reap(pid_t pid, int signal) {
-  int status = 0;
-  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
-  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == signal);
+void expect_killed(test::child& program) {
+  int const status = program.reap();
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 transport_side<shm_transport> opened(shm_test::fresh_space const& space) {
@@ -70,16 +60,16 @@ TEST(shm_interrupted_put, is_seen_by_nobody_and_cleaned_by_the_next) {
   auto const data = test_pattern(100, 1);
   for (std::string const& key : {std::string("key"), std::string(1000, 'k')}) {
     for (std::string const how : {"crash", "stay"}) {
-      pid_t const victim = begun_put(space.name(), key, how);
-      ASSERT_GT(victim, 0);
+      auto victim = begun_put(space.name(), key, how);
+      ASSERT_TRUE(victim.runs());
       if (how == "stay") {
         EXPECT_FALSE(there(witness, key)) << "it is not whole";
         EXPECT_FALSE(witness->exists(key).value_or(true));
         EXPECT_TRUE(witness.put(key, data) == error_kind::already_exists) << "the key is reserved while its producer lives";
         EXPECT_EQ(witness->erase(key).value_or(9), 0U);
-        ASSERT_EQ(::kill(victim, SIGKILL), 0);
+        victim.signal(SIGKILL);
       }
-      reap(victim, SIGKILL);
+      expect_killed(victim);
       EXPECT_FALSE(there(witness, key)) << "and never will be";
       auto next = opened(space);  // comes, and tidies up, unless the witness is at it
       EXPECT_TRUE(shm_test::eventually([&] {
@@ -98,9 +88,9 @@ TEST(shm_interrupted_put, is_seen_by_nobody_and_cleaned_by_the_next) {
 
 TEST(shm_interrupted_put, leaves_nothing_where_nobody_else_is) {
   shm_test::fresh_space space;
-  pid_t const victim = begun_put(space.name(), "key", "crash");
-  ASSERT_GT(victim, 0);
-  reap(victim, SIGKILL);
+  auto victim = begun_put(space.name(), "key", "crash");
+  ASSERT_TRUE(victim.runs());
+  expect_killed(victim);
   EXPECT_EQ(space.files().size(), 2U) << "the directory and the arena of the dead";
   EXPECT_TRUE(shm_transport::collect(space.options()));
   EXPECT_TRUE(space.files().empty());

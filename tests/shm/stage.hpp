@@ -13,9 +13,7 @@
 #include <vector>
 
 #include <poll.h>
-#include <spawn.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -23,6 +21,7 @@
 #include <omniconn/transport/shm.hpp>
 
 #include <shm/support.hpp>
+#include <support/child.hpp>
 
 namespace shm_test {
 
@@ -44,27 +43,15 @@ class stage {
     std::vector<std::string> words = before;
     words.insert(words.end(), {OMNICONN_TEST_BIN_DIR "/shm_stage", space});
     words.insert(words.end(), more.begin(), more.end());
-    std::vector<char*> argv;
-    for (auto& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    int const rc = ::posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
-    ::posix_spawn_file_actions_destroy(&actions);
+    process_ = test::child(std::move(words), ends[1], ends[1]);
     ::close(ends[1]);
-    if (rc != 0) {
-      pid_ = -1;
-      ADD_FAILURE() << argv[0] << " cannot be started: error " << rc;
-      return;
+    if (process_.runs()) {
+      EXPECT_EQ(answer(), "ready");
     }
-    EXPECT_EQ(answer(), "ready");
   }
   stage(stage const&) = delete;
   stage& operator=(stage const&) = delete;
   ~stage() {
-    if (pid_ > 0) kill();
     if (line_ >= 0) ::close(line_);
   }
 
@@ -103,10 +90,10 @@ class stage {
   }
   /// Death in the middle of anything, from outside.
   int kill() {
-    ::kill(pid_, SIGKILL);
+    process_.signal(SIGKILL);
     return reap();
   }
-  void signal(int which) const { ::kill(pid_, which); }
+  void signal(int which) const { process_.signal(which); }
   int crash() {
     send("crash");
     EXPECT_EQ(answer(), "ended");
@@ -115,17 +102,12 @@ class stage {
 
  private:
   int reap() {
-    int status = 0;
-    pid_t done = 0;
-    do done = ::waitpid(pid_, &status, 0);
-    while (done < 0 && errno == EINTR);
-    EXPECT_EQ(done, pid_);
-    pid_ = -1;
+    int const status = process_.reap();
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return status_killed;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
   }
 
-  pid_t pid_ = -1;
+  test::child process_;
   int line_ = -1;
   std::string read_;
 };

@@ -90,7 +90,7 @@ result<bench_peer, diagnosis> bench_peer::start(bench_command const& o, std::str
 bench_peer::bench_peer(bench_peer&& other) noexcept : pid_(std::exchange(other.pid_, -1)), orders_(std::move(other.orders_)), answers_(std::move(other.answers_)) {}
 
 bench_peer::~bench_peer() {
-  if (pid_ < 0) return;
+  if (pid_ <= 0) return;
   orders_.reset();  // the end of its orders, which it takes for the end of its work
   int status = 0;
   for (int i = 0; i != 200; ++i) {  // 2 s: closing a connector takes milliseconds

@@ -13,11 +13,12 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
+
+#include <support/child.hpp>
 
 namespace crash {
 
@@ -36,25 +37,13 @@ class victim {
     to_ = in[1];
     std::vector<std::string> words{OMNICONN_TEST_BIN_DIR "/shm_crash_" + program, space};
     words.insert(words.end(), options.begin(), options.end());
-    std::vector<char*> argv;
-    for (auto& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-    int const rc = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
-    ::posix_spawn_file_actions_destroy(&actions);
+    process_ = test::child(std::move(words), in[0], out[1]);
     ::close(out[1]);
     ::close(in[0]);
-    if (rc == 0) return;
-    pid_ = -1;
-    ADD_FAILURE() << argv[0] << " cannot be started: error " << rc;
   }
   victim(victim const&) = delete;
   victim& operator=(victim const&) = delete;
   ~victim() {
-    if (pid_ > 0) kill();
     if (from_ >= 0) ::close(from_);
     end_input();
   }
@@ -69,7 +58,7 @@ class victim {
     }
   }
   void kill() {
-    ::kill(pid_, SIGKILL);
+    process_.signal(SIGKILL);
     reap();
   }
   /// Reads until it ends by itself. \returns whether it was killed.
@@ -81,13 +70,13 @@ class victim {
       if (n <= 0) break;
       said_.append(some, static_cast<std::size_t>(n));
     }
-    if (pid_ > 0) reap();
+    if (process_.runs()) reap();
     return killed_;
   }
   [[nodiscard]] bool killed() const noexcept { return killed_; }
   /// What it said, line by line. \requires it has ended.
   [[nodiscard]] std::vector<std::string> lines() {
-    if (pid_ > 0 || said_.empty()) join();
+    if (process_.runs() || said_.empty()) join();
     std::vector<std::string> out;
     std::istringstream text(said_);
     for (std::string line; std::getline(text, line);) out.push_back(line);
@@ -103,15 +92,12 @@ class victim {
 
  private:
   void reap() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
+    int const status = process_.reap();
     killed_ = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (!killed_ && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) ADD_FAILURE() << "a program ended with status " << status << ": " << said_;
   }
 
-  pid_t pid_ = -1;
+  test::child process_;
   int from_ = -1;
   int to_ = -1;
   bool killed_ = false;
