@@ -77,6 +77,7 @@ set(omniconn_headers_core
   omniconn/testing/conformance/connector_waiting_cases.hpp
   omniconn/testing/conformance/ending_cases.hpp
   omniconn/testing/conformance/fixture.hpp
+  omniconn/testing/conformance/kept_cases.hpp
   omniconn/testing/conformance/locator_cases.hpp
   omniconn/testing/conformance/put_get_cases.hpp
   omniconn/testing/conformance/reader_cases.hpp

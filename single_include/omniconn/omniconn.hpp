@@ -1606,12 +1606,16 @@ enum class on_existing : std::uint8_t {
   replace,  ///< readers that hold the old object keep it; nobody gets it any more
 };
 
-/// Who may read an object: `count` readers, first come first served, each reader name once; or exactly the named ones.
+/// Who may read an object: `count` readers, first come first served, each reader name once; or exactly the named ones; or anybody, any number of times.
 struct reader_set {
   std::uint32_t count = 1;
   std::span<std::string_view const> names{};  ///< where not empty, `count` is their number
+  bool anybody = false;                       ///< until it is erased, replaced or dropped for room; then nothing else counts. Where `caps.keeps`
 
-  [[nodiscard]] constexpr std::uint32_t size() const noexcept { return names.empty() ? count : static_cast<std::uint32_t>(names.size()); }
+  /// For a cache: nobody consumes it.
+  [[nodiscard]] static constexpr reader_set until_cleaned_up() noexcept { return {1, {}, true}; }
+
+  [[nodiscard]] constexpr std::uint32_t size() const noexcept { return anybody ? 1 : names.empty() ? count : static_cast<std::uint32_t>(names.size()); }
 };
 
 /// What a Transport is told with a put.
@@ -2576,6 +2580,7 @@ struct capabilities {
   bool can_erase = true;         ///< `erase` works
   bool can_list = true;          ///< `erase_if` works
   bool named_readers = true;     ///< `reader_set::names` works
+  bool keeps = false;            ///< `reader_set::until_cleaned_up()` works
 };
 
 /// The base of `put_op` and `get_op`: owned by the caller, never moved, never allocated by the transport.
@@ -3005,6 +3010,7 @@ struct inproc_object {
   std::uint32_t holds = 0;
   std::uint32_t consumed = 0;
   bool named = false;  // claims lists exactly the readers, sorted
+  bool kept = false;   // for anybody: there are no claims, only holds
   bool replaces = false;
   std::vector<inproc_claim> claims;  // keeps its capacity when the record is used again
 };
@@ -3256,6 +3262,7 @@ struct inproc_claims {
 
   /// A claim that is held answers `later`, not `had`: it may be given back, or the key may be put again.
   static outcome claim(inproc_object& o, std::uint64_t reader) {
+    if (o.kept) return outcome::granted;
     inproc_claim* const mine = find_claim(o, reader);
     if (mine != nullptr) {
       if (mine->now == inproc_claim::state::consumed) return outcome::had;
@@ -3353,7 +3360,7 @@ struct inproc_claims {
     --o->holds;
     if (o->entry == nullptr) {
       if (o->holds == 0) returns.add(o);
-    } else {
+    } else if (!o->kept) {
       inproc_entry* const e = o->entry;
       inproc_claim* const mine = find_claim(*o, reader);
       if (how == disposition::consumed) {
@@ -3472,7 +3479,8 @@ struct inproc_engine : inproc_claims {
     o->readers = how.readers.size();
     o->holds = 0;
     o->consumed = 0;
-    o->named = !how.readers.names.empty();
+    o->kept = how.readers.anybody;
+    o->named = !o->kept && !how.readers.names.empty();
     o->replaces = replace;
     o->claims.clear();
     if (o->named) o->claims.swap(named);
@@ -3929,7 +3937,8 @@ class inproc_transport {
                                      .own_memory = false,
                                      .leaves_process = false,
                                      .zero_copy_get = true,
-                                     .quiet_cancel = true};
+                                     .quiet_cancel = true,
+                                     .keeps = true};
 
   struct options {
     std::shared_ptr<inproc_hub> hub{};  ///< null: a hub of its own, which nobody else sees
@@ -4041,7 +4050,7 @@ class inproc_transport {
     if (how.readers.size() > caps.max_readers)
       return op.fail({error_kind::misconfigured, "more readers than the 65536 that inproc allows for one object"});
     std::vector<detail::inproc_claim> named;
-    if (!how.readers.names.empty()) {
+    if (!how.readers.anybody && !how.readers.names.empty()) {
       named.reserve(how.readers.names.size());
       for (std::string_view const name : how.readers.names) named.push_back({core().hash_of(name), detail::inproc_claim::state::open});
       auto const by_reader = [](auto const& a, auto const& b) { return a.reader < b.reader; };
@@ -4627,7 +4636,7 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/layout.hpp>
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
-//   header | participants | reader names | chunks | buckets | slots
+//   header | participants | reader names | chunks | buckets | slots | claims
 //
 // Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
 // user, so everything read from it is checked before it is used.
@@ -4646,14 +4655,17 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 3;
+inline constexpr std::uint32_t format_version = 4;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
 inline constexpr std::size_t max_name_size = 56;
-inline constexpr std::uint32_t max_claims = 16;
+inline constexpr std::uint32_t max_claims = 64;        // readers of one object; how many a namespace has room for is its maker's choice
+inline constexpr std::uint32_t usual_claims = 16;
+inline constexpr std::uint32_t claims_of_a_line = 8;
 inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
 inline constexpr std::uint32_t max_slots = 1U << 21U;
+inline constexpr std::uint32_t usual_slots = 4096;
 inline constexpr std::uint32_t inline_key = 32;
 inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
 
@@ -4709,9 +4721,12 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
   Atomic<std::uint32_t> multi_waiters;
   Atomic<std::uint32_t> listeners;  ///< participants whose FIFO is rung with every event: somebody waits in a foreign event loop
+
+  std::uint32_t readers;      ///< places for claims of one object
+  std::uint64_t bytes_limit;  ///< payload memory of all participants together; 0: as much as there is
 };
 using header = basic_header<std::atomic>;
-static_assert(sizeof(header) == 64);
+static_assert(sizeof(header) == 128);
 
 enum class participant_state : std::uint32_t {
   free = 0,
@@ -4766,7 +4781,8 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
   shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
-  std::array<std::uint32_t, 4> reserved;
+  shared_word<std::uint64_t, Atomic> memory;   ///< bytes of its arena that are payload memory
+  std::array<std::uint32_t, 2> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);
@@ -4826,20 +4842,23 @@ struct control {
   static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
 };
 
-/// A reader's place at an object: generation 24 | participant 16 | reader 16 | flags 8.
+/// A reader's place at an object: generation 24 | since 18 | participant 8 | reader 11 | named 1 | state 2.
 struct claim {
   enum class state : std::uint8_t { empty, hold, done };
-  static constexpr std::uint16_t anyone = 0xffff;
+  static constexpr std::uint16_t anyone = 0x7ff;
   static constexpr std::uint64_t generation_mask = 0xffffff;
+  static constexpr std::uint32_t since_mask = 0x3ffff;  ///< seconds of CLOCK_MONOTONIC: three days, then it begins anew. For people only
+  static_assert(max_participants <= 256 && max_names < anyone);
 
-  static constexpr std::uint64_t make(std::uint64_t generation, std::uint16_t participant, std::uint16_t reader, bool named, state s) noexcept {
-    return (generation & generation_mask) << 40U | static_cast<std::uint64_t>(participant) << 24U | static_cast<std::uint64_t>(reader) << 8U |
-           (named ? 4U : 0U) | static_cast<std::uint64_t>(s);
+  static constexpr std::uint64_t make(std::uint64_t generation, std::uint16_t participant, std::uint16_t reader, bool named, state s, std::uint32_t since = 0) noexcept {
+    return (generation & generation_mask) << 40U | std::uint64_t{since & since_mask} << 22U | static_cast<std::uint64_t>(participant & 0xffU) << 14U |
+           static_cast<std::uint64_t>(reader & 0x7ffU) << 3U | (named ? 4U : 0U) | static_cast<std::uint64_t>(s);
   }
   static constexpr state state_of(std::uint64_t c) noexcept { return static_cast<state>(c & 3U); }
   static constexpr bool named(std::uint64_t c) noexcept { return (c & 4U) != 0; }
-  static constexpr std::uint16_t reader(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 8U); }
-  static constexpr std::uint16_t participant(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 24U); }
+  static constexpr std::uint16_t reader(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 3U & 0x7ffU); }
+  static constexpr std::uint16_t participant(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 14U & 0xffU); }
+  static constexpr std::uint32_t since(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 22U) & since_mask; }
   static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == (generation & generation_mask); }
   /// The same place, free again: a named one stays its reader's, another is for anyone.
   static constexpr std::uint64_t emptied(std::uint64_t c) noexcept {
@@ -4847,8 +4866,11 @@ struct claim {
   }
 };
 
-/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again.
+/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again. The claims of its readers
+/// lie in a part of their own; a long key lies in the arena, on the slot's page.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
+  static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
+
   Atomic<std::uint64_t> ctl;
   Atomic<std::uint64_t> hash;                  ///< of the wire key
   Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
@@ -4859,29 +4881,46 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> arena;
 
   shared_word<std::uint64_t, Atomic> lease;
-  shared_word<std::uint64_t, Atomic> key_offset;  ///< of a long key in the arena
-  Atomic<std::uint32_t> owner;                    ///< participant
+  shared_word<std::uint64_t, Atomic> sum;  ///< `sum_of` the words that do not change
+  Atomic<std::uint32_t> owner;             ///< participant
   shared_word<std::uint16_t, Atomic> key_size;
   shared_word<std::uint16_t, Atomic> kind;
   shared_word<std::uint16_t, Atomic> checksum_kind;
-  Atomic<std::uint16_t> readers;                  ///< how many of `claims` count
-  Atomic<std::uint32_t> replaces;                 ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint16_t> readers;           ///< how many claims count, or `kept`
+  Atomic<std::uint16_t> replaces;          ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint16_t> touched;           ///< a kept object was read since somebody looked for one to drop
   shared_text<inline_key, Atomic> key;
-
-  std::array<Atomic<std::uint64_t>, max_claims> claims;
 };
 using slot = basic_slot<std::atomic>;
-static_assert(sizeof(slot) == 256);
+static_assert(sizeof(slot) == 128);
 
-/// Where the parts lie, derived from the number of slots alone.
+/// Checksum of what does not change between commit and retirement. A bit that flips in it is found before the words are believed.
+template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept {
+  std::uint16_t const key_size = s.key_size;
+  constexpr std::size_t numbers = 9;
+  std::array<std::uint64_t, numbers + inline_key / sizeof(std::uint64_t)> words{
+      s.hash.load(std::memory_order_relaxed), s.offset, s.size, s.checksum, s.trace, s.arena, s.lease,
+      std::uint64_t{key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U,
+      std::uint64_t{s.owner.load(std::memory_order_relaxed)} | std::uint64_t{s.readers.load(std::memory_order_relaxed)} << 32U};
+  std::size_t n = numbers;
+  if (key_size <= inline_key) {
+    auto const text = s.key.load();
+    std::memcpy(words.data() + n, text.data(), text.size());
+    n = words.size();
+  }
+  return seeded_hash(const_bytes(reinterpret_cast<std::byte const*>(words.data()), n * sizeof(std::uint64_t)), generation);
+}
+
+/// Where the parts lie, derived from the number of slots and readers alone.
 struct geometry {
-  std::uint32_t slots = 0, chunks = 0, buckets = 0;
-  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, size = 0;
+  std::uint32_t slots = 0, readers = 0, chunks = 0, buckets = 0;
+  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, claims_at = 0, size = 0;
 
-  /// \requires `slots` is a power of two in [chunk_slots, max_slots]
-  static constexpr geometry of(std::uint32_t slots) noexcept {
+  /// \requires `slots` is a power of two in [chunk_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
+  static constexpr geometry of(std::uint32_t slots, std::uint32_t readers) noexcept {
     geometry g;
     g.slots = slots;
+    g.readers = readers;
     g.chunks = slots / chunk_slots;
     g.buckets = slots / 2;
     g.participants_at = sizeof(header);
@@ -4889,7 +4928,8 @@ struct geometry {
     g.chunks_at = g.names_at + max_names * sizeof(reader_name);
     g.buckets_at = (g.chunks_at + g.chunks * sizeof(chunk) + 63) / 64 * 64;
     g.slots_at = g.buckets_at + std::size_t{g.buckets} * sizeof(bucket);
-    g.size = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    g.claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    g.size = g.claims_at + std::size_t{g.slots} * readers * sizeof(std::uint64_t);
     return g;
   }
 };
@@ -4994,18 +5034,25 @@ class byte_lock {
   }
 };
 
+/// What whoever opens a namespace wants it to have room for; 0: as much as it has, or the usual. `bytes` counts for its maker only.
+struct bounds {
+  std::uint32_t slots = 0;
+  std::uint32_t readers = 0;
+  std::uint64_t bytes = 0;
+};
+
 /// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
 class directory {
  public:
   /// Opens the directory of the namespace or makes it. On success the gate is held: call `open_gate` when registered.
-  static result<directory, diagnosis> open(names const& where, std::uint32_t wanted_slots, bool create) {
+  static result<directory, diagnosis> open(names const& where, bounds const& wanted, bool create) {
     std::string const path = where.directory_path();
     // Each round either ends or saw another process finish a creation or an unlink, so a few rounds always suffice.
     for (int round = 0; round != 1000; ++round) {
       unique_fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
       if (!fd && errno == ENOENT) {
         if (!create) return diagnosis(error_kind::not_found, path + ": nobody uses this namespace");
-        auto made = make(where, wanted_slots == 0 ? 4096 : wanted_slots);
+        auto made = make(where, wanted);
         if (!made && made.error().kind() != error_kind::already_exists) return made.error().in(path);
         continue;  // open it like everybody else: one way in
       }
@@ -5028,10 +5075,11 @@ class directory {
         continue;
       }
       failpoint("shm.open.mapped");
-      if (wanted_slots > opened->geometry_.slots)
-        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
-                                                        std::to_string(opened->geometry_.slots) +
-                                                        "; ask for no more, or take another namespace, or end its users");
+      auto const too_small = [&path](char const* option, std::uint64_t has) {
+        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with " + option + " " + std::to_string(has) + "; ask for no more, or take another namespace, or end its users");
+      };
+      if (wanted.slots > opened->geometry_.slots) return too_small("max_keys", opened->geometry_.slots);
+      if (wanted.readers > opened->geometry_.readers) return too_small("max_readers", opened->geometry_.readers);
       opened->where_ = where;
       return std::move(*opened);
     }
@@ -5048,6 +5096,12 @@ class directory {
   static bool sleep(std::atomic<std::uint32_t>& word, std::uint32_t expected, deadline until) noexcept { return futex_wait(word, expected, until); }
   static void wake(std::atomic<std::uint32_t>& word) noexcept { futex_wake_all(word); }
   static std::uint64_t now() noexcept { return boot_time_ns(); }
+  /// For people: when a claim was made.
+  static std::uint32_t claim_time() noexcept {
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);  // 5 ns; the exact one would cost 20
+    return static_cast<std::uint32_t>(t.tv_sec);
+  }
   /// Attempts after which who waits for a lock asks whether its holder lives.
   static constexpr std::uint32_t patience = 100;
   /// Between two attempts.
@@ -5071,10 +5125,15 @@ class directory {
   [[nodiscard]] chunk& chunk_at(std::uint32_t i) const noexcept { return at<chunk>(geometry_.chunks_at)[i]; }
   [[nodiscard]] bucket& bucket_at(std::uint32_t i) const noexcept { return at<bucket>(geometry_.buckets_at)[i & (geometry_.buckets - 1)]; }
   [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
+  /// Place `k` of the readers of slot `i`.
+  [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
+    return at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
+  }
   [[nodiscard]] bucket& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
 
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] static std::uint64_t sum(slot const& s, std::uint64_t generation) noexcept { return sum_of(s, generation); }
 
  private:
   template <class T>
@@ -5092,8 +5151,8 @@ class directory {
     return false;
   }
 
-  static result<void, diagnosis> make(names const& where, std::uint32_t slots) {
-    auto const g = geometry::of(slots);
+  static result<void, diagnosis> make(names const& where, bounds const& wanted) {
+    auto const g = geometry::of(wanted.slots == 0 ? usual_slots : wanted.slots, wanted.readers == 0 ? usual_claims : wanted.readers);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
     failpoint("shm.directory.made");
@@ -5103,7 +5162,9 @@ class directory {
     auto* const head = ::new (static_cast<void*>(mapping->base())) header{};
     head->magic = directory_magic;
     head->version = format_version;
-    head->slots = slots;
+    head->slots = g.slots;
+    head->readers = g.readers;
+    head->bytes_limit = wanted.bytes;
     head->id = random_u64();
     head->hash_seed = random_u64();
     head->file_size = g.size;
@@ -5128,7 +5189,10 @@ class directory {
     std::uint32_t const slots = head->slots;
     if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
       return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users, then `omniconn gc --rebuild`"};
-    auto const g = geometry::of(slots);
+    std::uint32_t const readers = head->readers;
+    if (readers == 0 || readers > max_claims || readers % claims_of_a_line != 0)
+      return {error_kind::corrupt, "the namespace's directory has an impossible number of readers; end its users, then `omniconn gc --rebuild`"};
+    auto const g = geometry::of(slots, readers);
     if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
     directory out;
@@ -5311,11 +5375,14 @@ inline void remove_ref(auto const& dir, std::uint64_t hash, std::uint64_t genera
     }
 }
 
-/// Number of claim words of a slot, whatever the shared word says.
-inline std::uint32_t readers_of(auto const& s) noexcept {
+/// Number of places for readers of a slot's object, whatever the shared word says.
+inline std::uint32_t readers_of(auto const& dir, auto const& s) noexcept {
   std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
-  return n <= max_claims ? n : max_claims;
+  return n <= dir.layout().readers ? n : dir.layout().readers;
 }
+
+/// For anybody, any number of times: each place is one that holds it now.
+inline bool is_kept(auto const& s) noexcept { return s.readers.load(std::memory_order_relaxed) == s.kept; }
 
 /// No slot of the chunk has anything that somebody may still want.
 inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
@@ -5358,9 +5425,9 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     auto const state = control::state(c);
     if (state != slot_state::ready && state != slot_state::draining) return false;
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
-    bool needed = false;
-    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
-      std::uint64_t const w = s.claims[i].load();
+    bool needed = state == slot_state::ready && is_kept(s);
+    for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
+      std::uint64_t const w = dir.claim_at(index, i).load();
       if (!claim::of_generation(w, generation)) continue;
       auto const held = claim::state_of(w);
       needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
@@ -5403,6 +5470,45 @@ enum class claim_outcome : std::uint8_t {
   consumed,  ///< this reader name has had its share
 };
 
+/// A place of a slot, chosen for a reader; nothing is written.
+struct chosen_place {
+  claim_outcome outcome = claim_outcome::gone;  ///< `taken`: `place` may be taken
+  std::uint32_t place = 0;
+  std::uint64_t seen = 0;
+};
+
+/// Our own place decides at once; otherwise the first free place of anyone.
+inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
+  std::uint32_t const n = readers_of(dir, dir.slot_at(index));
+  chosen_place out{claim_outcome::not_ours, 0, 0};
+  for (std::uint32_t i = 0; i != n; ++i) {
+    std::uint64_t const w = dir.claim_at(index, i).load();
+    if (!claim::of_generation(w, generation)) return {};
+    if (claim::reader(w) == reader) {
+      if (claim::state_of(w) == claim::state::hold) return {claim_outcome::waiting, 0, 0};
+      if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, w};
+      // Where all are done the object is gone: whoever had the last share is about to retire it.
+      for (std::uint32_t k = 0; k != n; ++k)
+        if (claim::state_of(dir.claim_at(index, k).load()) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+      return {};
+    }
+    if (out.outcome == claim_outcome::taken) continue;
+    if (claim::state_of(w) == claim::state::hold && !claim::named(w)) out.outcome = claim_outcome::waiting;
+    if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty) out = {claim_outcome::taken, i, w};
+  }
+  return out;
+}
+
+/// Of a kept object, any place that nobody holds.
+inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  for (std::uint32_t i = 0, n = readers_of(dir, dir.slot_at(index)); i != n; ++i) {
+    std::uint64_t const w = dir.claim_at(index, i).load();
+    if (!claim::of_generation(w, generation)) return {};
+    if (claim::state_of(w) == claim::state::empty) return {claim_outcome::taken, i, w};
+  }
+  return {claim_outcome::waiting, 0, 0};
+}
+
 /// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
 inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
@@ -5410,53 +5516,31 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   for (;;) {
     if (s.ctl.load() != ready) return claim_outcome::gone;
-    std::uint32_t const n = readers_of(s);
-    std::uint32_t chosen = max_claims;
-    std::uint64_t word = 0;
-    bool held = false;
-    // One pass: our own place decides at once; otherwise the first free place of anyone.
-    for (std::uint32_t i = 0; i != n; ++i) {
-      std::uint64_t const w = s.claims[i].load();
-      if (!claim::of_generation(w, generation)) return claim_outcome::gone;
-      if (claim::reader(w) == reader) {
-        if (claim::state_of(w) == claim::state::done) {
-          // Where all are done the object is gone: whoever had the last share is about to retire it.
-          for (std::uint32_t k = 0; k != n; ++k)
-            if (claim::state_of(s.claims[k].load()) != claim::state::done) return claim_outcome::consumed;
-          return claim_outcome::gone;
-        }
-        if (claim::state_of(w) == claim::state::hold) return claim_outcome::waiting;
-        chosen = i;
-        word = w;
-        break;
-      }
-      if (claim::state_of(w) == claim::state::hold && !claim::named(w)) held = true;
-      if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty && chosen == max_claims) {
-        chosen = i;
-        word = w;
-      }
-    }
-    if (chosen == max_claims) return held ? claim_outcome::waiting : claim_outcome::not_ours;
-    std::uint64_t const mine = claim::make(generation, participant, reader, claim::named(word), claim::state::hold);
-    if (!s.claims[chosen].compare_exchange_strong(word, mine)) continue;
+    bool const kept = is_kept(s);
+    auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
+    if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
+    auto& word = dir.claim_at(index, chosen.place);
+    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(chosen.seen), claim::state::hold, dir.claim_time());
+    if (!word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");
     // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
     // second sees the first, in whatever order the places became free. Both may yield; then both look again and choose the same place.
     bool twice = false;
-    for (std::uint32_t i = 0; i != n && !twice; ++i) {
-      if (i == chosen) continue;
-      std::uint64_t const w = s.claims[i].load();
+    for (std::uint32_t i = 0, n = kept ? 0 : readers_of(dir, s); i != n && !twice; ++i) {
+      if (i == chosen.place) continue;
+      std::uint64_t const w = dir.claim_at(index, i).load();
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
     if (!twice && s.ctl.load() == ready) {
       failpoint("shm.get.validated");
-      place = chosen;
+      if (kept && s.touched.load(std::memory_order_relaxed) == 0) s.touched.store(1, std::memory_order_relaxed);
+      place = chosen.place;
       return claim_outcome::taken;
     }
     // By CAS, not by a store: the word may belong to the next generation already.
     std::uint64_t undo = mine;
-    s.claims[chosen].compare_exchange_strong(undo, claim::emptied(mine));
+    word.compare_exchange_strong(undo, claim::emptied(mine));
     failpoint("shm.get.undone");
     ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
     try_retire(dir, index, generation);
@@ -5465,7 +5549,8 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
 
 /// Ends a claim. \returns true where this retired the slot.
 inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
-  auto& word = dir.slot_at(index).claims[place];
+  auto& word = dir.claim_at(index, place);
+  consumed = consumed && !is_kept(dir.slot_at(index));  // whoever reads a kept object leaves it to the next
   failpoint("shm.release.begun");
   std::uint64_t w = word.load();
   while (claim::of_generation(w, generation) && claim::state_of(w) == claim::state::hold) {
@@ -5554,7 +5639,8 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
     if (control::state(c) == slot_state::retired)
       give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
     if (control::state(c) != slot_state::ready && control::state(c) != slot_state::draining) continue;
-    for (auto& word : s.claims) {
+    for (std::uint32_t k = 0; k != dir.layout().readers; ++k) {
+      auto& word = dir.claim_at(i, k);
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
@@ -5637,14 +5723,15 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
 }
 
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
-/// \requires the caller holds the lock of participant `i`, and nobody writes in the arena.
-inline void give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
+/// \requires the caller holds the lock of participant `i`, and nobody writes in the arena. \returns bytes that are needed, or `unknown_memory`.
+inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
+inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
   constexpr std::uint64_t page = 4096;
   unique_fd const fd(::open(where.arena_path(arena).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return;
+  if (!fd) return unknown_memory;
   auto const st = stat_own_file(fd.get());
   std::unique_ptr<page_range[]> const needed(new (std::nothrow) page_range[2 * std::size_t{in_use}]);
-  if (!st || needed == nullptr) return;  // as well when the next object has been read
+  if (!st || needed == nullptr) return unknown_memory;  // as well when the next object has been read
   auto const size = static_cast<std::uint64_t>(st->st_size);
   std::size_t n = 0;
   auto const need = [&](std::uint64_t at, std::uint64_t length) {
@@ -5656,7 +5743,7 @@ inline void give_back_memory(auto const& dir, names const& where, std::uint32_t 
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || s.arena != arena) continue;
     need(s.offset, s.size);
-    if (s.key_size > inline_key) need(s.key_offset, key_cell);
+    if (s.key_size > inline_key) need(std::uint64_t{k} * key_cell, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
   std::uint64_t pages = 0;
@@ -5666,7 +5753,7 @@ inline void give_back_memory(auto const& dir, names const& where, std::uint32_t 
     pages += (needed[k].last - end) / page;
     end = needed[k].last;
   }
-  if (static_cast<std::uint64_t>(st->st_blocks) * 512 <= pages * page) return;  // so that most looks cost no calls
+  if (static_cast<std::uint64_t>(st->st_blocks) * 512 <= pages * page) return pages * page;  // so that most looks cost no calls
   std::uint64_t at = 0;
   auto const punch_until = [&](std::uint64_t end) {
     if (end > at) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(end - at));
@@ -5676,6 +5763,7 @@ inline void give_back_memory(auto const& dir, names const& where, std::uint32_t 
     if (needed[k].last > at) at = needed[k].last;
   }
   punch_until(size);
+  return pages * page;
 }
 
 /// Participant `i` ended without saying goodbye: who waits for it is told so. Its claims and what it began are undone. \requires the caller holds its lock.
@@ -5698,12 +5786,14 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
     if (in_use == 0) {
       if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
+      p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
       return;
     }
-    if (std::uint64_t const arena = p.arena; arena != 0) give_back_memory(dir, where, i, arena, in_use);
+    if (std::uint64_t const arena = p.arena; arena != 0)
+      if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
@@ -6115,6 +6205,7 @@ class session final : public fork_witness, private warden_listener {
       failpoint("shm.open.record_taken");
       p.arena = 0;
       p.arena_size = 0;
+      p.memory = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
@@ -6331,25 +6422,11 @@ template <class Session> class basic_producer {
   /// Puts at least `more` bytes of memory behind the region, and half of what it has, so that growing stays rare.
   result<memory_region> grow(std::size_t more) {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::size_t const left = static_cast<std::size_t>(pool_size_) - committed_;
+    std::size_t left = static_cast<std::size_t>(pool_size_) - committed_;
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
-    std::size_t const ample = smaller(needed > generous ? needed : generous, left);
-    auto grown = allocate(keys_size_ + committed_, ample);
-    std::size_t by = ample;
-    if (!grown && ample != needed) {
-      grown = allocate(keys_size_ + committed_, needed);
-      by = needed;
-    }
-    if (!grown) {  // unless the dead, or objects whose leases have ended, have what we need
-      session_.sweep_all();
-      grown = allocate(keys_size_ + committed_, needed);
-    }
-    if (!grown) return grown.error();
-    failpoint("shm.arena.grown");
-    committed_ += by;
-    return memory();
+    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed, left);
+    return grow_by(needed, left);
   }
 
   /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
@@ -6383,8 +6460,9 @@ template <class Session> class basic_producer {
   void expect_token() {
     std::size_t const needed = returned_.size() + out_ + 1;
     if (returned_.capacity() < needed) returned_.reserve(2 * needed);
-    if (order_.size() == order_.capacity()) {  // those that ended are of no interest
-      std::erase_if(order_, [this](put_mark const& m) { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; });
+    if (order_.size() == order_.capacity()) {
+      forget_oldest();
+      std::erase_if(order_, [this](put_mark const& m) { return is_gone(m); });
       if (2 * order_.size() >= order_.capacity()) order_.reserve(2 * order_.size() + 64);
     }
   }
@@ -6402,21 +6480,23 @@ template <class Session> class basic_producer {
   [[nodiscard]] std::size_t objects_out() const noexcept { return out_; }
   [[nodiscard]] std::uint64_t bytes_out() const noexcept { return out_bytes_; }
 
-  /// The oldest object that nobody has begun to read, or none. It is not asked for again.
   struct put_mark {
     std::uint32_t index = 0;
     std::uint64_t generation = 0;
   };
+  /// The oldest object that nobody reads now, or none. One that is kept and was read since the last look counts as young again. What is returned is
+  /// not asked for again.
   std::optional<put_mark> take_oldest_unread() noexcept {
-    for (std::size_t i = 0; i != order_.size(); ++i) {
-      put_mark const mark = order_[i];
-      auto const& s = session_.dir().slot_at(mark.index);
-      if (s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
-      bool touched = false;
-      for (std::uint32_t k = 0; k != readers_of(s) && !touched; ++k) touched = claim::state_of(s.claims[k].load()) == claim::state::hold;
-      if (touched) continue;
-      order_.erase(order_.begin() + static_cast<std::ptrdiff_t>(i));
-      return mark;
+    auto const& dir = session_.dir();
+    for (std::size_t left = 2 * (order_.size() - oldest_); left != 0 && oldest_ != order_.size(); --left) {
+      put_mark const mark = order_[oldest_++];
+      auto& s = dir.slot_at(mark.index);
+      if (is_gone(mark) || s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
+      bool stays = is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0;
+      for (std::uint32_t k = 0; k != readers_of(dir, s) && !stays; ++k) stays = claim::state_of(dir.claim_at(mark.index, k).load()) == claim::state::hold;
+      if (!stays) return mark;
+      if (order_.size() == order_.capacity()) forget_oldest();
+      order_.push_back(mark);  // there is room: one was just taken out
     }
     return std::nullopt;
   }
@@ -6432,14 +6512,14 @@ template <class Session> class basic_producer {
     }
   }
 
-  /// Writes a key that does not fit the slot into the slot's page of the arena. \returns its offset in the arena.
-  result<std::uint64_t> store_key(std::uint32_t index, std::string_view key) {
+  /// Writes a key that does not fit the slot into the slot's page of the arena.
+  result<void> store_key(std::uint32_t index, std::string_view key) {
     if (auto opened = open_arena(); !opened) return opened.error();
     std::uint64_t const at = std::uint64_t{index} * key_cell;
     if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
     failpoint("shm.arena.key_page");
     std::memcpy(mapping_.base() + at, key.data(), key.size());
-    return at;
+    return {};
   }
 
   /// Takes back what readers gave back: O(leased chunks), and only when something came back.
@@ -6526,7 +6606,7 @@ template <class Session> class basic_producer {
   static constexpr std::size_t first_growth = std::size_t{4} << 20U;
 
   // Not std::min: <algorithm> costs every user 6,000 lines.
-  static constexpr std::size_t smaller(std::size_t a, std::size_t b) noexcept { return a < b ? a : b; }
+  static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
 
   struct block_entry {
     std::uint64_t token = 0;
@@ -6535,6 +6615,47 @@ template <class Session> class basic_producer {
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
+
+  /// The same where the participants together may have `limit` bytes: one at a time.
+  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed, std::size_t left) {
+    auto const& dir = session_.dir();
+    if (!dir.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
+    auto const room = [&]() noexcept {
+      std::uint64_t used = 0;
+      for (std::uint32_t i = 0; i != max_participants; ++i)
+        if (auto const& p = dir.participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
+      return limit > used ? limit - used : 0;
+    };
+    std::uint64_t most = room();
+    if (most < needed) {
+      session_.sweep_all();
+      most = room();
+    }
+    result<memory_region> out{error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
+    if (most >= needed) out = grow_by(needed, smaller(left, most));
+    dir.open_gate();
+    return out;
+  }
+
+  result<memory_region> grow_by(std::size_t needed, std::size_t left) {
+    std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
+    std::size_t const ample = smaller(needed > generous ? needed : generous, left);
+    auto grown = allocate(keys_size_ + committed_, ample);
+    std::size_t by = ample;
+    if (!grown && ample != needed) {
+      grown = allocate(keys_size_ + committed_, needed);
+      by = needed;
+    }
+    if (!grown) {  // unless the dead, or objects whose leases have ended, have what we need
+      session_.sweep_all();
+      grown = allocate(keys_size_ + committed_, needed);
+    }
+    if (!grown) return grown.error();
+    failpoint("shm.arena.grown");
+    committed_ += by;
+    session_.record().memory = committed_;
+    return memory();
+  }
 
   result<void> open_arena() {
     if (mapping_.base() != nullptr) return {};
@@ -6661,6 +6782,11 @@ template <class Session> class basic_producer {
     std::uint64_t const word = session_.dir().slot_at(index).ctl.load();
     return control::generation(word) != entry_of(index).generation || control::state(word) == slot_state::retired;
   }
+  [[nodiscard]] bool is_gone(put_mark const& m) noexcept { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; }
+  void forget_oldest() noexcept {
+    order_.erase(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(oldest_));
+    oldest_ = 0;
+  }
   [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
 
   Session& session_;
@@ -6678,7 +6804,8 @@ template <class Session> class basic_producer {
   std::vector<std::uint64_t> returned_;
   std::size_t out_ = 0;                // tokens that will come back
   std::uint64_t out_bytes_ = 0;        // and the payload bytes behind them
-  std::vector<put_mark> order_;        // of the puts; what has ended meanwhile goes when room is needed
+  std::vector<put_mark> order_;        // of the puts, from `oldest_` on; what has ended meanwhile goes when room is needed
+  std::size_t oldest_ = 0;
 };
 using producer = basic_producer<session>;
 
@@ -6795,6 +6922,15 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
+inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
+
+/// An object that cannot be claimed although nobody else has it, or that has another hash than the entry that leads to it: it may have been changed
+/// after the put.
+inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
+  auto const& s = dir.slot_at(index);
+  return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
+}
+
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
@@ -6803,6 +6939,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   auto const& s = dir.slot_at(index);
   basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
   failpoint("shm.get.adopting");
+  if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
   std::shared_ptr<mapped_arena const> mapped;
@@ -6819,7 +6956,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
       auto const key = s.key.load();
       if (std::string_view(key.data(), key_size) != op.key_) return false;
     } else {
-      std::uint64_t const at = s.key_offset;
+      std::uint64_t const at = std::uint64_t{index} * key_cell;
       if (mapped == nullptr || !mapped->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
       if (text_of(mapped->at(at, key_size)) != op.key_) return false;
     }
@@ -6856,7 +6993,11 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     failpoint("shm.get.ref_found");
     auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
-    if (outcome != claim_outcome::taken) return false;
+    if (outcome != claim_outcome::taken) {
+      is_broken = (outcome == claim_outcome::not_ours || outcome == claim_outcome::gone) && is_damaged(dir, index, control::make(generation, slot_state::ready));
+      if (is_broken) broken = damaged_error();
+      return is_broken;
+    }
     auto adopted = adopt(e, op, index, generation, claimed);
     if (!adopted) {
       broken = adopted.error();
@@ -6878,7 +7019,12 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
       auto const& s = dir.slot_at(index);
       std::uint64_t const word = s.ctl.load();
-      if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
+      if (control::state(word) != slot_state::ready) return false;
+      if (s.hash.load(std::memory_order_relaxed) != op.hash_) {
+        if (!is_damaged(dir, index, word)) return false;
+        broken = damaged_error();
+        return is_broken = true;
+      }
       if (std::uint64_t const end = s.expires.load(); end != 0 && dir.now() >= end) {
         e.drain_index(index, control::generation(word));
         return false;
@@ -7120,14 +7266,19 @@ namespace detail::shm {
 struct reader_numbers {
   std::uint32_t count = 0;
   bool named = false;
+  bool kept = false;
   std::array<std::uint16_t, max_claims> names{};
 
   static result<reader_numbers> of(auto& s, reader_set const& readers) {
     reader_numbers out;
-    out.count = readers.size();
-    out.named = !readers.names.empty();
+    std::uint32_t const places = s.dir().layout().readers;
+    out.kept = readers.anybody;
+    out.count = out.kept ? places : readers.size();
+    out.named = !out.kept && !readers.names.empty();
     if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
+    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 64 readers at most"};
+    if (out.count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
+    if (!out.named) return out;
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
       auto id = s.name_id(readers.names[i]);
       if (!id) return id.error();
@@ -7173,14 +7324,11 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
     failpoint("shm.put.slot_named");
     if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // only where somebody wrote into the directory
     failpoint("shm.put.writing");
-    s.key_offset = 0;
     if (key.size() > inline_key) {
-      auto stored = writer.store_key(index, key);
-      if (!stored) {
+      if (auto const stored = writer.store_key(index, key); !stored) {
         writer.return_slot(index);
         return stored.error();
       }
-      s.key_offset = *stored;
       failpoint("shm.put.key_stored");
     } else {
       s.key.store(key.data(), key.size());
@@ -7193,9 +7341,10 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
     s.kind = static_cast<std::uint16_t>(info.kind);
     s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
     s.expires.store(0, std::memory_order_relaxed);
-    s.readers.store(static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
+    s.readers.store(readers.kept ? s.kept : static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
+    if (readers.kept) s.touched.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers.count; ++i)
-      s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
+      dir.claim_at(index, i).store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
     failpoint("shm.put.described");
     writer.set_token(index, generation, payload.size(), out);
     return index;
@@ -7302,6 +7451,7 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   s.kind = static_cast<std::uint16_t>(info.kind);
   s.trace = info.trace;
   std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  s.sum = dir.sum(s, generation);
   auto& home = dir.home_of(op.hash_);
   std::uint64_t unfinished = control::make(generation, slot_state::writing);
   std::uint64_t const ready = control::make(generation, slot_state::ready);
@@ -7355,6 +7505,11 @@ class shm_transport {
     /// Slots of the namespace, rounded up to a power of two: the most objects that live at once, over all producers.
     /// 0: whatever an existing namespace has, else 4,096. 256 bytes each.
     std::uint32_t max_keys = 0;
+    /// The most readers of one object, or processes that hold a kept one at once: rounded up to a multiple of 8, 64 at most, 8 bytes per reader and slot.
+    /// 0: whatever an existing namespace has, else 16.
+    std::uint32_t max_readers = 0;
+    /// The most payload memory of all participants together, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
+    std::uint64_t max_namespace_bytes = 0;
     /// The reader name of gets that bring none.
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
@@ -7374,7 +7529,8 @@ class shm_transport {
                                      .own_memory = true,
                                      .leaves_process = true,
                                      .zero_copy_get = true,
-                                     .hears_death = true};
+                                     .hears_death = true,
+                                     .keeps = true};
 
   using hold = detail::shm::object_hold;
   using put_op = detail::shm::put_operation;
@@ -7401,8 +7557,10 @@ class shm_transport {
     if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
     std::uint32_t slots = o.max_keys;
     if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
+    if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
+    std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto dir = shm::directory::open(where, slots, true);
+    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true);
     if (!dir) return std::move(dir.error());
     auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
     if (!joined) return std::move(joined.error());
@@ -7415,7 +7573,7 @@ class shm_transport {
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
     detail::shm::names where(folder_of(o), namespace_of(o));
-    auto dir = detail::shm::directory::open(where, 0, false);
+    auto dir = detail::shm::directory::open(where, {}, false);
     if (!dir && dir.error().kind() == error_kind::not_found) return {};
     if (!dir) return std::move(dir.error());
     auto joined = detail::shm::session::join(std::move(*dir), where, "collector");
@@ -7574,7 +7732,7 @@ class shm_transport {
     for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
       shm::slot& s = dir.slot_at(i);
       std::uint64_t word = s.ctl.load();
-      if (shm::control::state(word) != shm::slot_state::ready || !read_key(s, key)) continue;
+      if (shm::control::state(word) != shm::slot_state::ready || !read_key(i, key)) continue;
       // Still the same object after the copy, or the key may be half of one and half of another.
       if (!s.ctl.compare_exchange_strong(word, word)) continue;
       if (match(key) && state_->drain_index(i, shm::control::generation(word))) ++n;
@@ -7679,7 +7837,8 @@ class shm_transport {
   static std::string folder_of(options const& o) { return given(o.directory, "OMNICONN_SHM_DIRECTORY", "/dev/shm"); }
 
   /// Copies the key of an object that nobody holds for us; the caller looks at the slot's state again afterwards.
-  bool read_key(detail::shm::slot const& s, std::string& out) {
+  bool read_key(std::uint32_t index, std::string& out) {
+    auto const& s = state_->session->dir().slot_at(index);
     std::size_t const size = s.key_size;
     if (size > caps.max_key) return false;
     if (size <= detail::shm::inline_key) {
@@ -7687,7 +7846,7 @@ class shm_transport {
       out.assign(key.data(), size);
       return true;
     }
-    std::uint64_t const at = s.key_offset;
+    std::uint64_t const at = std::uint64_t{index} * detail::shm::key_cell;
     auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
     if (!arena || !(*arena)->contains(at, size)) return false;
     out.assign(text_of((*arena)->at(at, size)));
@@ -12756,6 +12915,7 @@ inline put_operation::~put_operation() {
 inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.is(stage::begun)) return {error_kind::misconfigured, "the put operation is in use"};
   if (auto ok = check_key(key); !ok) return ok.error();
+  if (o.readers.anybody) return {error_kind::unsupported, "objects of this layout are read once; use layout: omniconn to keep them"};
   if (o.readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
   if (o.readers.size() > 1) return {error_kind::misconfigured, "an object of this layout has one reader; use layout: omniconn for more"};
   if (!o.readers.names.empty()) return {error_kind::unsupported, "this layout cannot tell readers by name; remove `readers`, or use layout: omniconn"};

@@ -672,7 +672,7 @@ class machine {
     if (log_.size() < 2000) log_.push_back(std::string(current().name) + ": " + std::move(text));
   }
   static std::string describe(location const& l) {
-    static constexpr char const* names[] = {"word", "ctl", "claim", "hash", "expires", "owner", "readers", "replaces", "bucket.seq", "bucket.waiters", "bucket.lock", "bucket.reach",
+    static constexpr char const* names[] = {"word", "ctl", "claim", "hash", "expires", "owner", "readers", "replaces", "touched", "bucket.seq", "bucket.waiters", "bucket.lock", "bucket.reach",
                                             "ref", "chunk.owner", "chunk.returned", "returned_seq", "participant.state", "epoch", "head", "lock of the system", "bytes of block", "look"};
     return std::string(names[static_cast<std::size_t>(l.what)]) + "[" + std::to_string(l.slot) + (l.part != 0 || l.what == kind::claim || l.what == kind::ref ? "." + std::to_string(l.part) : "") + "]";
   }

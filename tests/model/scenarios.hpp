@@ -102,8 +102,8 @@ inline void check_end(world& w) {
       case shm::slot_state::free: break;
       case shm::slot_state::ready: {
         bool wanted = false;
-        for (std::uint32_t k = 0; k != shm::readers_of(s); ++k) {
-          auto const c = s.claims[k].load();
+        for (std::uint32_t k = 0; k != shm::readers_of(dir, s); ++k) {
+          auto const c = dir.claim_at(i, k).load();
           if (shm::claim::state_of(c) == shm::claim::state::hold) return fail(name + " is held by nobody that lives");
           wanted = wanted || shm::claim::state_of(c) == shm::claim::state::empty;
         }
@@ -256,6 +256,37 @@ inline scenario const stories[] = {
        });
      },
      nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
+
+    {"kept and erased", "two readers of a kept object come and go; it is erased and its slot used again", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, for_anybody);
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, false); });
+       w.run("producer", 0, [](world& v) {
+         v.at(0).erase(key);
+         v.at(0).reclaim();
+         v.at(0).put(key, 2, 1);
+       });
+     },
+     nullptr, coarse(3, 1, 0), coarse(4, 1, 0)},
+
+    {"kept, and a reader dies", "a reader of a kept object dies anywhere; it is erased, and nothing of it is left", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       published(w, 1, for_anybody);
+       w.run_mortal("reader", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("eraser", 2, [](world& v) {
+         v.at(2).get(key, false);
+         v.at(2).erase(key);
+       });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
+     },
+     nullptr, coarse(2, 1, 1), coarse(4, 1, 1)},
 
     {"reader dies", "a reader dies anywhere; what it held is read by another, or erased", [](world& w) {
        w.add(0, 0, 1);

@@ -29,6 +29,8 @@ inline constexpr std::uint32_t most_chunks = 2;
 inline constexpr std::uint32_t most_slots = most_chunks * shm::chunk_slots;
 inline constexpr std::uint32_t participants = 5;
 inline constexpr std::uint32_t blocks = 6;
+inline constexpr std::uint32_t for_anybody = ~0U;  // as the number of readers
+inline constexpr std::uint32_t places = 8;  // of readers
 
 /// One chunk of slots or two; the rest as in the shipped directory.
 class directory {
@@ -43,7 +45,8 @@ class directory {
       vm->name(s.owner.id(), kind::owner, i);
       vm->name(s.readers.id(), kind::readers, i);
       vm->name(s.replaces.id(), kind::replaces, i);
-      for (std::uint32_t k = 0; k != shm::max_claims; ++k) vm->name(s.claims[k].id(), kind::claim, i, k);
+      vm->name(s.touched.id(), kind::touched, i);
+      for (std::uint32_t k = 0; k != places; ++k) vm->name(claims_[i][k].id(), kind::claim, i, k);
     }
     for (std::uint32_t i = 0; i != buckets; ++i) {
       auto& b = buckets_[i];
@@ -73,12 +76,12 @@ class directory {
       for (std::size_t k = 1; k != max_threads; ++k) vm->name(vm->add(), kind::look, i, k);
     }
     vm->claim_of_argument = this;
-    vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->slots_[slot].claims[i].id(); };
+    vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->claims_[slot][i].id(); };
   }
 
   static void remove_fifo(std::uint32_t) noexcept {}
 
-  void use_chunks(std::uint32_t n) const noexcept { geometry_ = shm::geometry::of(n * shm::chunk_slots); }
+  void use_chunks(std::uint32_t n) const noexcept { geometry_ = shm::geometry::of(n * shm::chunk_slots, places); }
   [[nodiscard]] shm::geometry const& layout() const noexcept { return geometry_; }
   [[nodiscard]] auto& head() const noexcept { return head_; }
   [[nodiscard]] auto& participant_at(std::uint32_t i) const noexcept {
@@ -88,10 +91,13 @@ class directory {
   [[nodiscard]] auto& chunk_at(std::uint32_t i) const noexcept { return chunks_[i]; }
   [[nodiscard]] auto& bucket_at(std::uint32_t i) const noexcept { return buckets_[i % geometry_.buckets]; }
   [[nodiscard]] auto& slot_at(std::uint32_t i) const noexcept { return slots_[i]; }
+  [[nodiscard]] auto& claim_at(std::uint32_t i, std::uint32_t k) const noexcept { return claims_[i][k]; }
   [[nodiscard]] auto& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
   /// The key's first byte is its bucket.
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return static_cast<std::uint64_t>(key[1]) << 50U | static_cast<std::uint64_t>(key[0] - '0'); }
   [[nodiscard]] std::uint64_t id() const noexcept { return 1; }
+  /// Orders nothing, and would multiply the states: what a description is made of is checked by `read` below.
+  [[nodiscard]] static std::uint64_t sum(shm::basic_slot<atomic> const&, std::uint64_t) noexcept { return 0; }
 
   // --- the system ---------------------------------------------------------------------------------------------------------------
   // Byte 1 + i of the file is the lock of participant i. Who asks is the participant of the running thread.
@@ -107,6 +113,7 @@ class directory {
   }
   void wake(atomic<std::uint32_t>& word) const noexcept { vm->wake(word.id()); }
   std::uint64_t now() const noexcept { return clock; }
+  static std::uint32_t claim_time() noexcept { return 0; }
   static constexpr std::uint32_t patience = 16;
   static void pause(std::uint32_t) noexcept { vm->pause(); }
 
@@ -127,6 +134,7 @@ class directory {
   mutable std::array<shm::basic_chunk<atomic>, most_chunks> chunks_;
   mutable std::array<shm::basic_bucket<atomic>, buckets> buckets_;
   mutable std::array<shm::basic_slot<atomic>, most_slots> slots_;
+  mutable std::array<std::array<atomic<std::uint64_t>, places>, most_slots> claims_;
   std::array<std::uint32_t, participants> locks_{};
   std::array<std::uint32_t, blocks> cells_{}, looks_{};
 };
@@ -214,7 +222,7 @@ class stage {
     info.trace = label::make(tag, block);
     info.checksum = ~info.trace;
     omniconn::publish_options o;
-    o.readers.count = readers;
+    o.readers = readers == for_anybody ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{readers, {}};
     o.lease = std::chrono::nanoseconds(lease_ns);
     o.existing = existing;
     if (auto const begun = shm::begin_put(endpoint_, op, key, out, info, o); !begun) {
@@ -249,6 +257,7 @@ class stage {
       if (auto const woken = shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {}); !woken) return 0;
       begun = shm::step_get(&endpoint_, op);
     }
+    if (!begun && begun.error().kind() == omniconn::error_kind::corrupt) vm->violation("a get calls an object corrupt");
     if (!begun || *begun != omniconn::progress::done) return 0;
     return read(op, how);
   }

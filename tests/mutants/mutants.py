@@ -18,7 +18,7 @@ MUTANTS = [
            "if (!twice && s.ctl.load() == ready) {", "if (!twice) {",
            PROTOCOL, "*a_claim_that_comes_after_the_drain_is_no_claim"),
     Mutant("claim undone by a store", "transport/shm/protocol.hpp",
-           "s.claims[chosen].compare_exchange_strong(undo, claim::emptied(mine));", "s.claims[chosen].store(claim::emptied(undo));",
+           "word.compare_exchange_strong(undo, claim::emptied(mine));", "word.store(claim::emptied(undo));",
            PROTOCOL, "*undoing_a_claim_leaves_the_next_objects_place_alone"),
     Mutant("drained slot retired while held", "transport/shm/protocol.hpp",
            ": held == claim::state::hold;", ": false;",
@@ -37,7 +37,7 @@ MUTANTS = [
            "named(c) ? reader(c) : anyone", "anyone",
            PROTOCOL, "*a_named_place_stays_its_readers_and_another_is_for_anyone"),
     Mutant("share consumed twice", "transport/shm/protocol.hpp",
-           "if (claim::state_of(w) == claim::state::done) {", "if (false) {",
+           "if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, w};", "return {claim_outcome::taken, i, w};",
            PROTOCOL, "*a_reader_has_one_share"),
     Mutant("lease ignored when the producer goes", "transport/shm/recovery.hpp",
            "if (expired(s, now)) drain(dir, k, generation);", "drain(dir, k, generation);",
@@ -109,18 +109,18 @@ MUTANTS = [
     auto const state = control::state(c);
     if (state != slot_state::ready && state != slot_state::draining) return false;
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
-    bool needed = false;
-    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
-      std::uint64_t const w = s.claims[i].load();
+    bool needed = state == slot_state::ready && is_kept(s);
+    for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
+      std::uint64_t const w = dir.claim_at(index, i).load();
 """,
            """    std::uint64_t words[max_claims];
-    for (std::uint32_t i = 0, n = readers_of(s); i != n; ++i) words[i] = s.claims[i].load();
+    for (std::uint32_t i = 0, n = readers_of(dir, s); i != n; ++i) words[i] = dir.claim_at(index, i).load();
     std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
     auto const state = control::state(c);
     if (state != slot_state::ready && state != slot_state::draining) return false;
     bool needed = false;
-    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
+    for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
       std::uint64_t const w = words[i];
 """,
            MODEL, "*s_story_holds_without_it/claims_are_scanned_before_the_control_word_is_read"),
@@ -164,7 +164,7 @@ MUTANTS = [
            "if (p.wants_room.load() != 0) dir.wake(p.returned_seq);", "",
            ROOM, "*a_put_waits_until_somebody_reads"),
     Mutant("the oldest dropped although somebody reads it", "transport/shm/producer.hpp",
-           "if (touched) continue;", "",
+           "if (!stays) return mark;", "return mark;",
            ROOM, "*the_oldest_goes_that_nobody_reads"),
     Mutant("an object consumed while it is read", "transport/shm/lookup.hpp",
            "if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;", "",

@@ -91,7 +91,7 @@ TEST_F(failpoints, of_two_that_leave_at_once_the_second_spares_the_directory_of_
 TEST_F(failpoints, a_directory_whose_last_user_died_while_it_removed_it_is_made_anew) {
   shm_test::fresh_space space;
   {
-    auto directory = detail::shm::directory::open(space.paths(), 64, true);
+    auto directory = detail::shm::directory::open(space.paths(), {.slots = 64}, true);
     ASSERT_TRUE(directory);
     directory->head().dead.store(1);
   }
@@ -99,7 +99,7 @@ TEST_F(failpoints, a_directory_whose_last_user_died_while_it_removed_it_is_made_
   EXPECT_TRUE(collected) << collected.error().message();
   EXPECT_TRUE(space.files().empty());
   {
-    auto directory = detail::shm::directory::open(space.paths(), 64, true);
+    auto directory = detail::shm::directory::open(space.paths(), {.slots = 64}, true);
     ASSERT_TRUE(directory);
     directory->head().dead.store(1);
   }

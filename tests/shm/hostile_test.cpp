@@ -296,38 +296,63 @@ TEST_F(shm_hostile, used_up_slots_are_no_space_until_one_is_free) {
 TEST_F(shm_hostile, the_number_of_readers_has_limits) {
   auto c = connect();
   std::vector<std::byte> const payload(100);
-  omniconn::put_options o;
-  o.readers = omniconn::reader_set{17, {}};
-  auto const many = c.put(hop, "k", bytes_of(payload), o);
-  ASSERT_FALSE(many);
-  EXPECT_EQ(many.error().kind(), error_kind::too_large);
+  auto const refused = [&](omniconn::reader_set readers, error_kind kind, char const* text) {
+    omniconn::put_options o;
+    o.readers = readers;
+    auto const put = c.put(hop, "k", bytes_of(payload), o);
+    ASSERT_FALSE(put) << readers.size();
+    EXPECT_EQ(put.error().kind(), kind);
+    EXPECT_NE(put.error().message().find(text), std::string::npos) << put.error().message();
+  };
   std::vector<std::string> names;
-  for (int i = 0; i != 17; ++i) names.push_back("reader-" + std::to_string(i));
+  for (int i = 0; i != 65; ++i) names.push_back("reader-" + std::to_string(i));
   std::vector<std::string_view> const views(names.begin(), names.end());
-  o.readers = omniconn::reader_set{17, views};
-  auto const many_names = c.put(hop, "k", bytes_of(payload), o);
-  ASSERT_FALSE(many_names);
-  EXPECT_EQ(many_names.error().kind(), error_kind::too_large);
-  o.readers = omniconn::reader_set{0, {}};
-  auto const nobody = c.put(hop, "k", bytes_of(payload), o);
-  ASSERT_FALSE(nobody);
-  EXPECT_EQ(nobody.error().kind(), error_kind::misconfigured);
-  EXPECT_NE(nobody.error().message().find("at least one reader"), std::string::npos) << nobody.error().message();
+  refused({0, {}}, error_kind::misconfigured, "at least one reader");
+  refused({17, {}}, error_kind::misconfigured, "max_readers");
+  refused({17, std::span(views).first(17)}, error_kind::misconfigured, "max_readers");
+  refused({65, {}}, error_kind::too_large, "more readers");
+  refused({65, views}, error_kind::too_large, "more readers");
+  refused({0xffffffff, {}}, error_kind::too_large, "more readers");
 
   // The failures took neither key nor memory, and 16 is not too many.
+  omniconn::put_options o;
   o.readers = omniconn::reader_set{16, {}};
   auto const most = c.put(hop, "k", bytes_of(payload), o);
   ASSERT_TRUE(most) << most.error().message();
-  for (int i = 0; i != 16; ++i) ASSERT_TRUE(c.get_view(hop, "k", now(names[static_cast<std::size_t>(i)])));
+  for (std::size_t i = 0; i != 16; ++i) ASSERT_TRUE(c.get_view(hop, "k", now(names[i])));
   EXPECT_FALSE(*c.exists(hop, "k"));
 
-  for (std::uint32_t const readers : {0U, 17U}) {
+  for (std::uint32_t const readers : {0U, 65U}) {
     auto wrong = options();
     wrong.defaults.reader_count = readers;
     auto const opened = under_test::open(wrong);
     ASSERT_FALSE(opened) << readers;
     EXPECT_EQ(opened.error().kind(), error_kind::misconfigured);
   }
+  auto more = transport_options();
+  more.max_readers = 17;
+  auto const second = shm_transport::open(more);
+  ASSERT_FALSE(second) << "the namespace is in use and has room for 16";
+  EXPECT_EQ(second.error().kind(), error_kind::misconfigured);
+  EXPECT_NE(second.error().message().find("max_readers 16"), std::string::npos) << second.error().message();
+  more.max_readers = 65;
+  EXPECT_TRUE(shm_transport::open(more) == error_kind::misconfigured);
+}
+
+TEST_F(shm_hostile, sixty_four_readers_where_the_namespace_was_made_for_them) {
+  auto o = options();
+  o.transport.max_readers = 64;
+  auto c = connect(o);
+  std::vector<std::byte> const payload(100);
+  omniconn::put_options how;
+  how.readers = omniconn::reader_set{64, {}};
+  ASSERT_TRUE(c.put(hop, "k", bytes_of(payload), how));
+  for (int i = 0; i != 64; ++i) {
+    ASSERT_TRUE(*c.exists(hop, "k")) << i;
+    ASSERT_TRUE(c.get_view(hop, "k", now("reader-" + std::to_string(i)))) << i;
+  }
+  EXPECT_FALSE(*c.exists(hop, "k"));
+  EXPECT_TRUE(c.get_view(hop, "k", now("one more")) == error_kind::not_found);
 }
 
 TEST_F(shm_hostile, locators_stay_stale_over_ten_thousand_reuses) {

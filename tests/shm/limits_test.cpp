@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -215,6 +216,55 @@ CRASH_TEST(flipped_bits) {
 }
 
 // --- time -------------------------------------------------------------------------------------------------------------------------------
+
+CRASH_TEST(flipped_bits_of_descriptions) {
+  outcome out(results, "one bit of an object's description flipped in the directory, a get by key or locator, the bit flipped back; keys of 1 B to 40 B, one to three readers, kept ones");
+  shm_test::fresh_space const space;
+  auto producer = connect(space.options()), consumer = connect(space.options());
+  ASSERT_TRUE(producer && consumer);
+  auto const dir = omniconn::detail::shm::directory::open(space.paths(), {}, false);
+  ASSERT_TRUE(dir);
+  dir->open_gate();
+  using slot = omniconn::detail::shm::slot;
+  // All but what others change meanwhile: the control word, the end of the lease, and the two marks of puts and evictions.
+  struct part {
+    std::size_t first, size;
+  };
+  static constexpr part parts[]{{offsetof(slot, hash), 8}, {offsetof(slot, offset), 5 * 8}, {offsetof(slot, lease), 2 * 8 + 4 + 4 * 2}, {offsetof(slot, key), omniconn::detail::shm::inline_key}};
+  unsigned const wanted = rounds(scale, 5000, 1'000'000);
+  numbers random(19);
+  unsigned flips = 0, undetected = 0, spoiled = 0;
+  while (flips < wanted) {
+    std::string const key(1 + random.below(40), 'k');
+    std::string const payload = object(flips + 1, 100);
+    omniconn::put_options how;
+    how.readers = random.below(4) == 0 ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{1 + random.below(3), {}};
+    auto const put = producer->put(hop, key, view_of(payload), how);
+    ASSERT_TRUE(put) << put.error().message();
+    std::uint32_t const index = static_cast<std::uint32_t>(*producer->metadata(*put).find("slot")->as_uint64());
+    auto* const words = reinterpret_cast<unsigned char*>(&dir->slot_at(index));
+    for (unsigned i = 0; i != 1000 && flips != wanted; ++i, ++flips) {
+      auto const& where = parts[random.below(4)];
+      // A long key lies in the arena, and its bytes are compared with the wanted key.
+      bool const beyond = dir->slot_at(index).key_size > omniconn::detail::shm::inline_key && where.first == offsetof(slot, key);
+      std::size_t const byte = where.first + random.below(static_cast<unsigned>(where.size)), bit = random.below(8);
+      if (beyond) continue;
+      words[byte] = static_cast<unsigned char>(words[byte] ^ 1U << bit);
+      auto const got = consumer->get_view(hop, key, now(random.below(2) == 0 ? &put->where : nullptr));
+      if (got || got.error().kind() != error_kind::corrupt) {
+        if (undetected++ == 0) ADD_FAILURE() << "byte " << byte << " bit " << bit << ": " << (got ? "read" : got.error().message());
+      }
+      words[byte] = static_cast<unsigned char>(words[byte] ^ 1U << bit);
+    }
+    auto got = consumer->get_view(hop, key, now());
+    if (!got || std::memcmp(got->bytes().data(), payload.data(), payload.size()) != 0) ++spoiled;
+    if (got) got->give_back();
+    ASSERT_EQ(producer->cleanup(hop, key).value_or(0), 1U);
+  }
+  out.at_least("flips", flips, wanted);
+  out.exactly("not reported as corrupt", undetected, 0);
+  out.exactly("objects that were not readable afterwards", spoiled, 0);
+}
 
 CRASH_TEST(operations_with_deadlines_under_faults) {
   outcome out(results, "four threads put, get what is there or not, wait, erase; deadlines of 0 to 3 ms; meanwhile producers and consumers of the same keys are killed");

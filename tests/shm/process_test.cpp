@@ -117,7 +117,7 @@ TEST_F(shm_process, a_waiting_consumer_is_woken_by_a_producer_that_starts_later)
   consumer->send("get late r 50000 9");
   // Until it has counted itself among those who wait, so that the put meets a sleeper.
   {
-    auto directory = omniconn::detail::shm::directory::open(space.paths(), 0, false);
+    auto directory = omniconn::detail::shm::directory::open(space.paths(), {}, false);
     ASSERT_TRUE(directory) << directory.error().message();
     directory->open_gate();
     EXPECT_TRUE(eventually([&] {

@@ -50,7 +50,7 @@ class shm_protocol : public testing::Test {
     folder_ = ::shm_test::root() + "/omniconn-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
     ASSERT_EQ(::mkdir(folder_.c_str(), 0700), 0);
     names const where(folder_, "protocol");
-    auto opened = directory::open(where, 64, true);
+    auto opened = directory::open(where, {.slots = 64}, true);
     ASSERT_TRUE(opened) << opened.error().message();
     dir_.emplace(std::move(*opened));
     dir_->open_gate();
@@ -64,10 +64,11 @@ class shm_protocol : public testing::Test {
 
   [[nodiscard]] directory const& dir() const { return *dir_; }
   [[nodiscard]] slot& object() const { return dir().slot_at(at); }
+  [[nodiscard]] std::atomic<std::uint64_t>& claim_word(std::uint32_t i) const { return dir().claim_at(at, i); }
   [[nodiscard]] slot_state state() const { return control::state(object().ctl.load()); }
   [[nodiscard]] std::uint32_t bits() const { return dir().chunk_at(0).returned.load(); }
   [[nodiscard]] std::uint32_t times() const { return dir().participant_at(owner).returned_seq.load(); }
-  [[nodiscard]] claim::state place(std::uint32_t i) const { return claim::state_of(object().claims[i].load()); }
+  [[nodiscard]] claim::state place(std::uint32_t i) const { return claim::state_of(claim_word(i).load()); }
 
   /// What a producer does: an object with a place for each name, `claim::anyone` for those that come first.
   void publish(std::uint64_t generation, std::vector<std::uint16_t> const& readers) const {
@@ -78,8 +79,8 @@ class shm_protocol : public testing::Test {
     s.expires.store(0);
     s.lease = 0;
     s.readers.store(static_cast<std::uint16_t>(readers.size()));
-    for (std::size_t i = 0; i != readers.size(); ++i)
-      s.claims[i].store(claim::make(generation, 0, readers[i], readers[i] != claim::anyone, claim::state::empty));
+    for (std::uint32_t i = 0; i != readers.size(); ++i)
+      claim_word(i).store(claim::make(generation, 0, readers[i], readers[i] != claim::anyone, claim::state::empty));
     ASSERT_TRUE(insert_ref(dir(), hash_of_key, generation, at));
     s.ctl.store(control::make(generation, slot_state::ready));
   }
@@ -148,7 +149,7 @@ TEST_F(shm_protocol, an_object_of_which_all_is_done_is_gone_before_it_is_retired
   std::uint32_t p = 99, q = 99;
   ASSERT_EQ(take(ann, p), claim_outcome::taken);
   ASSERT_EQ(take(bob, q), claim_outcome::taken);
-  auto const end = [&](std::uint32_t place) { object().claims[place].store((object().claims[place].load() & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done)); };
+  auto const end = [&](std::uint32_t place) { claim_word(place).store((claim_word(place).load() & ~std::uint64_t{3}) | static_cast<std::uint64_t>(claim::state::done)); };
   end(p);
   std::uint32_t again = 99;
   EXPECT_EQ(take(ann, again), claim_outcome::consumed) << "bob still has his";
@@ -163,11 +164,11 @@ TEST_F(shm_protocol, a_named_place_stays_its_readers_and_another_is_for_anyone) 
   ASSERT_EQ(take(ann, p), claim_outcome::taken);
   EXPECT_EQ(p, 0U);
   release_claim(dir(), at, gen, p, false);
-  EXPECT_EQ(object().claims[0].load(), claim::make(gen, 0, ann, true, claim::state::empty));
+  EXPECT_EQ(claim_word(0).load(), claim::make(gen, 0, ann, true, claim::state::empty));
   ASSERT_EQ(take(bob, q), claim_outcome::taken);
   EXPECT_EQ(q, 1U) << "ann's is not for bob";
   release_claim(dir(), at, gen, q, false);
-  EXPECT_EQ(object().claims[1].load(), claim::make(gen, 0, claim::anyone, false, claim::state::empty));
+  EXPECT_EQ(claim_word(1).load(), claim::make(gen, 0, claim::anyone, false, claim::state::empty));
 }
 
 TEST_F(shm_protocol, who_has_no_place_is_told_whether_waiting_helps) {
@@ -178,7 +179,7 @@ TEST_F(shm_protocol, who_has_no_place_is_told_whether_waiting_helps) {
   ASSERT_EQ(take(ann, p, gen + 1), claim_outcome::taken);
   EXPECT_EQ(take(bob, p, gen + 1), claim_outcome::waiting);
   publish(gen + 2, {claim::anyone});
-  object().claims[0].store(claim::make(gen + 2, me, ann, false, claim::state::done));
+  claim_word(0).store(claim::make(gen + 2, me, ann, false, claim::state::done));
   EXPECT_EQ(take(bob, p, gen + 2), claim_outcome::not_ours);
 }
 
@@ -211,9 +212,9 @@ TEST_F(shm_protocol, a_late_release_leaves_the_next_object_alone) {
   remove_ref(dir(), hash_of_key, gen, at);
   publish(gen + 1, {claim::anyone});
   ASSERT_EQ(take(bob, q, gen + 1), claim_outcome::taken);
-  std::uint64_t const word = object().claims[q].load();
+  std::uint64_t const word = claim_word(q).load();
   EXPECT_FALSE(release_claim(dir(), at, gen, p, true));
-  EXPECT_EQ(object().claims[q].load(), word);
+  EXPECT_EQ(claim_word(q).load(), word);
   EXPECT_EQ(state(), slot_state::ready);
   EXPECT_EQ(bits(), 0U);
 }
@@ -259,7 +260,7 @@ TEST_F(shm_protocol, a_dead_reader_holds_nothing_and_the_living_keep_theirs) {
 
 TEST_F(shm_protocol, who_died_between_its_last_word_and_the_retirement_is_finished_for) {
   publish(gen, {claim::anyone});
-  object().claims[0].store(claim::make(gen, me, ann, false, claim::state::done));
+  claim_word(0).store(claim::make(gen, me, ann, false, claim::state::done));
   drop_claims(dir(), me);
   EXPECT_EQ(state(), slot_state::retired);
   EXPECT_EQ(bits(), 1U << at);
@@ -397,7 +398,7 @@ TEST_F(shm_protocol, a_claim_that_comes_after_the_drain_is_no_claim) {
   publish(gen, {claim::anyone});
   std::uint32_t p = 99;
   auto outcome = claim_outcome::taken;
-  interrupted(dir(), object().claims[0], [](directory const& d) { drain(d, at, gen); }, [&] { outcome = take(ann, p); });
+  interrupted(dir(), claim_word(0), [](directory const& d) { drain(d, at, gen); }, [&] { outcome = take(ann, p); });
   EXPECT_EQ(outcome, claim_outcome::gone);
   EXPECT_EQ(p, 99U);
   EXPECT_EQ(state(), slot_state::retired) << "the attempt that kept it from retirement retires it";
@@ -415,12 +416,12 @@ TEST_F(shm_protocol, undoing_a_claim_leaves_the_next_objects_place_alone) {
     slot& s = d.slot_at(at);
     s.ctl.store(control::make(gen, slot_state::retired));
     s.ctl.store(control::make(gen + 1, slot_state::writing));
-    s.claims[0].store(next);
+    d.claim_at(at, 0).store(next);
     s.ctl.store(control::make(gen + 1, slot_state::ready));
   };
-  interrupted(dir(), object().claims[0], reuse, [&] { outcome = take(ann, p); });
+  interrupted(dir(), claim_word(0), reuse, [&] { outcome = take(ann, p); });
   EXPECT_EQ(outcome, claim_outcome::gone);
-  EXPECT_EQ(object().claims[0].load(), next);
+  EXPECT_EQ(claim_word(0).load(), next);
   EXPECT_EQ(object().ctl.load(), control::make(gen + 1, slot_state::ready));
 }
 #endif

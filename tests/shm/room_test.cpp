@@ -132,6 +132,116 @@ TEST_F(shm_room, the_oldest_goes_that_nobody_reads) {
   EXPECT_TRUE(read(consumer, "0")) << "it was not dropped";
 }
 
+// An embedding cache: objects for anybody, of which the producer drops what nobody asked for lately.
+TEST_F(shm_room, a_cache_keeps_what_is_read_within_its_budget) {
+  auto producer = open(on_full::drop_oldest, 0, 400), consumer = open(on_full::fail, 0);
+  put_options kept;
+  kept.readers = reader_set::until_cleaned_up();
+  kept.lease = std::chrono::nanoseconds(0);  // the files go with the test
+  std::vector<std::byte> const payload(100, std::byte{7});
+  auto const store = [&](std::string const& key) { return producer.put(hop, key, const_bytes(payload), kept); };
+  for (auto const* key : {"a", "b", "c", "d"}) ASSERT_TRUE(store(key));
+  EXPECT_TRUE(read(consumer, "a"));
+  EXPECT_TRUE(read(consumer, "a")) << "reading does not use it up";
+  auto const held = consumer.get_view(hop, "b");
+  ASSERT_TRUE(held);
+  ASSERT_TRUE(store("e"));
+  EXPECT_TRUE(*consumer.exists(hop, "a")) << "read lately";
+  EXPECT_TRUE(*consumer.exists(hop, "b")) << "in somebody's hand";
+  EXPECT_FALSE(*consumer.exists(hop, "c")) << "the oldest that nobody wanted";
+  ASSERT_TRUE(store("f"));
+  EXPECT_FALSE(*consumer.exists(hop, "d"));
+  ASSERT_TRUE(store("g"));
+  EXPECT_FALSE(*consumer.exists(hop, "a") && *consumer.exists(hop, "e")) << "its second chance is over, unless it was read again";
+  EXPECT_EQ(held->bytes().size(), 100U);
+  EXPECT_TRUE(producer.cleanup(hop, "b").value_or(0) == 1);
+  EXPECT_FALSE(*consumer.exists(hop, "b"));
+  EXPECT_EQ(held->bytes()[99], std::byte{7}) << "cleaned up, but held";
+}
+
+TEST_F(shm_room, a_cache_of_many_objects_stays_within_its_budget) {
+  auto producer = open(on_full::drop_oldest, 100), consumer = open(on_full::fail, 0);
+  put_options kept;
+  kept.readers = reader_set::until_cleaned_up();
+  kept.lease = std::chrono::nanoseconds(0);  // the files go with the test
+  std::vector<std::byte> const payload(10);
+  ASSERT_TRUE(producer.put(hop, "popular", const_bytes(payload), kept));
+  for (int i = 0; i != 5000; ++i) {
+    ASSERT_TRUE(producer.put(hop, std::to_string(i), const_bytes(payload), kept)) << i;
+    if (i % 20 == 0) {
+      ASSERT_TRUE(read(consumer, "popular")) << i;
+    }
+    ASSERT_LE(producer.health().objects.used, 100U);
+  }
+  EXPECT_TRUE(*consumer.exists(hop, "4999"));
+  EXPECT_FALSE(*consumer.exists(hop, "0"));
+}
+
+// As many as the namespace has places for may hold it at once; the next one waits for a place.
+TEST_F(shm_room, a_kept_object_is_held_by_so_many_at_once) {
+  auto producer = open(on_full::fail, 0), consumer = open(on_full::fail, 0);
+  put_options kept;
+  kept.readers = reader_set::until_cleaned_up();
+  kept.lease = std::chrono::nanoseconds(0);  // the files go with the test
+  std::vector<std::byte> const payload(10);
+  ASSERT_TRUE(producer.put(hop, "k", const_bytes(payload), kept));
+  std::vector<connector_type::view> views;
+  for (int i = 0; i != 16; ++i) {
+    auto got = consumer.get_view(hop, "k");
+    ASSERT_TRUE(got) << i;
+    views.push_back(std::move(*got));
+  }
+  EXPECT_TRUE(consumer.get_view(hop, "k", {deadline::immediate()}) == error_kind::not_found);
+  std::thread waiting([&] { EXPECT_TRUE(consumer.get_view(hop, "k", {deadline::after(std::chrono::seconds(60))})); });
+  views.pop_back();
+  waiting.join();
+}
+
+TEST_F(shm_room, the_holds_of_a_dead_reader_do_not_keep_a_kept_object) {
+  auto producer = open(on_full::fail, 0);
+  put_options kept;
+  kept.readers = reader_set::until_cleaned_up();
+  kept.lease = std::chrono::nanoseconds(0);  // the files go with the test
+  std::vector<std::byte> const payload(1000);
+  auto const reader = start();
+  ASSERT_TRUE(producer.put(hop, "k", const_bytes(payload), kept));
+  ASSERT_TRUE(reader->ask("hold k r 60000 1").starts_with("got 1000"));
+  EXPECT_EQ(reader->kill(), status_killed);
+  EXPECT_TRUE(*producer.exists(hop, "k")) << "it is there for others";
+  EXPECT_TRUE(producer.get_view(hop, "k"));
+  EXPECT_EQ(producer.cleanup(hop, "k").value_or(0), 1U);
+  EXPECT_TRUE(eventually([&] { return producer.health().objects.used == 0; })) << "nobody that lives has it";
+}
+
+// --- the namespace's limit ------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_room, the_memory_of_a_namespace_is_limited) {
+  auto const participant = [this](std::uint64_t limit) {
+    connector_type::options o;
+    o.transport = space.options();
+    o.transport.memory_pool_size = std::uint64_t{64} << 20U;
+    o.transport.max_namespace_bytes = limit;
+    o.defaults.lease = std::chrono::nanoseconds(0);
+    auto made = connector_type::open(o);
+    EXPECT_TRUE(made) << made.error().message();
+    return std::move(*made);
+  };
+  constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
+  auto first = participant(10 * mib);
+  {
+    auto second = participant(1000 * mib);  // who comes later has no say
+    EXPECT_TRUE(put(second, "b", 6 * mib));
+    EXPECT_TRUE(put(first, "a", 5 * mib) == error_kind::quota_exceeded);
+    EXPECT_FALSE(*second.exists(hop, "a"));
+    EXPECT_TRUE(put(first, "a", 3 * mib)) << "less does fit";
+    EXPECT_TRUE(put(second, "c", 5 * mib) == error_kind::quota_exceeded);
+    EXPECT_TRUE(read(first, "b"));
+    EXPECT_TRUE(put(second, "c", 5 * mib)) << "from its own memory";
+    EXPECT_TRUE(read(first, "c"));
+  }
+  EXPECT_TRUE(put(first, "d", 6 * mib)) << "what the second had is free since it left";
+}
+
 TEST_F(shm_room, where_all_is_held_dropping_makes_no_room) {
   auto producer = open(on_full::drop_oldest, 1), consumer = open(on_full::fail, 0);
   ASSERT_TRUE(put(producer, "a"));

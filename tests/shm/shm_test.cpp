@@ -29,7 +29,7 @@ using namespace omniconn;
 namespace shm = omniconn::detail::shm;
 
 // The format: sizes are what docs/transports/shm.md says, whatever the compiler.
-static_assert(sizeof(shm::header) == 64 && sizeof(shm::participant) == 128 && sizeof(shm::bucket) == 64 && sizeof(shm::slot) == 256 && sizeof(shm::chunk) == 8);
+static_assert(sizeof(shm::header) == 128 && sizeof(shm::participant) == 128 && sizeof(shm::bucket) == 64 && sizeof(shm::slot) == 128 && sizeof(shm::chunk) == 8);
 static_assert(alignof(shm::slot) == 64 && std::is_standard_layout_v<shm::slot> && std::is_standard_layout_v<shm::bucket>);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint16_t>::is_always_lock_free, "words between processes cannot hide a lock");
 static_assert(transport_policy<shm_transport> && std::is_nothrow_move_constructible_v<shm_transport> && std::is_nothrow_move_constructible_v<shm_transport::hold>);
@@ -55,7 +55,7 @@ class shm_test : public testing::Test {
   }
   /// The directory of the namespace, looked at from outside.
   shm::directory directory() {
-    auto d = shm::directory::open(space.paths(), 0, false);
+    auto d = shm::directory::open(space.paths(), {}, false);
     if (!d) {
       ADD_FAILURE() << d.error().message();
       std::abort();

@@ -44,7 +44,7 @@ class shared_folder {
     ::rmdir(path_.c_str());
   }
   [[nodiscard]] directory open() const {
-    auto d = directory::open(names(path_, "stress"), 16, true);
+    auto d = directory::open(names(path_, "stress"), {.slots = 16}, true);
     if (!d) {
       ADD_FAILURE() << d.error().message();
       std::abort();
@@ -72,7 +72,7 @@ class publisher {
     s.owner.store(0);
     s.expires.store(0);
     s.readers.store(static_cast<std::uint16_t>(places_));
-    for (std::uint32_t i = 0; i != places_; ++i) s.claims[i].store(claim::make(generation, 0, claim::anyone, false, claim::state::empty), std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i != places_; ++i) dir_.claim_at(at, i).store(claim::make(generation, 0, claim::anyone, false, claim::state::empty), std::memory_order_relaxed);
     insert_ref(dir_, hash_of_key, generation, at);
     s.ctl.store(control::make(generation, slot_state::ready));
   }

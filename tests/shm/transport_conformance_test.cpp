@@ -18,6 +18,7 @@ struct shm_harness : omniconn::real_time_harness {
     auto o = space.options();
     o.reader = std::string(reader);
     o.max_keys = 1024;
+    o.max_readers = transport::caps.max_readers;
     o.memory_pool_size = std::uint64_t{256} << 20U;
     return transport::open(o);
   }

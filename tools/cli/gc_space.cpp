@@ -33,7 +33,7 @@ void remove_unnamed(shm::names const& where) {
 
 /// \errors `not_found`: there is no directory.
 outcome settle(shm::names const& where) {
-  auto opened = shm::directory::open(where, 0, false);
+  auto opened = shm::directory::open(where, {}, false);
   if (!opened) return std::move(opened.error());
   remove_unnamed(where);
   // Whoever joins and leaves tidies; the directory goes with its last user.
@@ -44,7 +44,7 @@ outcome settle(shm::names const& where) {
 /// Puts a directory there that is dead from the start and whose gate is ours: whoever comes waits for the gate, finds it removed and makes a new
 /// one. FIFO names are used again, so that those left without a directory can only be removed while nobody can make a new one.
 result<unique_fd, diagnosis> close_the_way(shm::names const& where) {
-  auto const g = shm::geometry::of(shm::chunk_slots);
+  auto const g = shm::geometry::of(shm::chunk_slots, shm::claims_of_a_line);
   auto fd = shm::unnamed_file(where.folder, g.size, sizeof(shm::header));
   if (!fd) return diagnosis(fd.error());
   shm::header head{};

@@ -30,13 +30,13 @@ std::string leak_finder::person_at(std::uint32_t i, char const* state) const {
   return i < shm::max_participants ? person(seen_.name_of(i), seen_.who(i).pid, state) : "a participant with the impossible number " + std::to_string(i);
 }
 
-void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s, std::string const& key) {
+void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s) {
   switch (shm::control::state(s.ctl.load())) {
     case shm::slot_state::taken:
     case shm::slot_state::writing:
     case shm::slot_state::beaten: return begun_by_the_dead(index, s);
     case shm::slot_state::ready:
-    case shm::slot_state::draining: return claims_of(index, s, key);
+    case shm::slot_state::draining:
     case shm::slot_state::free:
     case shm::slot_state::retired: return;
   }
@@ -51,21 +51,22 @@ void leak_finder::begun_by_the_dead(std::uint32_t index, snapshot::slot const& s
   out_.leaks.push_back({"slot", "the unfinished put of " + person_at(whose) + " in slot " + std::to_string(index), 0});
 }
 
-void leak_finder::claims_of(std::uint32_t index, snapshot::slot const& s, std::string const& key) {
+void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s, copied<std::uint64_t> const& claims, std::string const& key) {
   std::uint64_t const word = s.ctl.load();
+  if (shm::control::state(word) == shm::slot_state::writing) return begun_by_the_dead(index, s);
   bool held = false;
-  std::optional<copied<snapshot::slot>> again;
-  for (std::uint32_t i = 0; i != shm::readers_of(s); ++i) {
-    std::uint64_t const c = s.claims[i].load();
+  std::optional<copied<std::uint64_t>> again;
+  for (std::uint32_t i = 0; i != shm::readers_of(seen_, s); ++i) {
+    std::uint64_t const c = claims[i];
     if (!shm::claim::of_generation(c, shm::control::generation(word)) || shm::claim::state_of(c) != shm::claim::state::hold) continue;
     std::uint32_t const whose = shm::claim::participant(c);
     if (seen_.lives(whose)) {
       held = true;
       continue;
     }
-    if (!again) again = seen_.slot_now(index);
-    if (again && (*again)[0].claims[i].load() == c)
-      out_.leaks.push_back({"claim", "the hold of " + person_at(whose) + " on the object " + shown_name(key) + " for the reader " + shown_name(seen_.reader_name(shm::claim::reader(c))), 0});
+    if (!again) again = seen_.claims_now(index);
+    std::string const reader = shm::is_kept(s) ? "" : " for the reader " + shown_name(seen_.reader_name(shm::claim::reader(c)));
+    if (again && (*again)[i] == c) out_.leaks.push_back({"claim", "the hold of " + person_at(whose) + " on the object " + shown_name(key) + reader, 0});
   }
   std::uint32_t const owner = s.owner.load();
   if (owner >= shm::max_participants) return;

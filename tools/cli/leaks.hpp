@@ -17,13 +17,13 @@ class leak_finder {
  public:
   leak_finder(snapshot const& seen, space_row& out) : seen_(seen), out_(out) {}
 
-  /// Each slot; `key` is empty where it has none yet.
-  void look_at(std::uint32_t index, snapshot::slot const& s, std::string const& key);
+  /// Each slot that has no object, and each that has or is about to have one.
+  void look_at(std::uint32_t index, snapshot::slot const& s);
+  void look_at(std::uint32_t index, snapshot::slot const& s, copied<std::uint64_t> const& claims, std::string const& key);
   /// After all slots. `files` are those of the namespace, listed before the snapshot was taken: what came later has a name in the snapshot.
   void finish(std::span<space_file const> files);
 
  private:
-  void claims_of(std::uint32_t index, snapshot::slot const& s, std::string const& key);
   void begun_by_the_dead(std::uint32_t index, snapshot::slot const& s);
   [[nodiscard]] std::string person_at(std::uint32_t i, char const* state = "dead") const;
 

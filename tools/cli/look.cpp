@@ -34,7 +34,7 @@ value json_of(object_row const& row) {
   value::array holders;
   for (auto const& h : row.holders) {
     value one = value::object({{"reader", h.reader}, {"name", h.name}, {"pid", h.pid}, {"state", h.state}});
-    set_if(one, "age_at_most_s", h.age_at_most);
+    set_if(one, "held_for_s", h.held_for);
     holders.push_back(std::move(one));
   }
   out.set("holders", std::move(holders));
@@ -152,7 +152,7 @@ std::vector<cells> facts_of_objects(space_row const& space) {
     facts.push_back({"  producer", row.producer.empty() ? "?" : one_line(row.producer)});
     facts.push_back({"  readers", joined(row.readers)});
     for (auto const& h : row.holders)
-      facts.push_back({"  held by", one_line(person(h.name, h.pid, h.state)) + " for the reader " + shown_name(h.reader) + (h.age_at_most ? ", at most " + shown_seconds(*h.age_at_most) : "")});
+      facts.push_back({"  held by", one_line(person(h.name, h.pid, h.state)) + " for the reader " + shown_name(h.reader) + (h.held_for ? ", since " + shown_seconds(*h.held_for) : "")});
   }
   return facts;
 }

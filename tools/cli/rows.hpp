@@ -17,7 +17,7 @@ struct holder_row {
   std::string name;                         ///< of the participant
   std::uint32_t pid = 0;
   std::string state;                        ///< "alive", "dead"
-  std::optional<double> age_at_most;        ///< seconds: nothing says when it took the object, but not before it came
+  std::optional<double> held_for;           ///< seconds, whole ones
 };
 
 /// One object, or what is left of one.
@@ -31,6 +31,7 @@ struct object_row {
   std::string producer;                     ///< empty: not known
   std::vector<std::string> readers;         ///< one sentence each
   std::vector<holder_row> holders;
+  bool kept = false;                        ///< for anybody, until it is cleaned up
   std::vector<std::string> unread_by;       ///< named readers who have still to read it
   std::uint64_t unread_by_anyone = 0;       ///< and so many of any name
 };

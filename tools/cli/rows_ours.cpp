@@ -70,17 +70,18 @@ class reader {
 
   void add(shm::slot const& first_look, std::uint32_t index) {
     std::uint64_t word = first_look.ctl.load();
-    if (!has_object(word)) return leaks_.look_at(index, first_look, "");
+    if (!has_object(word)) return leaks_.look_at(index, first_look);
     // Its words belong together if the state was the same before and after; a busy slot is tried a few times and then left out.
     for (int attempt = 0; attempt != 4 && has_object(word); ++attempt) {
       auto const slot = seen_.slot_now(index);
-      if (!slot) return;
-      auto row = row_of((*slot)[0]);
+      auto const claims = seen_.claims_now(index);
+      if (!slot || !claims) return;
+      auto row = row_of(index, (*slot)[0], *claims);
       auto const after = seen_.control_now(index);
       if (!after) return;
       if (*after == (*slot)[0].ctl.load()) {
         if (!row) return;
-        leaks_.look_at(index, (*slot)[0], row->key);
+        leaks_.look_at(index, (*slot)[0], *claims, row->key);
         out_.objects.push_back(std::move(*row));
         return;
       }
@@ -88,7 +89,7 @@ class reader {
     }
   }
 
-  std::optional<object_row> row_of(shm::slot const& s) const {
+  std::optional<object_row> row_of(std::uint32_t index, shm::slot const& s, copied<std::uint64_t> const& claims) const {
     std::uint64_t const word = s.ctl.load();
     auto const state = shm::control::state(word);
     if (!has_object(word)) return std::nullopt;
@@ -101,34 +102,37 @@ class reader {
       row.state = "being written";
       return row;
     }
-    row.key = key_of(s);
+    row.key = key_of(index, s);
     row.size = s.size;
     std::uint64_t const expires = s.expires.load();
     bool const over = expires != 0 && expires <= seen_.now();
     if (expires != 0) row.lease_left = seconds_between(seen_.now(), expires);
-    add_readers(s, row);
-    bool const all_done = row.holders.empty() && row.unread_by.empty() && row.unread_by_anyone == 0 && !row.readers.empty();
-    row.state = state == shm::slot_state::draining ? (all_done ? "read" : "withdrawn") : over ? "expired" : !row.holders.empty() ? "held" : "unread";
+    row.kept = shm::is_kept(s);
+    add_readers(s, claims, row);
+    bool const all_done = !row.kept && row.holders.empty() && row.unread_by.empty() && row.unread_by_anyone == 0 && !row.readers.empty();
+    row.state = state == shm::slot_state::draining ? (all_done ? "read" : "withdrawn") : over ? "expired" : !row.holders.empty() ? "held" : row.kept ? "kept" : "unread";
     return row;
   }
 
-  void add_readers(shm::slot const& s, object_row& row) const {
-    for (std::uint32_t i = 0; i != shm::readers_of(s); ++i) {
-      std::uint64_t const c = s.claims[i].load();
+  void add_readers(shm::slot const& s, copied<std::uint64_t> const& claims, object_row& row) const {
+    if (row.kept) row.readers.emplace_back("kept for anybody");
+    for (std::uint32_t i = 0; i != shm::readers_of(seen_, s); ++i) {
+      std::uint64_t const c = claims[i];
       if (!shm::claim::of_generation(c, shm::control::generation(s.ctl.load()))) continue;
       auto const how = shm::claim::state_of(c);
+      if (row.kept && how != shm::claim::state::hold) continue;
       if (how == shm::claim::state::empty && !shm::claim::named(c)) {
         ++row.unread_by_anyone;
         continue;
       }
-      std::string const name = seen_.reader_name(shm::claim::reader(c));
+      std::string const name = row.kept ? "anybody" : seen_.reader_name(shm::claim::reader(c));
       if (how == shm::claim::state::empty) {
         row.readers.push_back(name + " unread");
         row.unread_by.push_back(name);
       } else if (how == shm::claim::state::hold) {
         row.holders.push_back(holder_of(c, name));
         auto const& holder = row.holders.back();
-        row.readers.push_back(name + " reads: " + person(holder.name, holder.pid, holder.state));
+        row.readers.push_back(name + " reads: " + person(holder.name, holder.pid, holder.state) + (holder.held_for ? " for " + shown_seconds(*holder.held_for) : ""));
       } else {
         row.readers.push_back(name + " done");
       }
@@ -145,12 +149,12 @@ class reader {
     if (i >= shm::max_participants) return out;
     out.name = seen_.name_of(i);
     out.pid = seen_.who(i).pid;
-    out.age_at_most = seconds_between(seen_.who(i).since_ns, seen_.now());
+    out.held_for = static_cast<double>((shm::directory::claim_time() - shm::claim::since(c)) & shm::claim::since_mask);
     return out;
   }
 
   /// Short keys lie in the slot, long ones in the producer's arena.
-  [[nodiscard]] std::string key_of(shm::slot const& s) const {
+  [[nodiscard]] std::string key_of(std::uint32_t index, shm::slot const& s) const {
     std::size_t const size = s.key_size;
     if (size <= shm::inline_key) {
       auto const key = s.key.load();
@@ -162,7 +166,7 @@ class reader {
     unique_fd const arena(::open((stem_ + id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     if (!arena) return "?";
     auto const about = shm::stat_own_file(arena.get());
-    std::uint64_t const at = s.key_offset;
+    std::uint64_t const at = std::uint64_t{index} * shm::key_cell;
     if (!about || at > static_cast<std::uint64_t>(about->st_size) || size > static_cast<std::uint64_t>(about->st_size) - at) return "?";
     auto const key = copied<char>::read(arena.get(), static_cast<std::size_t>(at), size);
     return key ? std::string(&(*key)[0], size) : "?";

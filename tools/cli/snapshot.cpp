@@ -54,7 +54,8 @@ std::optional<diagnosis> snapshot::read_head() {
   if (head.magic != shm::directory_magic) return corrupt("the file is no omniconn directory");
   if (head.version != shm::format_version) return diagnosis(error_kind::version_mismatch, "the namespace is of version " + std::to_string(head.version) + " of the format, this tool knows " + std::to_string(shm::format_version));
   if (!std::has_single_bit(head.slots) || head.slots < shm::chunk_slots || head.slots > shm::max_slots) return corrupt("the namespace's directory has an impossible number of slots");
-  layout_ = shm::geometry::of(head.slots);
+  if (head.readers == 0 || head.readers > shm::max_claims || head.readers % shm::claims_of_a_line != 0) return corrupt("the namespace's directory has an impossible number of readers");
+  layout_ = shm::geometry::of(head.slots, head.readers);
   if (layout_.size != file_size_ || head.file_size != file_size_ || head.buckets != layout_.buckets) return corrupt("the namespace's directory has the wrong size");
   return std::nullopt;
 }

@@ -38,12 +38,16 @@ enum class on_existing : std::uint8_t {
   replace,  ///< readers that hold the old object keep it; nobody gets it any more
 };
 
-/// Who may read an object: `count` readers, first come first served, each reader name once; or exactly the named ones.
+/// Who may read an object: `count` readers, first come first served, each reader name once; or exactly the named ones; or anybody, any number of times.
 struct reader_set {
   std::uint32_t count = 1;
   std::span<std::string_view const> names{};  ///< where not empty, `count` is their number
+  bool anybody = false;                       ///< until it is erased, replaced or dropped for room; then nothing else counts. Where `caps.keeps`
 
-  [[nodiscard]] constexpr std::uint32_t size() const noexcept { return names.empty() ? count : static_cast<std::uint32_t>(names.size()); }
+  /// For a cache: nobody consumes it.
+  [[nodiscard]] static constexpr reader_set until_cleaned_up() noexcept { return {1, {}, true}; }
+
+  [[nodiscard]] constexpr std::uint32_t size() const noexcept { return anybody ? 1 : names.empty() ? count : static_cast<std::uint32_t>(names.size()); }
 };
 
 /// What a Transport is told with a put.

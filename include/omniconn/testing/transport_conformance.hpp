@@ -4,6 +4,7 @@
 
 #include <omniconn/testing/conformance/ending_cases.hpp>
 #include <omniconn/testing/conformance/fixture.hpp>
+#include <omniconn/testing/conformance/kept_cases.hpp>
 #include <omniconn/testing/conformance/locator_cases.hpp>
 #include <omniconn/testing/conformance/put_get_cases.hpp>
 #include <omniconn/testing/conformance/reader_cases.hpp>
@@ -37,6 +38,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     as_many_readers_as_promised, impossible_reader_sets_are_misconfigured, given_back_it_can_be_had_again, a_hold_that_is_moved_ends_once,
     giving_back_serves_the_next_who_waits, a_named_reader_that_gives_back_has_its_share_again, everybody_who_waits_is_served,
     no_block_returns_while_somebody_reads, blocks_return_by_token_where_there_is_no_function,
+    // kept
+    a_kept_object_is_for_anybody_until_it_is_erased, a_kept_object_wakes_all_who_wait_and_makes_way_for_another,
     // endings
     a_taken_key_already_exists, begin_reserves_the_key, replace_is_for_those_who_come_later, replace_where_it_is_not_offered_is_unsupported,
     a_put_that_is_given_up_leaves_nothing, erase_takes_the_unread, erase_leaves_holds_alone, erase_if_takes_what_matches, closed_is_closed,

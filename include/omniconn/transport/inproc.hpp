@@ -42,7 +42,8 @@ class inproc_transport {
                                      .own_memory = false,
                                      .leaves_process = false,
                                      .zero_copy_get = true,
-                                     .quiet_cancel = true};
+                                     .quiet_cancel = true,
+                                     .keeps = true};
 
   struct options {
     std::shared_ptr<inproc_hub> hub{};  ///< null: a hub of its own, which nobody else sees
@@ -154,7 +155,7 @@ class inproc_transport {
     if (how.readers.size() > caps.max_readers)
       return op.fail({error_kind::misconfigured, "more readers than the 65536 that inproc allows for one object"});
     std::vector<detail::inproc_claim> named;
-    if (!how.readers.names.empty()) {
+    if (!how.readers.anybody && !how.readers.names.empty()) {
       named.reserve(how.readers.names.size());
       for (std::string_view const name : how.readers.names) named.push_back({core().hash_of(name), detail::inproc_claim::state::open});
       auto const by_reader = [](auto const& a, auto const& b) { return a.reader < b.reader; };

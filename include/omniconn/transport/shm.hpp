@@ -46,6 +46,11 @@ class shm_transport {
     /// Slots of the namespace, rounded up to a power of two: the most objects that live at once, over all producers.
     /// 0: whatever an existing namespace has, else 4,096. 256 bytes each.
     std::uint32_t max_keys = 0;
+    /// The most readers of one object, or processes that hold a kept one at once: rounded up to a multiple of 8, 64 at most, 8 bytes per reader and slot.
+    /// 0: whatever an existing namespace has, else 16.
+    std::uint32_t max_readers = 0;
+    /// The most payload memory of all participants together, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
+    std::uint64_t max_namespace_bytes = 0;
     /// The reader name of gets that bring none.
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
@@ -65,7 +70,8 @@ class shm_transport {
                                      .own_memory = true,
                                      .leaves_process = true,
                                      .zero_copy_get = true,
-                                     .hears_death = true};
+                                     .hears_death = true,
+                                     .keeps = true};
 
   using hold = detail::shm::object_hold;
   using put_op = detail::shm::put_operation;
@@ -92,8 +98,10 @@ class shm_transport {
     if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
     std::uint32_t slots = o.max_keys;
     if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
+    if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
+    std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto dir = shm::directory::open(where, slots, true);
+    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true);
     if (!dir) return std::move(dir.error());
     auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
     if (!joined) return std::move(joined.error());
@@ -106,7 +114,7 @@ class shm_transport {
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
     detail::shm::names where(folder_of(o), namespace_of(o));
-    auto dir = detail::shm::directory::open(where, 0, false);
+    auto dir = detail::shm::directory::open(where, {}, false);
     if (!dir && dir.error().kind() == error_kind::not_found) return {};
     if (!dir) return std::move(dir.error());
     auto joined = detail::shm::session::join(std::move(*dir), where, "collector");
@@ -265,7 +273,7 @@ class shm_transport {
     for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
       shm::slot& s = dir.slot_at(i);
       std::uint64_t word = s.ctl.load();
-      if (shm::control::state(word) != shm::slot_state::ready || !read_key(s, key)) continue;
+      if (shm::control::state(word) != shm::slot_state::ready || !read_key(i, key)) continue;
       // Still the same object after the copy, or the key may be half of one and half of another.
       if (!s.ctl.compare_exchange_strong(word, word)) continue;
       if (match(key) && state_->drain_index(i, shm::control::generation(word))) ++n;
@@ -370,7 +378,8 @@ class shm_transport {
   static std::string folder_of(options const& o) { return given(o.directory, "OMNICONN_SHM_DIRECTORY", "/dev/shm"); }
 
   /// Copies the key of an object that nobody holds for us; the caller looks at the slot's state again afterwards.
-  bool read_key(detail::shm::slot const& s, std::string& out) {
+  bool read_key(std::uint32_t index, std::string& out) {
+    auto const& s = state_->session->dir().slot_at(index);
     std::size_t const size = s.key_size;
     if (size > caps.max_key) return false;
     if (size <= detail::shm::inline_key) {
@@ -378,7 +387,7 @@ class shm_transport {
       out.assign(key.data(), size);
       return true;
     }
-    std::uint64_t const at = s.key_offset;
+    std::uint64_t const at = std::uint64_t{index} * detail::shm::key_cell;
     auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
     if (!arena || !(*arena)->contains(at, size)) return false;
     out.assign(text_of((*arena)->at(at, size)));

@@ -37,7 +37,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
   };
   shm::names const where(o.directory, o.space);
   auto const files = omniconn::shm_transport::files(o);
-  auto opened = shm::directory::open(where, 0, false);
+  auto opened = shm::directory::open(where, {}, false);
   if (!opened) {
     for (auto const& file : files) note(out.files, file + " without a directory: " + opened.error().message());
     return out;
@@ -58,8 +58,8 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     std::uint32_t const owner = s.owner.load(), chunk_owner = dir.chunk_at(i / shm::chunk_slots).owner.load();
     std::string const name = "slot " + std::to_string(i) + " state " + std::to_string(static_cast<unsigned>(control::state(word))) + " of " + std::to_string(owner);
     bool held = false;
-    for (std::uint32_t k = 0; k != shm::readers_of(s); ++k) {
-      std::uint64_t const c = s.claims[k].load();
+    for (std::uint32_t k = 0; k != shm::readers_of(dir, s); ++k) {
+      std::uint64_t const c = dir.claim_at(i, k).load();
       if (control::state(word) == slot_state::free || !claim::of_generation(c, control::generation(word)) || claim::state_of(c) != claim::state::hold) continue;
       if (alive(claim::participant(c))) {
         held = true;

@@ -283,6 +283,7 @@ inline result<std::shared_ptr<sim_object>> sim_prepare(capabilities const& caps,
   if (out.parts.size() > caps.max_pieces)
     return error(error_kind::misconfigured, "more pieces than caps.max_pieces; gather the payload first");
   if (info.size > total_size(out.parts)) return error(error_kind::misconfigured, "object_info.size is larger than the pieces");
+  if (how.readers.anybody) return error(error_kind::unsupported, "this transport does not keep objects that are read; give a number of readers");
   if (how.readers.size() == 0) return error(error_kind::misconfigured, "readers is 0: nobody could ever read the object");
   if (how.readers.size() > caps.max_readers) return error(error_kind::misconfigured, "more readers than caps.max_readers");
   auto o = std::make_shared<sim_object>();

@@ -83,6 +83,7 @@ struct inproc_claims {
 
   /// A claim that is held answers `later`, not `had`: it may be given back, or the key may be put again.
   static outcome claim(inproc_object& o, std::uint64_t reader) {
+    if (o.kept) return outcome::granted;
     inproc_claim* const mine = find_claim(o, reader);
     if (mine != nullptr) {
       if (mine->now == inproc_claim::state::consumed) return outcome::had;
@@ -180,7 +181,7 @@ struct inproc_claims {
     --o->holds;
     if (o->entry == nullptr) {
       if (o->holds == 0) returns.add(o);
-    } else {
+    } else if (!o->kept) {
       inproc_entry* const e = o->entry;
       inproc_claim* const mine = find_claim(*o, reader);
       if (how == disposition::consumed) {

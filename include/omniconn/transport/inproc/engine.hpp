@@ -48,7 +48,8 @@ struct inproc_engine : inproc_claims {
     o->readers = how.readers.size();
     o->holds = 0;
     o->consumed = 0;
-    o->named = !how.readers.names.empty();
+    o->kept = how.readers.anybody;
+    o->named = !o->kept && !how.readers.names.empty();
     o->replaces = replace;
     o->claims.clear();
     if (o->named) o->claims.swap(named);

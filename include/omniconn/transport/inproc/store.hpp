@@ -67,6 +67,7 @@ struct inproc_object {
   std::uint32_t holds = 0;
   std::uint32_t consumed = 0;
   bool named = false;  // claims lists exactly the readers, sorted
+  bool kept = false;   // for anybody: there are no claims, only holds
   bool replaces = false;
   std::vector<inproc_claim> claims;  // keeps its capacity when the record is used again
 };

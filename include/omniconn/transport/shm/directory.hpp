@@ -125,18 +125,25 @@ class byte_lock {
   }
 };
 
+/// What whoever opens a namespace wants it to have room for; 0: as much as it has, or the usual. `bytes` counts for its maker only.
+struct bounds {
+  std::uint32_t slots = 0;
+  std::uint32_t readers = 0;
+  std::uint64_t bytes = 0;
+};
+
 /// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
 class directory {
  public:
   /// Opens the directory of the namespace or makes it. On success the gate is held: call `open_gate` when registered.
-  static result<directory, diagnosis> open(names const& where, std::uint32_t wanted_slots, bool create) {
+  static result<directory, diagnosis> open(names const& where, bounds const& wanted, bool create) {
     std::string const path = where.directory_path();
     // Each round either ends or saw another process finish a creation or an unlink, so a few rounds always suffice.
     for (int round = 0; round != 1000; ++round) {
       unique_fd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
       if (!fd && errno == ENOENT) {
         if (!create) return diagnosis(error_kind::not_found, path + ": nobody uses this namespace");
-        auto made = make(where, wanted_slots == 0 ? 4096 : wanted_slots);
+        auto made = make(where, wanted);
         if (!made && made.error().kind() != error_kind::already_exists) return made.error().in(path);
         continue;  // open it like everybody else: one way in
       }
@@ -159,10 +166,11 @@ class directory {
         continue;
       }
       failpoint("shm.open.mapped");
-      if (wanted_slots > opened->geometry_.slots)
-        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with max_keys " +
-                                                        std::to_string(opened->geometry_.slots) +
-                                                        "; ask for no more, or take another namespace, or end its users");
+      auto const too_small = [&path](char const* option, std::uint64_t has) {
+        return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with " + option + " " + std::to_string(has) + "; ask for no more, or take another namespace, or end its users");
+      };
+      if (wanted.slots > opened->geometry_.slots) return too_small("max_keys", opened->geometry_.slots);
+      if (wanted.readers > opened->geometry_.readers) return too_small("max_readers", opened->geometry_.readers);
       opened->where_ = where;
       return std::move(*opened);
     }
@@ -179,6 +187,12 @@ class directory {
   static bool sleep(std::atomic<std::uint32_t>& word, std::uint32_t expected, deadline until) noexcept { return futex_wait(word, expected, until); }
   static void wake(std::atomic<std::uint32_t>& word) noexcept { futex_wake_all(word); }
   static std::uint64_t now() noexcept { return boot_time_ns(); }
+  /// For people: when a claim was made.
+  static std::uint32_t claim_time() noexcept {
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);  // 5 ns; the exact one would cost 20
+    return static_cast<std::uint32_t>(t.tv_sec);
+  }
   /// Attempts after which who waits for a lock asks whether its holder lives.
   static constexpr std::uint32_t patience = 100;
   /// Between two attempts.
@@ -202,10 +216,15 @@ class directory {
   [[nodiscard]] chunk& chunk_at(std::uint32_t i) const noexcept { return at<chunk>(geometry_.chunks_at)[i]; }
   [[nodiscard]] bucket& bucket_at(std::uint32_t i) const noexcept { return at<bucket>(geometry_.buckets_at)[i & (geometry_.buckets - 1)]; }
   [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
+  /// Place `k` of the readers of slot `i`.
+  [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
+    return at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
+  }
   [[nodiscard]] bucket& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
 
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] static std::uint64_t sum(slot const& s, std::uint64_t generation) noexcept { return sum_of(s, generation); }
 
  private:
   template <class T>
@@ -223,8 +242,8 @@ class directory {
     return false;
   }
 
-  static result<void, diagnosis> make(names const& where, std::uint32_t slots) {
-    auto const g = geometry::of(slots);
+  static result<void, diagnosis> make(names const& where, bounds const& wanted) {
+    auto const g = geometry::of(wanted.slots == 0 ? usual_slots : wanted.slots, wanted.readers == 0 ? usual_claims : wanted.readers);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
     failpoint("shm.directory.made");
@@ -234,7 +253,9 @@ class directory {
     auto* const head = ::new (static_cast<void*>(mapping->base())) header{};
     head->magic = directory_magic;
     head->version = format_version;
-    head->slots = slots;
+    head->slots = g.slots;
+    head->readers = g.readers;
+    head->bytes_limit = wanted.bytes;
     head->id = random_u64();
     head->hash_seed = random_u64();
     head->file_size = g.size;
@@ -259,7 +280,10 @@ class directory {
     std::uint32_t const slots = head->slots;
     if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
       return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users, then `omniconn gc --rebuild`"};
-    auto const g = geometry::of(slots);
+    std::uint32_t const readers = head->readers;
+    if (readers == 0 || readers > max_claims || readers % claims_of_a_line != 0)
+      return {error_kind::corrupt, "the namespace's directory has an impossible number of readers; end its users, then `omniconn gc --rebuild`"};
+    auto const g = geometry::of(slots, readers);
     if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
     directory out;

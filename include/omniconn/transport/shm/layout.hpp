@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
-//   header | participants | reader names | chunks | buckets | slots
+//   header | participants | reader names | chunks | buckets | slots | claims
 //
 // Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
 // user, so everything read from it is checked before it is used.
@@ -16,6 +16,8 @@
 #include <cstring>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/checksum.hpp>
 #include <omniconn/core/result.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -23,14 +25,17 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 3;
+inline constexpr std::uint32_t format_version = 4;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
 inline constexpr std::size_t max_name_size = 56;
-inline constexpr std::uint32_t max_claims = 16;
+inline constexpr std::uint32_t max_claims = 64;        // readers of one object; how many a namespace has room for is its maker's choice
+inline constexpr std::uint32_t usual_claims = 16;
+inline constexpr std::uint32_t claims_of_a_line = 8;
 inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
 inline constexpr std::uint32_t max_slots = 1U << 21U;
+inline constexpr std::uint32_t usual_slots = 4096;
 inline constexpr std::uint32_t inline_key = 32;
 inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
 
@@ -86,9 +91,12 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
   Atomic<std::uint32_t> multi_waiters;
   Atomic<std::uint32_t> listeners;  ///< participants whose FIFO is rung with every event: somebody waits in a foreign event loop
+
+  std::uint32_t readers;      ///< places for claims of one object
+  std::uint64_t bytes_limit;  ///< payload memory of all participants together; 0: as much as there is
 };
 using header = basic_header<std::atomic>;
-static_assert(sizeof(header) == 64);
+static_assert(sizeof(header) == 128);
 
 enum class participant_state : std::uint32_t {
   free = 0,
@@ -143,7 +151,8 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
   shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
-  std::array<std::uint32_t, 4> reserved;
+  shared_word<std::uint64_t, Atomic> memory;   ///< bytes of its arena that are payload memory
+  std::array<std::uint32_t, 2> reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);
@@ -203,20 +212,23 @@ struct control {
   static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
 };
 
-/// A reader's place at an object: generation 24 | participant 16 | reader 16 | flags 8.
+/// A reader's place at an object: generation 24 | since 18 | participant 8 | reader 11 | named 1 | state 2.
 struct claim {
   enum class state : std::uint8_t { empty, hold, done };
-  static constexpr std::uint16_t anyone = 0xffff;
+  static constexpr std::uint16_t anyone = 0x7ff;
   static constexpr std::uint64_t generation_mask = 0xffffff;
+  static constexpr std::uint32_t since_mask = 0x3ffff;  ///< seconds of CLOCK_MONOTONIC: three days, then it begins anew. For people only
+  static_assert(max_participants <= 256 && max_names < anyone);
 
-  static constexpr std::uint64_t make(std::uint64_t generation, std::uint16_t participant, std::uint16_t reader, bool named, state s) noexcept {
-    return (generation & generation_mask) << 40U | static_cast<std::uint64_t>(participant) << 24U | static_cast<std::uint64_t>(reader) << 8U |
-           (named ? 4U : 0U) | static_cast<std::uint64_t>(s);
+  static constexpr std::uint64_t make(std::uint64_t generation, std::uint16_t participant, std::uint16_t reader, bool named, state s, std::uint32_t since = 0) noexcept {
+    return (generation & generation_mask) << 40U | std::uint64_t{since & since_mask} << 22U | static_cast<std::uint64_t>(participant & 0xffU) << 14U |
+           static_cast<std::uint64_t>(reader & 0x7ffU) << 3U | (named ? 4U : 0U) | static_cast<std::uint64_t>(s);
   }
   static constexpr state state_of(std::uint64_t c) noexcept { return static_cast<state>(c & 3U); }
   static constexpr bool named(std::uint64_t c) noexcept { return (c & 4U) != 0; }
-  static constexpr std::uint16_t reader(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 8U); }
-  static constexpr std::uint16_t participant(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 24U); }
+  static constexpr std::uint16_t reader(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 3U & 0x7ffU); }
+  static constexpr std::uint16_t participant(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 14U & 0xffU); }
+  static constexpr std::uint32_t since(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 22U) & since_mask; }
   static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == (generation & generation_mask); }
   /// The same place, free again: a named one stays its reader's, another is for anyone.
   static constexpr std::uint64_t emptied(std::uint64_t c) noexcept {
@@ -224,8 +236,11 @@ struct claim {
   }
 };
 
-/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again.
+/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again. The claims of its readers
+/// lie in a part of their own; a long key lies in the arena, on the slot's page.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
+  static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
+
   Atomic<std::uint64_t> ctl;
   Atomic<std::uint64_t> hash;                  ///< of the wire key
   Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
@@ -236,29 +251,46 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> arena;
 
   shared_word<std::uint64_t, Atomic> lease;
-  shared_word<std::uint64_t, Atomic> key_offset;  ///< of a long key in the arena
-  Atomic<std::uint32_t> owner;                    ///< participant
+  shared_word<std::uint64_t, Atomic> sum;  ///< `sum_of` the words that do not change
+  Atomic<std::uint32_t> owner;             ///< participant
   shared_word<std::uint16_t, Atomic> key_size;
   shared_word<std::uint16_t, Atomic> kind;
   shared_word<std::uint16_t, Atomic> checksum_kind;
-  Atomic<std::uint16_t> readers;                  ///< how many of `claims` count
-  Atomic<std::uint32_t> replaces;                 ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint16_t> readers;           ///< how many claims count, or `kept`
+  Atomic<std::uint16_t> replaces;          ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint16_t> touched;           ///< a kept object was read since somebody looked for one to drop
   shared_text<inline_key, Atomic> key;
-
-  std::array<Atomic<std::uint64_t>, max_claims> claims;
 };
 using slot = basic_slot<std::atomic>;
-static_assert(sizeof(slot) == 256);
+static_assert(sizeof(slot) == 128);
 
-/// Where the parts lie, derived from the number of slots alone.
+/// Checksum of what does not change between commit and retirement. A bit that flips in it is found before the words are believed.
+template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept {
+  std::uint16_t const key_size = s.key_size;
+  constexpr std::size_t numbers = 9;
+  std::array<std::uint64_t, numbers + inline_key / sizeof(std::uint64_t)> words{
+      s.hash.load(std::memory_order_relaxed), s.offset, s.size, s.checksum, s.trace, s.arena, s.lease,
+      std::uint64_t{key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U,
+      std::uint64_t{s.owner.load(std::memory_order_relaxed)} | std::uint64_t{s.readers.load(std::memory_order_relaxed)} << 32U};
+  std::size_t n = numbers;
+  if (key_size <= inline_key) {
+    auto const text = s.key.load();
+    std::memcpy(words.data() + n, text.data(), text.size());
+    n = words.size();
+  }
+  return seeded_hash(const_bytes(reinterpret_cast<std::byte const*>(words.data()), n * sizeof(std::uint64_t)), generation);
+}
+
+/// Where the parts lie, derived from the number of slots and readers alone.
 struct geometry {
-  std::uint32_t slots = 0, chunks = 0, buckets = 0;
-  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, size = 0;
+  std::uint32_t slots = 0, readers = 0, chunks = 0, buckets = 0;
+  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, claims_at = 0, size = 0;
 
-  /// \requires `slots` is a power of two in [chunk_slots, max_slots]
-  static constexpr geometry of(std::uint32_t slots) noexcept {
+  /// \requires `slots` is a power of two in [chunk_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
+  static constexpr geometry of(std::uint32_t slots, std::uint32_t readers) noexcept {
     geometry g;
     g.slots = slots;
+    g.readers = readers;
     g.chunks = slots / chunk_slots;
     g.buckets = slots / 2;
     g.participants_at = sizeof(header);
@@ -266,7 +298,8 @@ struct geometry {
     g.chunks_at = g.names_at + max_names * sizeof(reader_name);
     g.buckets_at = (g.chunks_at + g.chunks * sizeof(chunk) + 63) / 64 * 64;
     g.slots_at = g.buckets_at + std::size_t{g.buckets} * sizeof(bucket);
-    g.size = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    g.claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    g.size = g.claims_at + std::size_t{g.slots} * readers * sizeof(std::uint64_t);
     return g;
   }
 };

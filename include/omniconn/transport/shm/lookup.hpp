@@ -26,6 +26,15 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
+inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
+
+/// An object that cannot be claimed although nobody else has it, or that has another hash than the entry that leads to it: it may have been changed
+/// after the put.
+inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
+  auto const& s = dir.slot_at(index);
+  return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
+}
+
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
@@ -34,6 +43,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   auto const& s = dir.slot_at(index);
   basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
   failpoint("shm.get.adopting");
+  if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
   std::shared_ptr<mapped_arena const> mapped;
@@ -50,7 +60,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
       auto const key = s.key.load();
       if (std::string_view(key.data(), key_size) != op.key_) return false;
     } else {
-      std::uint64_t const at = s.key_offset;
+      std::uint64_t const at = std::uint64_t{index} * key_cell;
       if (mapped == nullptr || !mapped->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
       if (text_of(mapped->at(at, key_size)) != op.key_) return false;
     }
@@ -87,7 +97,11 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     failpoint("shm.get.ref_found");
     auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
-    if (outcome != claim_outcome::taken) return false;
+    if (outcome != claim_outcome::taken) {
+      is_broken = (outcome == claim_outcome::not_ours || outcome == claim_outcome::gone) && is_damaged(dir, index, control::make(generation, slot_state::ready));
+      if (is_broken) broken = damaged_error();
+      return is_broken;
+    }
     auto adopted = adopt(e, op, index, generation, claimed);
     if (!adopted) {
       broken = adopted.error();
@@ -109,7 +123,12 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
       auto const& s = dir.slot_at(index);
       std::uint64_t const word = s.ctl.load();
-      if (control::state(word) != slot_state::ready || s.hash.load(std::memory_order_relaxed) != op.hash_) return false;
+      if (control::state(word) != slot_state::ready) return false;
+      if (s.hash.load(std::memory_order_relaxed) != op.hash_) {
+        if (!is_damaged(dir, index, word)) return false;
+        broken = damaged_error();
+        return is_broken = true;
+      }
       if (std::uint64_t const end = s.expires.load(); end != 0 && dir.now() >= end) {
         e.drain_index(index, control::generation(word));
         return false;

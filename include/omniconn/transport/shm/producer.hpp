@@ -39,25 +39,11 @@ template <class Session> class basic_producer {
   /// Puts at least `more` bytes of memory behind the region, and half of what it has, so that growing stays rare.
   result<memory_region> grow(std::size_t more) {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::size_t const left = static_cast<std::size_t>(pool_size_) - committed_;
+    std::size_t left = static_cast<std::size_t>(pool_size_) - committed_;
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
-    std::size_t const ample = smaller(needed > generous ? needed : generous, left);
-    auto grown = allocate(keys_size_ + committed_, ample);
-    std::size_t by = ample;
-    if (!grown && ample != needed) {
-      grown = allocate(keys_size_ + committed_, needed);
-      by = needed;
-    }
-    if (!grown) {  // unless the dead, or objects whose leases have ended, have what we need
-      session_.sweep_all();
-      grown = allocate(keys_size_ + committed_, needed);
-    }
-    if (!grown) return grown.error();
-    failpoint("shm.arena.grown");
-    committed_ += by;
-    return memory();
+    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed, left);
+    return grow_by(needed, left);
   }
 
   /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
@@ -91,8 +77,9 @@ template <class Session> class basic_producer {
   void expect_token() {
     std::size_t const needed = returned_.size() + out_ + 1;
     if (returned_.capacity() < needed) returned_.reserve(2 * needed);
-    if (order_.size() == order_.capacity()) {  // those that ended are of no interest
-      std::erase_if(order_, [this](put_mark const& m) { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; });
+    if (order_.size() == order_.capacity()) {
+      forget_oldest();
+      std::erase_if(order_, [this](put_mark const& m) { return is_gone(m); });
       if (2 * order_.size() >= order_.capacity()) order_.reserve(2 * order_.size() + 64);
     }
   }
@@ -110,21 +97,23 @@ template <class Session> class basic_producer {
   [[nodiscard]] std::size_t objects_out() const noexcept { return out_; }
   [[nodiscard]] std::uint64_t bytes_out() const noexcept { return out_bytes_; }
 
-  /// The oldest object that nobody has begun to read, or none. It is not asked for again.
   struct put_mark {
     std::uint32_t index = 0;
     std::uint64_t generation = 0;
   };
+  /// The oldest object that nobody reads now, or none. One that is kept and was read since the last look counts as young again. What is returned is
+  /// not asked for again.
   std::optional<put_mark> take_oldest_unread() noexcept {
-    for (std::size_t i = 0; i != order_.size(); ++i) {
-      put_mark const mark = order_[i];
-      auto const& s = session_.dir().slot_at(mark.index);
-      if (s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
-      bool touched = false;
-      for (std::uint32_t k = 0; k != readers_of(s) && !touched; ++k) touched = claim::state_of(s.claims[k].load()) == claim::state::hold;
-      if (touched) continue;
-      order_.erase(order_.begin() + static_cast<std::ptrdiff_t>(i));
-      return mark;
+    auto const& dir = session_.dir();
+    for (std::size_t left = 2 * (order_.size() - oldest_); left != 0 && oldest_ != order_.size(); --left) {
+      put_mark const mark = order_[oldest_++];
+      auto& s = dir.slot_at(mark.index);
+      if (is_gone(mark) || s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
+      bool stays = is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0;
+      for (std::uint32_t k = 0; k != readers_of(dir, s) && !stays; ++k) stays = claim::state_of(dir.claim_at(mark.index, k).load()) == claim::state::hold;
+      if (!stays) return mark;
+      if (order_.size() == order_.capacity()) forget_oldest();
+      order_.push_back(mark);  // there is room: one was just taken out
     }
     return std::nullopt;
   }
@@ -140,14 +129,14 @@ template <class Session> class basic_producer {
     }
   }
 
-  /// Writes a key that does not fit the slot into the slot's page of the arena. \returns its offset in the arena.
-  result<std::uint64_t> store_key(std::uint32_t index, std::string_view key) {
+  /// Writes a key that does not fit the slot into the slot's page of the arena.
+  result<void> store_key(std::uint32_t index, std::string_view key) {
     if (auto opened = open_arena(); !opened) return opened.error();
     std::uint64_t const at = std::uint64_t{index} * key_cell;
     if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
     failpoint("shm.arena.key_page");
     std::memcpy(mapping_.base() + at, key.data(), key.size());
-    return at;
+    return {};
   }
 
   /// Takes back what readers gave back: O(leased chunks), and only when something came back.
@@ -234,7 +223,7 @@ template <class Session> class basic_producer {
   static constexpr std::size_t first_growth = std::size_t{4} << 20U;
 
   // Not std::min: <algorithm> costs every user 6,000 lines.
-  static constexpr std::size_t smaller(std::size_t a, std::size_t b) noexcept { return a < b ? a : b; }
+  static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
 
   struct block_entry {
     std::uint64_t token = 0;
@@ -243,6 +232,47 @@ template <class Session> class basic_producer {
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
+
+  /// The same where the participants together may have `limit` bytes: one at a time.
+  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed, std::size_t left) {
+    auto const& dir = session_.dir();
+    if (!dir.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
+    auto const room = [&]() noexcept {
+      std::uint64_t used = 0;
+      for (std::uint32_t i = 0; i != max_participants; ++i)
+        if (auto const& p = dir.participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
+      return limit > used ? limit - used : 0;
+    };
+    std::uint64_t most = room();
+    if (most < needed) {
+      session_.sweep_all();
+      most = room();
+    }
+    result<memory_region> out{error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
+    if (most >= needed) out = grow_by(needed, smaller(left, most));
+    dir.open_gate();
+    return out;
+  }
+
+  result<memory_region> grow_by(std::size_t needed, std::size_t left) {
+    std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
+    std::size_t const ample = smaller(needed > generous ? needed : generous, left);
+    auto grown = allocate(keys_size_ + committed_, ample);
+    std::size_t by = ample;
+    if (!grown && ample != needed) {
+      grown = allocate(keys_size_ + committed_, needed);
+      by = needed;
+    }
+    if (!grown) {  // unless the dead, or objects whose leases have ended, have what we need
+      session_.sweep_all();
+      grown = allocate(keys_size_ + committed_, needed);
+    }
+    if (!grown) return grown.error();
+    failpoint("shm.arena.grown");
+    committed_ += by;
+    session_.record().memory = committed_;
+    return memory();
+  }
 
   result<void> open_arena() {
     if (mapping_.base() != nullptr) return {};
@@ -369,6 +399,11 @@ template <class Session> class basic_producer {
     std::uint64_t const word = session_.dir().slot_at(index).ctl.load();
     return control::generation(word) != entry_of(index).generation || control::state(word) == slot_state::retired;
   }
+  [[nodiscard]] bool is_gone(put_mark const& m) noexcept { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; }
+  void forget_oldest() noexcept {
+    order_.erase(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(oldest_));
+    oldest_ = 0;
+  }
   [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
 
   Session& session_;
@@ -386,7 +421,8 @@ template <class Session> class basic_producer {
   std::vector<std::uint64_t> returned_;
   std::size_t out_ = 0;                // tokens that will come back
   std::uint64_t out_bytes_ = 0;        // and the payload bytes behind them
-  std::vector<put_mark> order_;        // of the puts; what has ended meanwhile goes when room is needed
+  std::vector<put_mark> order_;        // of the puts, from `oldest_` on; what has ended meanwhile goes when room is needed
+  std::size_t oldest_ = 0;
 };
 using producer = basic_producer<session>;
 

@@ -102,11 +102,14 @@ inline void remove_ref(auto const& dir, std::uint64_t hash, std::uint64_t genera
     }
 }
 
-/// Number of claim words of a slot, whatever the shared word says.
-inline std::uint32_t readers_of(auto const& s) noexcept {
+/// Number of places for readers of a slot's object, whatever the shared word says.
+inline std::uint32_t readers_of(auto const& dir, auto const& s) noexcept {
   std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
-  return n <= max_claims ? n : max_claims;
+  return n <= dir.layout().readers ? n : dir.layout().readers;
 }
+
+/// For anybody, any number of times: each place is one that holds it now.
+inline bool is_kept(auto const& s) noexcept { return s.readers.load(std::memory_order_relaxed) == s.kept; }
 
 /// No slot of the chunk has anything that somebody may still want.
 inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
@@ -149,9 +152,9 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     auto const state = control::state(c);
     if (state != slot_state::ready && state != slot_state::draining) return false;
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
-    bool needed = false;
-    for (std::uint32_t i = 0, n = readers_of(s); i != n && !needed; ++i) {
-      std::uint64_t const w = s.claims[i].load();
+    bool needed = state == slot_state::ready && is_kept(s);
+    for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
+      std::uint64_t const w = dir.claim_at(index, i).load();
       if (!claim::of_generation(w, generation)) continue;
       auto const held = claim::state_of(w);
       needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
@@ -194,6 +197,45 @@ enum class claim_outcome : std::uint8_t {
   consumed,  ///< this reader name has had its share
 };
 
+/// A place of a slot, chosen for a reader; nothing is written.
+struct chosen_place {
+  claim_outcome outcome = claim_outcome::gone;  ///< `taken`: `place` may be taken
+  std::uint32_t place = 0;
+  std::uint64_t seen = 0;
+};
+
+/// Our own place decides at once; otherwise the first free place of anyone.
+inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
+  std::uint32_t const n = readers_of(dir, dir.slot_at(index));
+  chosen_place out{claim_outcome::not_ours, 0, 0};
+  for (std::uint32_t i = 0; i != n; ++i) {
+    std::uint64_t const w = dir.claim_at(index, i).load();
+    if (!claim::of_generation(w, generation)) return {};
+    if (claim::reader(w) == reader) {
+      if (claim::state_of(w) == claim::state::hold) return {claim_outcome::waiting, 0, 0};
+      if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, w};
+      // Where all are done the object is gone: whoever had the last share is about to retire it.
+      for (std::uint32_t k = 0; k != n; ++k)
+        if (claim::state_of(dir.claim_at(index, k).load()) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+      return {};
+    }
+    if (out.outcome == claim_outcome::taken) continue;
+    if (claim::state_of(w) == claim::state::hold && !claim::named(w)) out.outcome = claim_outcome::waiting;
+    if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty) out = {claim_outcome::taken, i, w};
+  }
+  return out;
+}
+
+/// Of a kept object, any place that nobody holds.
+inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  for (std::uint32_t i = 0, n = readers_of(dir, dir.slot_at(index)); i != n; ++i) {
+    std::uint64_t const w = dir.claim_at(index, i).load();
+    if (!claim::of_generation(w, generation)) return {};
+    if (claim::state_of(w) == claim::state::empty) return {claim_outcome::taken, i, w};
+  }
+  return {claim_outcome::waiting, 0, 0};
+}
+
 /// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
 inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
@@ -201,53 +243,31 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   for (;;) {
     if (s.ctl.load() != ready) return claim_outcome::gone;
-    std::uint32_t const n = readers_of(s);
-    std::uint32_t chosen = max_claims;
-    std::uint64_t word = 0;
-    bool held = false;
-    // One pass: our own place decides at once; otherwise the first free place of anyone.
-    for (std::uint32_t i = 0; i != n; ++i) {
-      std::uint64_t const w = s.claims[i].load();
-      if (!claim::of_generation(w, generation)) return claim_outcome::gone;
-      if (claim::reader(w) == reader) {
-        if (claim::state_of(w) == claim::state::done) {
-          // Where all are done the object is gone: whoever had the last share is about to retire it.
-          for (std::uint32_t k = 0; k != n; ++k)
-            if (claim::state_of(s.claims[k].load()) != claim::state::done) return claim_outcome::consumed;
-          return claim_outcome::gone;
-        }
-        if (claim::state_of(w) == claim::state::hold) return claim_outcome::waiting;
-        chosen = i;
-        word = w;
-        break;
-      }
-      if (claim::state_of(w) == claim::state::hold && !claim::named(w)) held = true;
-      if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty && chosen == max_claims) {
-        chosen = i;
-        word = w;
-      }
-    }
-    if (chosen == max_claims) return held ? claim_outcome::waiting : claim_outcome::not_ours;
-    std::uint64_t const mine = claim::make(generation, participant, reader, claim::named(word), claim::state::hold);
-    if (!s.claims[chosen].compare_exchange_strong(word, mine)) continue;
+    bool const kept = is_kept(s);
+    auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
+    if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
+    auto& word = dir.claim_at(index, chosen.place);
+    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(chosen.seen), claim::state::hold, dir.claim_time());
+    if (!word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");
     // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
     // second sees the first, in whatever order the places became free. Both may yield; then both look again and choose the same place.
     bool twice = false;
-    for (std::uint32_t i = 0; i != n && !twice; ++i) {
-      if (i == chosen) continue;
-      std::uint64_t const w = s.claims[i].load();
+    for (std::uint32_t i = 0, n = kept ? 0 : readers_of(dir, s); i != n && !twice; ++i) {
+      if (i == chosen.place) continue;
+      std::uint64_t const w = dir.claim_at(index, i).load();
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
     if (!twice && s.ctl.load() == ready) {
       failpoint("shm.get.validated");
-      place = chosen;
+      if (kept && s.touched.load(std::memory_order_relaxed) == 0) s.touched.store(1, std::memory_order_relaxed);
+      place = chosen.place;
       return claim_outcome::taken;
     }
     // By CAS, not by a store: the word may belong to the next generation already.
     std::uint64_t undo = mine;
-    s.claims[chosen].compare_exchange_strong(undo, claim::emptied(mine));
+    word.compare_exchange_strong(undo, claim::emptied(mine));
     failpoint("shm.get.undone");
     ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
     try_retire(dir, index, generation);
@@ -256,7 +276,8 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
 
 /// Ends a claim. \returns true where this retired the slot.
 inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint32_t place, bool consumed) noexcept {
-  auto& word = dir.slot_at(index).claims[place];
+  auto& word = dir.claim_at(index, place);
+  consumed = consumed && !is_kept(dir.slot_at(index));  // whoever reads a kept object leaves it to the next
   failpoint("shm.release.begun");
   std::uint64_t w = word.load();
   while (claim::of_generation(w, generation) && claim::state_of(w) == claim::state::hold) {

@@ -26,14 +26,19 @@ namespace detail::shm {
 struct reader_numbers {
   std::uint32_t count = 0;
   bool named = false;
+  bool kept = false;
   std::array<std::uint16_t, max_claims> names{};
 
   static result<reader_numbers> of(auto& s, reader_set const& readers) {
     reader_numbers out;
-    out.count = readers.size();
-    out.named = !readers.names.empty();
+    std::uint32_t const places = s.dir().layout().readers;
+    out.kept = readers.anybody;
+    out.count = out.kept ? places : readers.size();
+    out.named = !out.kept && !readers.names.empty();
     if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 16 readers at most"};
+    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 64 readers at most"};
+    if (out.count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
+    if (!out.named) return out;
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
       auto id = s.name_id(readers.names[i]);
       if (!id) return id.error();
@@ -79,14 +84,11 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
     failpoint("shm.put.slot_named");
     if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // only where somebody wrote into the directory
     failpoint("shm.put.writing");
-    s.key_offset = 0;
     if (key.size() > inline_key) {
-      auto stored = writer.store_key(index, key);
-      if (!stored) {
+      if (auto const stored = writer.store_key(index, key); !stored) {
         writer.return_slot(index);
         return stored.error();
       }
-      s.key_offset = *stored;
       failpoint("shm.put.key_stored");
     } else {
       s.key.store(key.data(), key.size());
@@ -99,9 +101,10 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
     s.kind = static_cast<std::uint16_t>(info.kind);
     s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
     s.expires.store(0, std::memory_order_relaxed);
-    s.readers.store(static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
+    s.readers.store(readers.kept ? s.kept : static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
+    if (readers.kept) s.touched.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers.count; ++i)
-      s.claims[i].store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
+      dir.claim_at(index, i).store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
     failpoint("shm.put.described");
     writer.set_token(index, generation, payload.size(), out);
     return index;
@@ -208,6 +211,7 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   s.kind = static_cast<std::uint16_t>(info.kind);
   s.trace = info.trace;
   std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  s.sum = dir.sum(s, generation);
   auto& home = dir.home_of(op.hash_);
   std::uint64_t unfinished = control::make(generation, slot_state::writing);
   std::uint64_t const ready = control::make(generation, slot_state::ready);

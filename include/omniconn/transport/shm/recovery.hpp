@@ -32,7 +32,8 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
     if (control::state(c) == slot_state::retired)
       give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
     if (control::state(c) != slot_state::ready && control::state(c) != slot_state::draining) continue;
-    for (auto& word : s.claims) {
+    for (std::uint32_t k = 0; k != dir.layout().readers; ++k) {
+      auto& word = dir.claim_at(i, k);
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
@@ -115,14 +116,15 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
 }
 
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
-/// \requires the caller holds the lock of participant `i`, and nobody writes in the arena.
-inline void give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
+/// \requires the caller holds the lock of participant `i`, and nobody writes in the arena. \returns bytes that are needed, or `unknown_memory`.
+inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
+inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
   constexpr std::uint64_t page = 4096;
   unique_fd const fd(::open(where.arena_path(arena).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return;
+  if (!fd) return unknown_memory;
   auto const st = stat_own_file(fd.get());
   std::unique_ptr<page_range[]> const needed(new (std::nothrow) page_range[2 * std::size_t{in_use}]);
-  if (!st || needed == nullptr) return;  // as well when the next object has been read
+  if (!st || needed == nullptr) return unknown_memory;  // as well when the next object has been read
   auto const size = static_cast<std::uint64_t>(st->st_size);
   std::size_t n = 0;
   auto const need = [&](std::uint64_t at, std::uint64_t length) {
@@ -134,7 +136,7 @@ inline void give_back_memory(auto const& dir, names const& where, std::uint32_t 
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || s.arena != arena) continue;
     need(s.offset, s.size);
-    if (s.key_size > inline_key) need(s.key_offset, key_cell);
+    if (s.key_size > inline_key) need(std::uint64_t{k} * key_cell, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
   std::uint64_t pages = 0;
@@ -144,7 +146,7 @@ inline void give_back_memory(auto const& dir, names const& where, std::uint32_t 
     pages += (needed[k].last - end) / page;
     end = needed[k].last;
   }
-  if (static_cast<std::uint64_t>(st->st_blocks) * 512 <= pages * page) return;  // so that most looks cost no calls
+  if (static_cast<std::uint64_t>(st->st_blocks) * 512 <= pages * page) return pages * page;  // so that most looks cost no calls
   std::uint64_t at = 0;
   auto const punch_until = [&](std::uint64_t end) {
     if (end > at) (void)::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(end - at));
@@ -154,6 +156,7 @@ inline void give_back_memory(auto const& dir, names const& where, std::uint32_t 
     if (needed[k].last > at) at = needed[k].last;
   }
   punch_until(size);
+  return pages * page;
 }
 
 /// Participant `i` ended without saying goodbye: who waits for it is told so. Its claims and what it began are undone. \requires the caller holds its lock.
@@ -176,12 +179,14 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
     if (in_use == 0) {
       if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
       p.arena = 0;
+      p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
       return;
     }
-    if (std::uint64_t const arena = p.arena; arena != 0) give_back_memory(dir, where, i, arena, in_use);
+    if (std::uint64_t const arena = p.arena; arena != 0)
+      if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");

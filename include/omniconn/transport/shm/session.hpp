@@ -234,6 +234,7 @@ class session final : public fork_witness, private warden_listener {
       failpoint("shm.open.record_taken");
       p.arena = 0;
       p.arena_size = 0;
+      p.memory = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);

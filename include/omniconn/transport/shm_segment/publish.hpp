@@ -66,6 +66,7 @@ inline put_operation::~put_operation() {
 inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.is(stage::begun)) return {error_kind::misconfigured, "the put operation is in use"};
   if (auto ok = check_key(key); !ok) return ok.error();
+  if (o.readers.anybody) return {error_kind::unsupported, "objects of this layout are read once; use layout: omniconn to keep them"};
   if (o.readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
   if (o.readers.size() > 1) return {error_kind::misconfigured, "an object of this layout has one reader; use layout: omniconn for more"};
   if (!o.readers.names.empty()) return {error_kind::unsupported, "this layout cannot tell readers by name; remove `readers`, or use layout: omniconn"};
