@@ -4336,42 +4336,50 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// How many forks lie between this process and the one that started the program: who remembers another number was inherited. Counts from the first
-/// `watch_forks` on.
+/// How many forks lie between this process and the one that started the program. Counts from the first `watch_forks` on.
 inline std::atomic<std::uint32_t> fork_count{0};
 /// How often this process forked: its children may still have copies of its descriptors.
 inline std::atomic<std::uint32_t> children_forked{0};
 
-void watch_forks() noexcept;
+/// When something was made, counted in forks. It tells a child what it has from its parent.
+class fork_mark {
+ public:
+  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
 
-/// Something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with locks.
+ private:
+  std::uint32_t born_ = fork_count.load(std::memory_order_relaxed);
+};
+
+/// From the first call on forks are counted. \returns the mark of now.
+fork_mark watch_forks() noexcept;
+
+/// A member of something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with
+/// locks. Declared last: what its handler touches is whole as long as it is registered, in whatever moment another thread forks.
 /// \threadsafety all members.
 class fork_witness {
  public:
-  fork_witness(fork_witness const&) = delete;
-  fork_witness& operator=(fork_witness const&) = delete;
-  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+  /// Called in the child, where no other thread is. Locks of the object may be held by threads that exist in the parent only.
+  using handler = void (*)(void* object) noexcept;
 
- protected:
-  fork_witness() {
-    watch_forks();
+  fork_witness(handler let_go, void* object) : let_go_(let_go), object_(object) {
     list& all = witnesses();
     std::scoped_lock const lock(all.mutex);
     next_ = all.first;
     if (next_ != nullptr) next_->previous_ = this;
     all.first = this;
   }
+  fork_witness(fork_witness const&) = delete;
+  fork_witness& operator=(fork_witness const&) = delete;
   ~fork_witness() {
     list& all = witnesses();
     std::scoped_lock const lock(all.mutex);
     (previous_ != nullptr ? previous_->next_ : all.first) = next_;
     if (next_ != nullptr) next_->previous_ = previous_;
   }
-  /// Called in the child, where no other thread is. Locks of the object may be held by threads that exist in the parent only.
-  virtual void let_go() noexcept = 0;
+  [[nodiscard]] bool inherited() const noexcept { return born_.inherited(); }
 
  private:
-  friend void watch_forks() noexcept;
+  friend fork_mark watch_forks() noexcept;
   struct list {
     std::mutex mutex;
     fork_witness* first = nullptr;
@@ -4388,20 +4396,22 @@ class fork_witness {
   }
   static void after_in_child() noexcept {
     fork_count.fetch_add(1, std::memory_order_relaxed);
-    for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go();
+    for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go_(w->object_);
     witnesses().mutex.unlock();
   }
 
-  std::uint32_t const born_ = fork_count.load(std::memory_order_relaxed);
+  fork_mark born_ = watch_forks();
+  handler let_go_;
+  void* object_;
   fork_witness* previous_ = nullptr;
   fork_witness* next_ = nullptr;
 };
 
-/// From the first call on forks are counted. Idempotent.
-inline void watch_forks() noexcept {
+inline fork_mark watch_forks() noexcept {
   auto& all = fork_witness::witnesses();
   std::scoped_lock const lock(all.mutex);
   if (!all.registered) all.registered = ::pthread_atfork(fork_witness::before, fork_witness::after_in_parent, fork_witness::after_in_child) == 0;
+  return {};
 }
 
 }  // namespace detail
@@ -4413,19 +4423,14 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-inline std::uint32_t current_fork() noexcept {
-  watch_forks();
-  return fork_count.load(std::memory_order_relaxed);
-}
-
 /// Counts the calls of a transport, so that `close` can wait for them.
 struct call_gate {
   std::atomic<bool> closed{false};
   std::atomic<std::uint32_t> inside{0};
-  std::uint32_t const born = current_fork();
+  fork_mark const born = watch_forks();
 
   /// In a forked child everything of its parent's is closed: locks, threads and waiters are not its own.
-  [[nodiscard]] bool inherited() const noexcept { return born != fork_count.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool inherited() const noexcept { return born.inherited(); }
   /// \returns false where it was closed before.
   bool shut() noexcept { return !closed.exchange(true); }
   /// \requires sleepers were woken: the rest takes microseconds.
@@ -6020,7 +6025,7 @@ struct mapped_arena {
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session final : public fork_witness, private warden_listener {
+class session final : private warden_listener {
  public:
   session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;
@@ -6054,8 +6059,10 @@ class session final : public fork_witness, private warden_listener {
     // Retired between our last look and the unlock: nobody else could get the lock.
     if (dir_.participant_at(me).state.load() == participant_state::orphan) sweep_one(dir_, where_, me);
     leave();
+    let_go();  // while forks are still told of: a child of a moment later would keep copies
   }
 
+  [[nodiscard]] bool inherited() const noexcept { return forks_.inherited(); }
   [[nodiscard]] directory const& dir() const noexcept { return dir_; }
   [[nodiscard]] names const& where() const noexcept { return where_; }
   [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
@@ -6261,7 +6268,8 @@ class session final : public fork_witness, private warden_listener {
     return true;
   }
   void rung() noexcept override {}
-  void let_go() noexcept override {
+  /// In a forked child: the locks and the FIFO are the parent's life.
+  void let_go() noexcept {
     dir_.let_go();
     fifo_.reset();
   }
@@ -6322,6 +6330,7 @@ class session final : public fork_witness, private warden_listener {
   std::unique_ptr<warden> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
   std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
+  fork_witness forks_{[](void* self) noexcept { static_cast<session*>(self)->let_go(); }, this};  // last: see there
 };
 
 }  // namespace detail::shm
@@ -12248,21 +12257,21 @@ class key_lock {
   [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
   /// Free at once, also where a forked child has a copy of the descriptor, which would keep the lock.
   void release() noexcept {
-    if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !inherited()) unlock();
+    if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !born_.inherited()) unlock();
     fd_.reset();
   }
   /// Until its end nobody puts another file under a name of the key: between looking what has the name and removing it, that would lose an object.
   void take_turn() const noexcept { static_cast<void>(turn(fd_.get())); }
   /// Removes the lock file while it is locked, so that whoever opens it later makes a new one.
   void remove(std::string const& path) noexcept {
-    if (inherited()) return fd_.reset();
+    if (born_.inherited()) return fd_.reset();
     if (fd_) take_turn();
     if (counts(path)) ::unlink(path.c_str());
     fd_.reset();
   }
   /// Removes the lock file, and the segment that it is of.
   void remove_both(object_paths const& paths, file_id segment) noexcept {
-    if (inherited()) return fd_.reset();
+    if (born_.inherited()) return fd_.reset();
     take_turn();
     // As long as the lock file counts, nobody of ours has put another segment there; Python's may have removed it under us.
     bool const ours = counts(paths.lock);
@@ -12313,8 +12322,6 @@ class key_lock {
     while (done != 0 && errno == EINTR);
     return done == 0;
   }
-  /// In a forked child the lock is the parent's, and so is what it locks.
-  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
   void unlock() const noexcept {
     struct flock all {};
     all.l_type = F_UNLCK;
@@ -12328,7 +12335,7 @@ class key_lock {
   }
   unique_fd fd_;
   std::uint64_t inode_ = 0;
-  std::uint32_t born_ = fork_count.load(std::memory_order_relaxed);
+  fork_mark born_;  // in a forked child the lock is the parent's, and so is what it locks
 };
 
 /// Segments of ours carry the sticky bit, which means nothing on a file. Python's side makes its own with mode 0600 and never writes into ours.

@@ -170,10 +170,10 @@ MUTANTS = [
            "if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;", "",
            ROOM, "*a_receipt_tells_when_it_was_read"),
     Mutant("a child removes what its parent reads", "transport/shm_segment/files.hpp",
-           "void remove_both(object_paths const& paths, file_id segment) noexcept {\n    if (inherited()) return fd_.reset();",
+           "void remove_both(object_paths const& paths, file_id segment) noexcept {\n    if (born_.inherited()) return fd_.reset();",
            "void remove_both(object_paths const& paths, file_id segment) noexcept {",
            SEGMENT, "*a_forked_child_changes_nothing_and_keeps_no_lock"),
     Mutant("a lock stays with a forked child", "transport/shm_segment/files.hpp",
-           "if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !inherited()) unlock();", "",
+           "if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !born_.inherited()) unlock();", "",
            SEGMENT, "*a_forked_child_changes_nothing_and_keeps_no_lock"),
 ]

@@ -15,19 +15,14 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-inline std::uint32_t current_fork() noexcept {
-  watch_forks();
-  return fork_count.load(std::memory_order_relaxed);
-}
-
 /// Counts the calls of a transport, so that `close` can wait for them.
 struct call_gate {
   std::atomic<bool> closed{false};
   std::atomic<std::uint32_t> inside{0};
-  std::uint32_t const born = current_fork();
+  fork_mark const born = watch_forks();
 
   /// In a forked child everything of its parent's is closed: locks, threads and waiters are not its own.
-  [[nodiscard]] bool inherited() const noexcept { return born != fork_count.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool inherited() const noexcept { return born.inherited(); }
   /// \returns false where it was closed before.
   bool shut() noexcept { return !closed.exchange(true); }
   /// \requires sleepers were woken: the rest takes microseconds.

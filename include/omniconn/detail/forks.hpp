@@ -14,42 +14,50 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// How many forks lie between this process and the one that started the program: who remembers another number was inherited. Counts from the first
-/// `watch_forks` on.
+/// How many forks lie between this process and the one that started the program. Counts from the first `watch_forks` on.
 inline std::atomic<std::uint32_t> fork_count{0};
 /// How often this process forked: its children may still have copies of its descriptors.
 inline std::atomic<std::uint32_t> children_forked{0};
 
-void watch_forks() noexcept;
+/// When something was made, counted in forks. It tells a child what it has from its parent.
+class fork_mark {
+ public:
+  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
 
-/// Something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with locks.
+ private:
+  std::uint32_t born_ = fork_count.load(std::memory_order_relaxed);
+};
+
+/// From the first call on forks are counted. \returns the mark of now.
+fork_mark watch_forks() noexcept;
+
+/// A member of something that a child must let go of at once, because the kernel takes it for the parent's as long as the child has it: descriptors with
+/// locks. Declared last: what its handler touches is whole as long as it is registered, in whatever moment another thread forks.
 /// \threadsafety all members.
 class fork_witness {
  public:
-  fork_witness(fork_witness const&) = delete;
-  fork_witness& operator=(fork_witness const&) = delete;
-  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+  /// Called in the child, where no other thread is. Locks of the object may be held by threads that exist in the parent only.
+  using handler = void (*)(void* object) noexcept;
 
- protected:
-  fork_witness() {
-    watch_forks();
+  fork_witness(handler let_go, void* object) : let_go_(let_go), object_(object) {
     list& all = witnesses();
     std::scoped_lock const lock(all.mutex);
     next_ = all.first;
     if (next_ != nullptr) next_->previous_ = this;
     all.first = this;
   }
+  fork_witness(fork_witness const&) = delete;
+  fork_witness& operator=(fork_witness const&) = delete;
   ~fork_witness() {
     list& all = witnesses();
     std::scoped_lock const lock(all.mutex);
     (previous_ != nullptr ? previous_->next_ : all.first) = next_;
     if (next_ != nullptr) next_->previous_ = previous_;
   }
-  /// Called in the child, where no other thread is. Locks of the object may be held by threads that exist in the parent only.
-  virtual void let_go() noexcept = 0;
+  [[nodiscard]] bool inherited() const noexcept { return born_.inherited(); }
 
  private:
-  friend void watch_forks() noexcept;
+  friend fork_mark watch_forks() noexcept;
   struct list {
     std::mutex mutex;
     fork_witness* first = nullptr;
@@ -66,20 +74,22 @@ class fork_witness {
   }
   static void after_in_child() noexcept {
     fork_count.fetch_add(1, std::memory_order_relaxed);
-    for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go();
+    for (auto* w = witnesses().first; w != nullptr; w = w->next_) w->let_go_(w->object_);
     witnesses().mutex.unlock();
   }
 
-  std::uint32_t const born_ = fork_count.load(std::memory_order_relaxed);
+  fork_mark born_ = watch_forks();
+  handler let_go_;
+  void* object_;
   fork_witness* previous_ = nullptr;
   fork_witness* next_ = nullptr;
 };
 
-/// From the first call on forks are counted. Idempotent.
-inline void watch_forks() noexcept {
+inline fork_mark watch_forks() noexcept {
   auto& all = fork_witness::witnesses();
   std::scoped_lock const lock(all.mutex);
   if (!all.registered) all.registered = ::pthread_atfork(fork_witness::before, fork_witness::after_in_parent, fork_witness::after_in_child) == 0;
+  return {};
 }
 
 }  // namespace detail

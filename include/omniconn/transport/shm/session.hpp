@@ -49,7 +49,7 @@ struct mapped_arena {
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session final : public fork_witness, private warden_listener {
+class session final : private warden_listener {
  public:
   session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;
@@ -83,8 +83,10 @@ class session final : public fork_witness, private warden_listener {
     // Retired between our last look and the unlock: nobody else could get the lock.
     if (dir_.participant_at(me).state.load() == participant_state::orphan) sweep_one(dir_, where_, me);
     leave();
+    let_go();  // while forks are still told of: a child of a moment later would keep copies
   }
 
+  [[nodiscard]] bool inherited() const noexcept { return forks_.inherited(); }
   [[nodiscard]] directory const& dir() const noexcept { return dir_; }
   [[nodiscard]] names const& where() const noexcept { return where_; }
   [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
@@ -290,7 +292,8 @@ class session final : public fork_witness, private warden_listener {
     return true;
   }
   void rung() noexcept override {}
-  void let_go() noexcept override {
+  /// In a forked child: the locks and the FIFO are the parent's life.
+  void let_go() noexcept {
     dir_.let_go();
     fifo_.reset();
   }
@@ -351,6 +354,7 @@ class session final : public fork_witness, private warden_listener {
   std::unique_ptr<warden> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
   std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
+  fork_witness forks_{[](void* self) noexcept { static_cast<session*>(self)->let_go(); }, this};  // last: see there
 };
 
 }  // namespace detail::shm

@@ -168,21 +168,21 @@ class key_lock {
   [[nodiscard]] bool counts(std::string const& path) const noexcept { return fd_ && is_at(path, inode_); }
   /// Free at once, also where a forked child has a copy of the descriptor, which would keep the lock.
   void release() noexcept {
-    if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !inherited()) unlock();
+    if (fd_ && children_forked.load(std::memory_order_relaxed) != 0 && !born_.inherited()) unlock();
     fd_.reset();
   }
   /// Until its end nobody puts another file under a name of the key: between looking what has the name and removing it, that would lose an object.
   void take_turn() const noexcept { static_cast<void>(turn(fd_.get())); }
   /// Removes the lock file while it is locked, so that whoever opens it later makes a new one.
   void remove(std::string const& path) noexcept {
-    if (inherited()) return fd_.reset();
+    if (born_.inherited()) return fd_.reset();
     if (fd_) take_turn();
     if (counts(path)) ::unlink(path.c_str());
     fd_.reset();
   }
   /// Removes the lock file, and the segment that it is of.
   void remove_both(object_paths const& paths, file_id segment) noexcept {
-    if (inherited()) return fd_.reset();
+    if (born_.inherited()) return fd_.reset();
     take_turn();
     // As long as the lock file counts, nobody of ours has put another segment there; Python's may have removed it under us.
     bool const ours = counts(paths.lock);
@@ -233,8 +233,6 @@ class key_lock {
     while (done != 0 && errno == EINTR);
     return done == 0;
   }
-  /// In a forked child the lock is the parent's, and so is what it locks.
-  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
   void unlock() const noexcept {
     struct flock all {};
     all.l_type = F_UNLCK;
@@ -248,7 +246,7 @@ class key_lock {
   }
   unique_fd fd_;
   std::uint64_t inode_ = 0;
-  std::uint32_t born_ = fork_count.load(std::memory_order_relaxed);
+  fork_mark born_;  // in a forked child the lock is the parent's, and so is what it locks
 };
 
 /// Segments of ours carry the sticky bit, which means nothing on a file. Python's side makes its own with mode 0600 and never writes into ours.
