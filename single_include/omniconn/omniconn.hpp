@@ -5856,23 +5856,14 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-/// What a warden tells its participant. Called on the warden's thread.
-class warden_listener {
- public:
-  /// Participant `i` of that epoch has let its FIFO go. \returns false where it is still on its way out: ask again in a moment.
-  virtual bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept = 0;
-  /// Somebody rang.
-  virtual void rung() noexcept = 0;
-
- protected:
-  ~warden_listener() = default;
-};
-
+/// Tells its owner, on its own thread:
+/// - `bool peer_ended(i, epoch) noexcept`: participant `i` of that epoch has let its FIFO go. False where it is still on its way out: asked again in a moment.
+/// - `void rung() noexcept`: somebody wrote into our FIFO.
 /// \threadsafety `start` once, `stop` once.
-class warden {
+template <class Owner> class warden {
  public:
-  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept
-      : dir_(dir), listener_(listener), me_(me), process_(dir.participant_at(me).process) {
+  warden(directory const& dir, std::uint32_t me, int own, Owner& owner) noexcept
+      : dir_(dir), owner_(owner), me_(me), process_(dir.participant_at(me).process) {
     polled_[0] = {own, POLLIN, 0};
   }
   warden(warden const&) = delete;
@@ -5920,14 +5911,14 @@ class warden {
       if (woken) {
         drain_fifo(polled_[0].fd);
         dir_.participant_at(me_).answers.fetch_add(1);
-        listener_.rung();
+        owner_.rung();
       }
       mourn();
       if (woken || unheard_) look_around();
     }
   }
 
-  /// Asks the listener about those that let go.
+  /// Asks the owner about those that let go.
   void mourn() noexcept {
     suspects_ = false;
     for (std::uint32_t k = 0; k != count_;) {
@@ -5935,7 +5926,7 @@ class warden {
       bool const ended = p.suspect || (polled_[k + 1].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
       if (!ended) {
         ++k;
-      } else if (listener_.peer_ended(p.index, p.epoch)) {
+      } else if (owner_.peer_ended(p.index, p.epoch)) {
         forget(k);
       } else {
         p.suspect = suspects_ = true;
@@ -5958,7 +5949,7 @@ class warden {
       fresh.epoch = epoch;
       fresh.fd = listen_to_fifo(dir_.fifo_path(i));
       // After it was opened: a FIFO whose owner ended before tells nothing.
-      if (!dir_.held_elsewhere(i + 1) && listener_.peer_ended(i, epoch)) continue;
+      if (!dir_.held_elsewhere(i + 1) && owner_.peer_ended(i, epoch)) continue;
       if (!fresh.fd) {  // no descriptor left, or the owner is on its way out: its lock tells as well, but has to be asked
         unheard_ = true;
         continue;
@@ -5988,7 +5979,7 @@ class warden {
   }
 
   directory const& dir_;
-  warden_listener& listener_;
+  Owner& owner_;
   std::uint32_t me_;
   std::uint64_t process_;
   pthread_t thread_{};
@@ -6025,7 +6016,7 @@ struct mapped_arena {
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session final : private warden_listener {
+class session {
  public:
   session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;
@@ -6039,7 +6030,7 @@ class session final : private warden_listener {
     failpoint("shm.open.gate_open");
     if (!joined) return diagnosis(joined.error()).in(where.directory_path());
     sweep(out->dir_, where, out->me_);
-    out->warden_ = std::make_unique<warden>(out->dir_, out->me_, out->fifo_.get(), static_cast<warden_listener&>(*out));
+    out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
     if (auto started = out->warden_->start(); !started) {
       out->warden_.reset();
       return diagnosis(started.error());
@@ -6246,13 +6237,14 @@ class session final : private warden_listener {
     return first + fork_count.load(std::memory_order_relaxed);
   }
 
+  friend class warden<session>;
   /// So that they listen to us.
   void ring_everybody() const noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i)
       if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process) dir_.ring_participant(i);
   }
 
-  bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept override {
+  bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept {
     auto const& p = dir_.participant_at(i);
     auto const ended = [&p, epoch]() noexcept { return p.state.load() != participant_state::live || p.epoch.load() != epoch; };
     if (!ended()) {
@@ -6267,7 +6259,7 @@ class session final : private warden_listener {
     }
     return true;
   }
-  void rung() noexcept override {}
+  static void rung() noexcept {}
   /// In a forked child: the locks and the FIFO are the parent's life.
   void let_go() noexcept {
     dir_.let_go();
@@ -6327,7 +6319,7 @@ class session final : private warden_listener {
   sleeper* sleepers_ = nullptr;
   probe probe_;
   unique_fd fifo_;
-  std::unique_ptr<warden> warden_;
+  std::unique_ptr<warden<session>> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
   std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
   fork_witness forks_{[](void* self) noexcept { static_cast<session*>(self)->let_go(); }, this};  // last: see there

@@ -49,7 +49,7 @@ struct mapped_arena {
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
-class session final : private warden_listener {
+class session {
  public:
   session(directory dir, names where) : dir_(std::move(dir)), where_(std::move(where)) {}
   session(session const&) = delete;
@@ -63,7 +63,7 @@ class session final : private warden_listener {
     failpoint("shm.open.gate_open");
     if (!joined) return diagnosis(joined.error()).in(where.directory_path());
     sweep(out->dir_, where, out->me_);
-    out->warden_ = std::make_unique<warden>(out->dir_, out->me_, out->fifo_.get(), static_cast<warden_listener&>(*out));
+    out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
     if (auto started = out->warden_->start(); !started) {
       out->warden_.reset();
       return diagnosis(started.error());
@@ -270,13 +270,14 @@ class session final : private warden_listener {
     return first + fork_count.load(std::memory_order_relaxed);
   }
 
+  friend class warden<session>;
   /// So that they listen to us.
   void ring_everybody() const noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i)
       if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process) dir_.ring_participant(i);
   }
 
-  bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept override {
+  bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept {
     auto const& p = dir_.participant_at(i);
     auto const ended = [&p, epoch]() noexcept { return p.state.load() != participant_state::live || p.epoch.load() != epoch; };
     if (!ended()) {
@@ -291,7 +292,7 @@ class session final : private warden_listener {
     }
     return true;
   }
-  void rung() noexcept override {}
+  static void rung() noexcept {}
   /// In a forked child: the locks and the FIFO are the parent's life.
   void let_go() noexcept {
     dir_.let_go();
@@ -351,7 +352,7 @@ class session final : private warden_listener {
   sleeper* sleepers_ = nullptr;
   probe probe_;
   unique_fd fifo_;
-  std::unique_ptr<warden> warden_;
+  std::unique_ptr<warden<session>> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
   std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
   fork_witness forks_{[](void* self) noexcept { static_cast<session*>(self)->let_go(); }, this};  // last: see there

@@ -24,23 +24,14 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-/// What a warden tells its participant. Called on the warden's thread.
-class warden_listener {
- public:
-  /// Participant `i` of that epoch has let its FIFO go. \returns false where it is still on its way out: ask again in a moment.
-  virtual bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept = 0;
-  /// Somebody rang.
-  virtual void rung() noexcept = 0;
-
- protected:
-  ~warden_listener() = default;
-};
-
+/// Tells its owner, on its own thread:
+/// - `bool peer_ended(i, epoch) noexcept`: participant `i` of that epoch has let its FIFO go. False where it is still on its way out: asked again in a moment.
+/// - `void rung() noexcept`: somebody wrote into our FIFO.
 /// \threadsafety `start` once, `stop` once.
-class warden {
+template <class Owner> class warden {
  public:
-  warden(directory const& dir, std::uint32_t me, int own, warden_listener& listener) noexcept
-      : dir_(dir), listener_(listener), me_(me), process_(dir.participant_at(me).process) {
+  warden(directory const& dir, std::uint32_t me, int own, Owner& owner) noexcept
+      : dir_(dir), owner_(owner), me_(me), process_(dir.participant_at(me).process) {
     polled_[0] = {own, POLLIN, 0};
   }
   warden(warden const&) = delete;
@@ -88,14 +79,14 @@ class warden {
       if (woken) {
         drain_fifo(polled_[0].fd);
         dir_.participant_at(me_).answers.fetch_add(1);
-        listener_.rung();
+        owner_.rung();
       }
       mourn();
       if (woken || unheard_) look_around();
     }
   }
 
-  /// Asks the listener about those that let go.
+  /// Asks the owner about those that let go.
   void mourn() noexcept {
     suspects_ = false;
     for (std::uint32_t k = 0; k != count_;) {
@@ -103,7 +94,7 @@ class warden {
       bool const ended = p.suspect || (polled_[k + 1].revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
       if (!ended) {
         ++k;
-      } else if (listener_.peer_ended(p.index, p.epoch)) {
+      } else if (owner_.peer_ended(p.index, p.epoch)) {
         forget(k);
       } else {
         p.suspect = suspects_ = true;
@@ -126,7 +117,7 @@ class warden {
       fresh.epoch = epoch;
       fresh.fd = listen_to_fifo(dir_.fifo_path(i));
       // After it was opened: a FIFO whose owner ended before tells nothing.
-      if (!dir_.held_elsewhere(i + 1) && listener_.peer_ended(i, epoch)) continue;
+      if (!dir_.held_elsewhere(i + 1) && owner_.peer_ended(i, epoch)) continue;
       if (!fresh.fd) {  // no descriptor left, or the owner is on its way out: its lock tells as well, but has to be asked
         unheard_ = true;
         continue;
@@ -156,7 +147,7 @@ class warden {
   }
 
   directory const& dir_;
-  warden_listener& listener_;
+  Owner& owner_;
   std::uint32_t me_;
   std::uint64_t process_;
   pthread_t thread_{};
