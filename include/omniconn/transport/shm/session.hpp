@@ -188,26 +188,24 @@ class session {
   /// A word that somebody of this process sleeps on: moved and woken when a participant ends.
   class sleeper {
    public:
-    sleeper(session& s, std::atomic<std::uint32_t>& word) noexcept : session_(s), word_(word) {
+    sleeper(session& s, std::atomic<std::uint32_t>& word) : session_(s), word_(&word) {
       std::scoped_lock const lock(session_.sleepers_mutex_);
-      next_ = session_.sleepers_;
-      if (next_ != nullptr) next_->previous_ = this;
-      session_.sleepers_ = this;
+      session_.sleepers_.push_back(word_);
     }
     sleeper(sleeper const&) = delete;
     sleeper& operator=(sleeper const&) = delete;
     ~sleeper() {
       std::scoped_lock const lock(session_.sleepers_mutex_);
-      (previous_ != nullptr ? previous_->next_ : session_.sleepers_) = next_;
-      if (next_ != nullptr) next_->previous_ = previous_;
+      auto& all = session_.sleepers_;
+      std::size_t i = 0;
+      while (all[i] != word_) ++i;  // one of those that sleep on this word, whichever
+      all[i] = all.back();
+      all.pop_back();
     }
 
    private:
-    friend class session;
     session& session_;
-    std::atomic<std::uint32_t>& word_;
-    sleeper* previous_ = nullptr;
-    sleeper* next_ = nullptr;
+    std::atomic<std::uint32_t>* word_;
   };
 
   void sweep_all() noexcept {
@@ -286,9 +284,9 @@ class session {
     }
     if (!ended()) return false;
     std::scoped_lock const lock(sleepers_mutex_);
-    for (auto* s = sleepers_; s != nullptr; s = s->next_) {
-      s->word_.fetch_add(1);
-      dir_.wake(s->word_);
+    for (auto* const word : sleepers_) {
+      word->fetch_add(1);
+      dir_.wake(*word);
     }
     return true;
   }
@@ -349,7 +347,7 @@ class session {
   std::mutex mutex_;
   std::mutex sweeping_;
   std::mutex sleepers_mutex_;
-  sleeper* sleepers_ = nullptr;
+  std::vector<std::atomic<std::uint32_t>*> sleepers_;
   probe probe_;
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
