@@ -4601,17 +4601,18 @@ inline unique_fd open_fifo(std::string const& path, int mode) noexcept {
 }
 
 /// The owner's end, open in both directions: it is the only writer that stays. \requires the caller has the participant's lock: what has the name is
-/// a dead one's.
-inline result<unique_fd> make_fifo(std::string const& path) noexcept {
+/// a dead one's. \errors `unauthorized`: or a stranger's, or a folder, which stays.
+inline result<unique_fd, diagnosis> make_fifo(std::string const& path) {
   ::unlink(path.c_str());
-  if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("making a FIFO beside the shared memory failed");
-  unique_fd fd = open_fifo(path, O_RDWR);
-  if (!fd) {
-    auto const failed = errno_error("opening a FIFO beside the shared memory failed");
+  if (::mkfifo(path.c_str(), 0600) == 0) {
+    if (unique_fd fd = open_fifo(path, O_RDWR)) return fd;
+    int const code = errno;
     ::unlink(path.c_str());
-    return failed;
+    errno = code;
+  } else if (errno == EEXIST) {
+    return diagnosis(error_kind::unauthorized, path + ": the name of a participant's FIFO is taken by something that we may not remove; remove it, or take another namespace or folder", EEXIST);
   }
-  return fd;
+  return diagnosis(errno_error("making a FIFO beside the shared memory failed")).in(path);
 }
 
 /// An end that reports POLLHUP when the owner is gone.
@@ -6028,7 +6029,10 @@ class session {
     auto const joined = out->take_record(name);
     out->dir_.open_gate();
     failpoint("shm.open.gate_open");
-    if (!joined) return diagnosis(joined.error()).in(where.directory_path());
+    if (!joined) {
+      out->leave();  // we may have been the first
+      return joined.error();
+    }
     sweep(out->dir_, where, out->me_);
     out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
     if (auto started = out->warden_->start(); !started) {
@@ -6184,7 +6188,7 @@ class session {
   static constexpr std::uint32_t none = ~std::uint32_t{0};
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
-  result<void> take_record(std::string_view name) noexcept {
+  result<void, diagnosis> take_record(std::string_view name) {
     // Records that say of a death are taken last: somebody may still want to know.
     for (std::uint32_t k = 0; k != 2 * max_participants; ++k) {
       std::uint32_t const i = k % max_participants;
@@ -6227,7 +6231,7 @@ class session {
       me_ = i;
       return {};
     }
-    return {error_kind::no_space, "256 participants use this namespace already; take another one"};
+    return diagnosis(error_kind::no_space, where_.directory_path() + ": 256 participants use this namespace already; take another one");
   }
 
   static std::uint64_t process_id() noexcept {

@@ -17,10 +17,12 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -216,6 +218,73 @@ TEST_F(shm_hostile, a_socket_is_unauthorized) {
   ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr const*>(&name), sizeof name), 0);
   expect_refused(error_kind::unauthorized, "not a plain file");
   ::close(fd);
+}
+
+// What a participant's FIFO is to be called has another owner. Whoever comes is told which file, and nothing of them stays.
+class shm_hostile_fifo : public shm_hostile {
+ protected:
+  [[nodiscard]] std::string fifo_path() const { return layout::names(folder.path(), "space").fifo_path(0); }
+  void expect_taken() const {
+    auto const opened = under_test::open(options());
+    if (opened) FAIL() << "the connector opened";
+    EXPECT_EQ(opened.error().kind(), error_kind::unauthorized) << opened.error().message();
+    EXPECT_NE(opened.error().message().find(fifo_path()), std::string::npos) << opened.error().message();
+    EXPECT_NE(opened.error().message().find("remove it"), std::string::npos) << opened.error().message();
+    struct stat st {};
+    EXPECT_EQ(::lstat(fifo_path().c_str(), &st), 0) << "what is not ours was removed";
+    EXPECT_NE(::access(directory_path().c_str(), F_OK), 0) << "the directory of nobody is left";
+  }
+  /// In a thread without the right to remove what others own from a sticky folder. \returns false: this machine does not let us.
+  template <class Body>
+  bool as_anybody(Body body) const {
+    if (::chown(folder.path().c_str(), stranger, stranger) != 0 || ::chmod(folder.path().c_str(), 01777) != 0) return false;
+    bool done = false;
+    std::thread([&] {
+      __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
+      __user_cap_data_struct rights[2]{};
+      if (::syscall(SYS_capget, &head, rights) != 0) return;
+      rights[0].effective &= ~(1U << CAP_FOWNER);
+      done = ::syscall(SYS_capset, &head, rights) == 0;
+      if (done) body();
+    }).join();
+    return done;
+  }
+  static constexpr uid_t stranger = 65534;
+};
+
+TEST_F(shm_hostile_fifo, a_folder_in_its_place_is_unauthorized) {
+  ASSERT_EQ(::mkdir(folder.planted(fifo_path()).c_str(), 0700), 0);
+  expect_taken();
+  // Who has a place already is in nobody's way, nor is the folder in theirs.
+  ASSERT_EQ(::rmdir(fifo_path().c_str()), 0);
+  auto const first = connect();
+  auto const second = connect();
+  EXPECT_EQ(first.health().peers.size(), 1U);
+}
+
+TEST_F(shm_hostile_fifo, a_stranger_s_file_is_unauthorized) {
+  std::ofstream(folder.planted(fifo_path())) << "precious";
+  if (::lchown(fifo_path().c_str(), stranger, stranger) != 0 || !as_anybody([this] { expect_taken(); })) GTEST_SKIP() << "needs root to give files away";
+  EXPECT_EQ(content_of(fifo_path()), "precious");
+}
+
+TEST_F(shm_hostile_fifo, a_stranger_s_symbolic_link_is_unauthorized) {
+  std::string const target = folder.planted(folder.path() + "/target");
+  for (bool const dangles : {true, false}) {
+    if (!dangles) std::ofstream(target) << "precious";
+    ASSERT_EQ(::symlink(target.c_str(), folder.planted(fifo_path()).c_str()), 0);
+    if (::lchown(fifo_path().c_str(), stranger, stranger) != 0 || !as_anybody([this] { expect_taken(); })) GTEST_SKIP() << "needs root to give files away";
+    ASSERT_EQ(::unlink(fifo_path().c_str()), 0);
+  }
+  EXPECT_EQ(content_of(target), "precious") << "nothing is made, opened or removed where the link leads";
+}
+
+TEST_F(shm_hostile_fifo, what_is_left_of_our_own_is_replaced) {
+  std::ofstream(folder.planted(fifo_path())) << "left";
+  auto const c = connect();
+  struct stat st {};
+  ASSERT_EQ(::lstat(fifo_path().c_str(), &st), 0);
+  EXPECT_TRUE(S_ISFIFO(st.st_mode));
 }
 
 TEST_F(shm_hostile, a_folder_that_is_not_there_is_said) {

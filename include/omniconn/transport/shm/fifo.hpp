@@ -26,17 +26,18 @@ inline unique_fd open_fifo(std::string const& path, int mode) noexcept {
 }
 
 /// The owner's end, open in both directions: it is the only writer that stays. \requires the caller has the participant's lock: what has the name is
-/// a dead one's.
-inline result<unique_fd> make_fifo(std::string const& path) noexcept {
+/// a dead one's. \errors `unauthorized`: or a stranger's, or a folder, which stays.
+inline result<unique_fd, diagnosis> make_fifo(std::string const& path) {
   ::unlink(path.c_str());
-  if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("making a FIFO beside the shared memory failed");
-  unique_fd fd = open_fifo(path, O_RDWR);
-  if (!fd) {
-    auto const failed = errno_error("opening a FIFO beside the shared memory failed");
+  if (::mkfifo(path.c_str(), 0600) == 0) {
+    if (unique_fd fd = open_fifo(path, O_RDWR)) return fd;
+    int const code = errno;
     ::unlink(path.c_str());
-    return failed;
+    errno = code;
+  } else if (errno == EEXIST) {
+    return diagnosis(error_kind::unauthorized, path + ": the name of a participant's FIFO is taken by something that we may not remove; remove it, or take another namespace or folder", EEXIST);
   }
-  return fd;
+  return diagnosis(errno_error("making a FIFO beside the shared memory failed")).in(path);
 }
 
 /// An end that reports POLLHUP when the owner is gone.

@@ -61,7 +61,10 @@ class session {
     auto const joined = out->take_record(name);
     out->dir_.open_gate();
     failpoint("shm.open.gate_open");
-    if (!joined) return diagnosis(joined.error()).in(where.directory_path());
+    if (!joined) {
+      out->leave();  // we may have been the first
+      return joined.error();
+    }
     sweep(out->dir_, where, out->me_);
     out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
     if (auto started = out->warden_->start(); !started) {
@@ -217,7 +220,7 @@ class session {
   static constexpr std::uint32_t none = ~std::uint32_t{0};
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
-  result<void> take_record(std::string_view name) noexcept {
+  result<void, diagnosis> take_record(std::string_view name) {
     // Records that say of a death are taken last: somebody may still want to know.
     for (std::uint32_t k = 0; k != 2 * max_participants; ++k) {
       std::uint32_t const i = k % max_participants;
@@ -260,7 +263,7 @@ class session {
       me_ = i;
       return {};
     }
-    return {error_kind::no_space, "256 participants use this namespace already; take another one"};
+    return diagnosis(error_kind::no_space, where_.directory_path() + ": 256 participants use this namespace already; take another one");
   }
 
   static std::uint64_t process_id() noexcept {
