@@ -6073,6 +6073,7 @@ class session {
       if (known == name) return id;
     auto id = find_name(name);
     if (!id && id.error().kind() == error_kind::not_found) {
+      if (dir_.name_at(places - 1).size.load() != 0) return no_place();  // they fill up in order, and the gate costs system calls
       if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
       failpoint("shm.name.gate_held");
       id = add_name(name, places);
@@ -6294,7 +6295,7 @@ class session {
       if (size == 0) return {error_kind::not_found, ""};
       if (size == name.size() + 1 && std::string_view(entry.text.data(), name.size()) == name) return static_cast<std::uint16_t>(i);
     }
-    return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
+    return no_place();
   }
 
   result<std::uint16_t> add_name(std::string_view name, std::uint32_t places) noexcept {
@@ -6309,8 +6310,9 @@ class session {
       failpoint("shm.name.stored");
       return static_cast<std::uint16_t>(i);
     }
-    return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"};
+    return no_place();
   }
+  static error no_place() noexcept { return {error_kind::no_space, "1,024 reader names are in use in this namespace; use fewer or another namespace"}; }
 
   directory dir_;
   names where_;

@@ -88,6 +88,40 @@ TEST_F(failpoints, of_two_that_leave_at_once_the_second_spares_the_directory_of_
   later.reset();
 }
 
+TEST_F(failpoints, a_stage_without_a_place_for_its_name_does_not_ask_for_one_again) {
+  shm_test::fresh_space space;
+  auto t = opened(space);
+  {
+    auto directory = detail::shm::directory::open(space.paths(), 0, false);
+    ASSERT_TRUE(directory);
+    for (std::uint32_t i = 0; i != detail::shm::max_names / 2 - 2; ++i)  // two are left for stages
+      if (auto& name = directory->name_at(i); name.size.load() == 0) name.size.store(1);
+    directory->open_gate();
+  }
+  seen.clear();
+  set_failpoint_hook(&count);
+  auto const get = [&t](edge const& flow) {
+    shm_transport::get_op op;
+    find_options how;
+    how.flow = &flow;
+    auto const now = t.find(op, "key", how);
+    EXPECT_TRUE(now && *now == progress::pending);
+    (void)t.cancel(op);
+  };
+  get({"from", "to"});
+  EXPECT_EQ(seen["shm.name.gate_held"], 2) << "both found a place";
+  for (std::string const& n : {std::string("1"), std::string("2"), std::string("2")}) get({"from" + n, "to" + n});
+  EXPECT_EQ(seen["shm.name.gate_held"], 2) << "the look that finds no place is no business of others";
+  EXPECT_EQ(seen["shm.name.stored"], 2);
+  get({"from", "to"});
+  publish_options how;
+  std::string_view const reader = "a reader";
+  how.readers.names = {&reader, 1};
+  shm_transport::put_op op;
+  EXPECT_TRUE(t.begin(op, "key", {}, {}, how)) << "readers still find a place";
+  EXPECT_EQ(seen["shm.name.gate_held"], 3);
+}
+
 TEST_F(failpoints, a_directory_whose_last_user_died_while_it_removed_it_is_made_anew) {
   shm_test::fresh_space space;
   {
