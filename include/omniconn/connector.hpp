@@ -555,6 +555,7 @@ class connector {
   /// What a put asks of the transport.
   [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
     how = core_->usual;
+    how.until = o.until;
     if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
       how.readers = *o.readers;

@@ -29,7 +29,7 @@ struct put_options {
   std::optional<std::chrono::nanoseconds> lease{};   ///< how long it outlives its producer, unread
   std::optional<on_existing> existing{};             ///< what a key that is taken does
   std::optional<bool> checksum{};
-  deadline until{};                                  ///< for services that answer later; local transports answer at once
+  deadline until{};                                  ///< for room (`on_full::wait`), a service's answer, or a process that is stopped where ours must pass (`peer_stalled`)
   stop_token stop{};
   std::uint64_t trace = 0;                           ///< travels with the object
 };

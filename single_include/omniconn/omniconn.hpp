@@ -1626,6 +1626,7 @@ struct publish_options {
   std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
   std::uint64_t max_bytes = 0;    ///< the same of payload bytes
   edge const* flow = nullptr;   ///< the edge, for the time of the call; where `caps.hears_death`, gets of the same learn of the sender's death
+  deadline until{};             ///< until when it waits for a lock that a stopped process has (`peer_stalled`); the transport has a limit of its own
 };
 
 /// What a Transport is told with a get.
@@ -1634,6 +1635,7 @@ struct find_options {
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
   edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
+  deadline until{};                ///< until when `find` waits for a lock that a stopped process has (`peer_stalled`); for the object, `wait` waits
 };
 
 OMNICONN_END_NAMESPACE
@@ -4563,6 +4565,7 @@ OMNICONN_END_NAMESPACE
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -5047,11 +5050,43 @@ struct bounds {
   std::uint64_t bytes = 0;
 };
 
+/// A call that does not wait for an object waits for locks all the same: their holders run, and need no more than a turn at the processor.
+inline deadline for_locks(deadline until) noexcept { return until.is_immediate() ? deadline::after(std::chrono::milliseconds(100)) : until; }
+
+/// How long a call waits for the gate, which others hold for microseconds: until its deadline, but no longer than 5 s. Then its holder is stopped.
+class lock_patience {
+ public:
+  explicit lock_patience(deadline until) noexcept : until_(until) {}
+  /// Between two attempts. \returns false: there is no other.
+  [[nodiscard]] bool wait() noexcept {
+    if (!began_) {  // whoever finds the gate open asks for no time
+      began_ = true;
+      until_ = for_locks(until_);
+      auto const most = deadline::after(std::chrono::seconds(5));
+      is_callers_ = until_ < most;
+      if (!is_callers_) until_ = most;
+    }
+    if (until_.passed()) return false;
+    timespec const ms{0, 1'000'000};
+    ::nanosleep(&ms, nullptr);
+    return true;
+  }
+  [[nodiscard]] error gate_error() const noexcept {
+    return {error_kind::peer_stalled, is_callers_ ? "another process opens or closes this namespace and has not come to an end before the deadline: it is stopped, or has no processor; continue or end it"
+                                                  : "another process is stopped while it opens or closes this namespace; continue or end it"};
+  }
+
+ private:
+  deadline until_;
+  bool began_ = false, is_callers_ = false;
+};
+
 /// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
 class directory {
  public:
   /// Opens the directory of the namespace or makes it. On success the gate is held: call `open_gate` when registered.
-  static result<directory, diagnosis> open(names const& where, bounds const& wanted, bool create) {
+  /// \errors `peer_stalled`: somebody else has held the gate until the deadline, or for 5 s.
+  static result<directory, diagnosis> open(names const& where, bounds const& wanted, bool create, deadline until = {}) {
     std::string const path = where.directory_path();
     // Each round either ends or saw another process finish a creation or an unlink, so a few rounds always suffice.
     for (int round = 0; round != 1000; ++round) {
@@ -5067,9 +5102,9 @@ class directory {
             .in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
-      if (!lock_gate(fd.get()))
-        return diagnosis(error_kind::peer_stalled,
-                         path + ": another process is stopped while it opens or closes this namespace; continue or end it");
+      lock_patience gate(until);
+      while (!byte_lock::try_lock(fd.get(), 0))
+        if (!gate.wait()) return diagnosis(gate.gate_error()).in(path);
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
       failpoint("shm.open.gate_held");
@@ -5093,7 +5128,7 @@ class directory {
   }
 
   void open_gate() const noexcept { byte_lock::unlock(fd_.get(), 0); }
-  [[nodiscard]] bool close_gate() const noexcept { return lock_gate(fd_.get()); }
+  [[nodiscard]] bool try_close_gate() const noexcept { return byte_lock::try_lock(fd_.get(), 0); }
 
   // --- what the protocol asks of the system ---------------------------------------------------------------------------------------
   [[nodiscard]] bool try_lock(std::uint32_t byte) const noexcept { return byte_lock::try_lock(fd_.get(), byte); }
@@ -5145,16 +5180,6 @@ class directory {
   template <class T>
   [[nodiscard]] T* at(std::size_t offset) const noexcept {
     return std::launder(reinterpret_cast<T*>(mapping_.base() + offset));
-  }
-
-  static bool lock_gate(int fd) noexcept {
-    // The gate is held for microseconds; only a stopped process holds it longer. 5 s, then say so.
-    for (int i = 0; i != 5000; ++i) {
-      if (byte_lock::try_lock(fd, 0)) return true;
-      timespec const ms{0, 1'000'000};
-      ::nanosleep(&ms, nullptr);
-    }
-    return false;
   }
 
   static result<void, diagnosis> make(names const& where, bounds const& wanted) {
@@ -5575,9 +5600,9 @@ template <class Directory> class basic_bucket_lock {
   using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
 
  public:
-  /// \errors `peer_stalled`: a stopped process has held it for a second. The lock of a dead one is taken over: what it protects is changed by
-  /// single stores, so there is nothing to repair.
-  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant) noexcept {
+  /// \errors `peer_stalled`: a stopped process has held it until the deadline, or for a second. The lock of a dead one is taken over: what it protects
+  /// is changed by single stores, so there is nothing to repair.
+  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant, deadline until = {}) noexcept {
     std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
@@ -5593,6 +5618,8 @@ template <class Directory> class basic_bucket_lock {
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
+        if (i == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
+        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's bucket: it is stopped, or has no processor"};
         if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
       }
       dir.pause(i);
@@ -6065,22 +6092,29 @@ class session {
 
   /// The number of a stage's or reader's name, interned on first use.
   /// `places`: a new one gets a place among the first so many.
-  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: the places are in use.
-  result<std::uint16_t> name_id(std::string_view name, std::uint32_t places = max_names) {
+  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: the places are in use; `peer_stalled`: somebody is stopped who has the gate, which a new
+  /// name needs.
+  result<std::uint16_t> name_id(std::string_view name, deadline until = {}, std::uint32_t places = max_names) {
     if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
-    std::scoped_lock const lock(mutex_);
-    for (auto const& [known, id] : readers_)
-      if (known == name) return id;
-    auto id = find_name(name);
-    if (!id && id.error().kind() == error_kind::not_found) {
-      if (dir_.name_at(places - 1).size.load() != 0) return no_place();  // they fill up in order, and the gate costs system calls
-      if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
-      failpoint("shm.name.gate_held");
-      id = add_name(name, places);
-      dir_.open_gate();
+    for (lock_patience patience(until);;) {
+      if (auto id = try_name_id(name, places)) return *id;
+      if (!patience.wait()) return patience.gate_error();
     }
-    if (id) readers_.emplace_back(std::string(name), *id);
-    return id;
+  }
+
+  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it for 5 s.
+  template <class F> auto in_gate(F&& f) -> decltype(f()) {
+    for (lock_patience patience({});;) {
+      {
+        std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
+        if (dir_.try_close_gate()) {
+          auto out = f();
+          dir_.open_gate();
+          return out;
+        }
+      }
+      if (!patience.wait()) return patience.gate_error();
+    }
   }
 
   /// The arena of participant `owner`, mapped on first use. It stays mapped, but its producer takes the memory out of it when it leaves.
@@ -6113,7 +6147,7 @@ class session {
 
   /// The number of a stage's name, or nothing where there is no place for it: then deaths are not heard, and all else works. Long names are told
   /// apart by their hash.
-  std::optional<std::uint16_t> stage_id(std::string_view name) {
+  std::optional<std::uint16_t> stage_id(std::string_view name, deadline until = {}) {
     if (name.empty()) return std::nullopt;
     char cut[max_name_size + 1];
     if (name.size() > max_name_size) {
@@ -6122,7 +6156,7 @@ class session {
       std::snprintf(cut + kept, sizeof cut - kept, "%016llx", static_cast<unsigned long long>(checksum(bytes_of(name))));
       name = std::string_view(cut, max_name_size);
     }
-    auto const id = name_id(name, max_names / 2);  // the other half is for readers, who cannot do without
+    auto const id = name_id(name, until, max_names / 2);  // the other half is for readers, who cannot do without
     return id ? std::optional(*id) : std::nullopt;
   }
   /// From now on this participant puts for that stage.
@@ -6271,7 +6305,8 @@ class session {
 
   /// Removes the directory if this was the last participant.
   void leave() noexcept {
-    if (!dir_.close_gate()) return;  // a later user tidies up
+    for (lock_patience patience({}); !dir_.try_close_gate();)
+      if (!patience.wait()) return;  // a later user tidies up
     failpoint("shm.leave.gate_held");
     sweep(dir_, where_, none);
     failpoint("shm.leave.swept");
@@ -6286,6 +6321,23 @@ class session {
       failpoint("shm.leave.unlinked");
     }
     dir_.open_gate();
+  }
+
+  /// Nothing: somebody else has the gate. Threads of this process meet at the mutex, which none keeps while it waits.
+  std::optional<result<std::uint16_t>> try_name_id(std::string_view name, std::uint32_t places) {
+    std::scoped_lock const lock(mutex_);
+    for (auto const& [known, id] : readers_)
+      if (known == name) return id;
+    auto id = find_name(name);
+    if (!id && id.error().kind() == error_kind::not_found) {
+      if (dir_.name_at(places - 1).size.load() != 0) return no_place();  // they fill up in order, and the gate costs system calls
+      if (!dir_.try_close_gate()) return std::nullopt;
+      failpoint("shm.name.gate_held");
+      id = add_name(name, places);
+      dir_.open_gate();
+    }
+    if (id) readers_.emplace_back(std::string(name), *id);
+    return id;
   }
 
   result<std::uint16_t> find_name(std::string_view name) const noexcept {
@@ -6623,23 +6675,21 @@ template <class Session> class basic_producer {
 
   /// The same where the participants together may have `limit` bytes: one at a time.
   result<memory_region> grow_within(std::uint64_t limit, std::size_t needed, std::size_t left) {
-    auto const& dir = session_.dir();
-    if (!dir.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
-    auto const room = [&]() noexcept {
-      std::uint64_t used = 0;
-      for (std::uint32_t i = 0; i != max_participants; ++i)
-        if (auto const& p = dir.participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
-      return limit > used ? limit - used : 0;
-    };
-    std::uint64_t most = room();
-    if (most < needed) {
-      session_.sweep_all();
-      most = room();
-    }
-    result<memory_region> out{error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
-    if (most >= needed) out = grow_by(needed, smaller(left, most));
-    dir.open_gate();
-    return out;
+    return session_.in_gate([&]() -> result<memory_region> {
+      std::uint64_t most = room_within(limit);
+      if (most < needed) {
+        session_.sweep_all();
+        most = room_within(limit);
+      }
+      if (most < needed) return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
+      return grow_by(needed, smaller(left, most));
+    });
+  }
+  [[nodiscard]] std::uint64_t room_within(std::uint64_t limit) const noexcept {
+    std::uint64_t used = 0;
+    for (std::uint32_t i = 0; i != max_participants; ++i)
+      if (auto const& p = session_.dir().participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
+    return limit > used ? limit - used : 0;
   }
 
   result<memory_region> grow_by(std::size_t needed, std::size_t left) {
@@ -6877,6 +6927,7 @@ template <class Session> struct basic_put_operation : staged_operation {
   std::uint64_t hash_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
+  deadline until_;  // of the locks of a replacing put
 };
 using put_operation = basic_put_operation<session>;
 
@@ -7044,8 +7095,8 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
 }
 
 /// Whose death ends the wait of an operation.
-template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
-  auto const id = e.session->stage_id(name);
+template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name, deadline until) {
+  auto const id = e.session->stage_id(name, until);
   op.awaited_ = static_cast<std::uint16_t>(id ? *id + 1U : 0U);
 }
 
@@ -7061,7 +7112,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.generation_ = at->generation;
   op.hash_ = at->hash;
   op.where_ = of;
-  await_stage(e, op, consumer);
+  await_stage(e, op, consumer, deadline::never());
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -7073,7 +7124,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.reader_ = e.reader;
   op.watches_ = false;
   if (!o.reader.empty()) {
-    auto id = e.session->name_id(o.reader);
+    auto id = e.session->name_id(o.reader, o.until);
     if (!id) return op.fail(id.error());
     op.reader_ = *id;
   }
@@ -7095,8 +7146,8 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.key_ = op.kept_;
   op.awaited_ = 0;
   if (o.flow != nullptr) {
-    if (auto const id = e.session->stage_id(o.flow->to)) e.session->gets_for(*id);
-    await_stage(e, op, o.flow->from);
+    if (auto const id = e.session->stage_id(o.flow->to, o.until)) e.session->gets_for(*id);
+    await_stage(e, op, o.flow->from, o.until);
   }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -7133,7 +7184,7 @@ template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_o
 template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
-  auto const awaited = e.session->stage_id(consumer);
+  auto const awaited = e.session->stage_id(consumer, until);
   auto bell = [&]() noexcept {
     record.returned_seq.fetch_add(1);
     dir.wake(record.returned_seq);
@@ -7274,7 +7325,7 @@ struct reader_numbers {
   bool kept = false;
   std::array<std::uint16_t, max_claims> names{};
 
-  static result<reader_numbers> of(auto& s, reader_set const& readers) {
+  static result<reader_numbers> of(auto& s, reader_set const& readers, deadline until) {
     reader_numbers out;
     std::uint32_t const places = s.dir().layout().readers;
     out.kept = readers.anybody;
@@ -7285,7 +7336,7 @@ struct reader_numbers {
     if (out.count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
     if (!out.named) return out;
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
-      auto id = s.name_id(readers.names[i]);
+      auto id = s.name_id(readers.names[i], until);
       if (!id) return id.error();
       for (std::uint32_t k = 0; k != i; ++k)
         if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
@@ -7298,14 +7349,16 @@ struct reader_numbers {
 /// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
 template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
                                              reader_numbers const& readers, publish_options const& o) {
-  std::scoped_lock const lock(e.put_mutex);
+  std::unique_lock lock(e.put_mutex);
   auto& writer = e.writer;
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
-  writer.expect_token();
   if (o.flow != nullptr && o.flow->from != e.put_for) {
-    if (auto const id = e.session->stage_id(o.flow->from)) e.session->puts_for(*id);
+    lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
+    if (auto const id = e.session->stage_id(o.flow->from, o.until)) e.session->puts_for(*id);
+    lock.lock();
     e.put_for.assign(o.flow->from);
   }
+  writer.expect_token();
   auto const& dir = e.session->dir();
   auto const full = [&]() noexcept {
     return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + payload.size() > o.max_bytes);
@@ -7407,7 +7460,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
   const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
   if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
-  auto const readers = reader_numbers::of(*e.session, o.readers);
+  auto const readers = reader_numbers::of(*e.session, o.readers, o.until);
   if (!readers) return readers.error();
 
   auto const& dir = e.session->dir();
@@ -7417,7 +7470,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   std::uint32_t const index = *described;
   std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
 
-  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me());
+  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me(), o.until);
   if (locked) failpoint("shm.put.bucket_locked");
   error failure{error_kind::peer_stalled};
   bool inserted = false;
@@ -7440,6 +7493,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   op.index_ = index;
   op.hash_ = hash;
   op.existing_ = o.existing;
+  op.until_ = o.until;
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
   return progress::done;
 }
@@ -7462,7 +7516,7 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me());
+    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me(), op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
@@ -7523,6 +7577,8 @@ class shm_transport {
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
     std::string directory;
+    /// Until when `open` and `collect` wait for a process that is stopped while it opens or closes the namespace; no longer than 5 s.
+    deadline until{};
   };
 
   static constexpr capabilities caps{.name = "shm",
@@ -7554,7 +7610,7 @@ class shm_transport {
 
   /// Joins the namespace, making it if nobody uses it.
   /// \errors `misconfigured`: an option out of range; `unauthorized`: the name belongs to somebody else; `no_space`: the file system is full;
-  /// `corrupt`, `version_mismatch`: what is there is not ours.
+  /// `corrupt`, `version_mismatch`: what is there is not ours; `peer_stalled`: see `options::until`.
   static result<shm_transport, diagnosis> open(options const& o) {
     namespace shm = detail::shm;
     if (o.memory_pool_size == 0 || o.memory_pool_size > (std::uint64_t{1} << 46U))
@@ -7565,11 +7621,11 @@ class shm_transport {
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true);
+    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true, o.until);
     if (!dir) return std::move(dir.error());
     auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
     if (!joined) return std::move(joined.error());
-    auto reader = (*joined)->name_id(o.reader);
+    auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
     return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
   }
@@ -7578,7 +7634,7 @@ class shm_transport {
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
     detail::shm::names where(folder_of(o), namespace_of(o));
-    auto dir = detail::shm::directory::open(where, {}, false);
+    auto dir = detail::shm::directory::open(where, {}, false, o.until);
     if (!dir && dir.error().kind() == error_kind::not_found) return {};
     if (!dir) return std::move(dir.error());
     auto joined = detail::shm::session::join(std::move(*dir), where, "collector");
@@ -9815,7 +9871,7 @@ struct put_options {
   std::optional<std::chrono::nanoseconds> lease{};   ///< how long it outlives its producer, unread
   std::optional<on_existing> existing{};             ///< what a key that is taken does
   std::optional<bool> checksum{};
-  deadline until{};                                  ///< for services that answer later; local transports answer at once
+  deadline until{};                                  ///< for room (`on_full::wait`), a service's answer, or a process that is stopped where ours must pass (`peer_stalled`)
   stop_token stop{};
   std::uint64_t trace = 0;                           ///< travels with the object
 };
@@ -10595,6 +10651,7 @@ class get_driver {
   [[gnu::always_inline]] auto run(wire_key key, find_options how, get_options const& o, Take take) {
     // "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
     how.wait = !o.until.is_immediate();
+    how.until = o.until;
     if constexpr (Transport::caps.quiet_cancel) {
       landing landed;
       op_type op;  // ends before the memory that it writes to
@@ -11205,6 +11262,7 @@ class connector {
   /// What a put asks of the transport.
   [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
     how = core_->usual;
+    how.until = o.until;
     if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
       how.readers = *o.readers;

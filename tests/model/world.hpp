@@ -147,7 +147,7 @@ class session {
   [[nodiscard]] shm::names const& where() const noexcept { return where_; }
   [[nodiscard]] std::uint32_t me() const noexcept { return me_; }
   [[nodiscard]] auto& record() const noexcept { return dir_.participant_at(me_); }
-  result<std::uint16_t> name_id(std::string_view name) { return static_cast<std::uint16_t>(name[0]); }
+  result<std::uint16_t> name_id(std::string_view name, omniconn::deadline) { return static_cast<std::uint16_t>(name[0]); }
   result<std::shared_ptr<shm::mapped_arena const>> arena(std::uint32_t, std::uint64_t) { return {omniconn::error_kind::corrupt, "there are no arenas here"}; }
   // Deaths that are heard, stages that are named and forks are not modelled: nothing here names a stage.
   enum class side : std::uint8_t { puts, gets };
@@ -155,7 +155,7 @@ class session {
     sleeper(session&, auto&) {}
   };
   static constexpr std::int64_t patience_ns = 0;
-  static std::optional<std::uint16_t> stage_id(std::string_view) noexcept { return std::nullopt; }
+  static std::optional<std::uint16_t> stage_id(std::string_view, omniconn::deadline) noexcept { return std::nullopt; }
   static void puts_for(std::uint16_t) noexcept {}
   static void gets_for(std::uint16_t) noexcept {}
   static bool lost(std::uint16_t, side) noexcept { return false; }

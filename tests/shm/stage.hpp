@@ -94,6 +94,12 @@ class stage {
     return reap();
   }
   void signal(int which) const { process_.signal(which); }
+  /// Gives it a command in the course of which it stops itself, and waits until it has.
+  void stop(std::string command, std::string const& failpoint) {
+    EXPECT_EQ(ask("stop_at " + failpoint), "ok");
+    EXPECT_EQ(ask(std::move(command)), "stopped");
+    EXPECT_TRUE(process_.await_stop());
+  }
   int crash() {
     send("crash");
     EXPECT_EQ(answer(), "ended");

@@ -52,6 +52,13 @@ class child {
     ASSERT_TRUE(runs()) << "nobody to send signal " << which << " to";
     ::kill(pid_, which);
   }
+  /// Waits until it has stopped. \returns false where it ended instead, or there is none.
+  [[nodiscard]] bool await_stop() const {
+    int status = 0;
+    while (runs() && ::waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
+    }
+    return WIFSTOPPED(status);
+  }
   /// Waits for its end. \returns what waitpid says of it.
   int reap() {
     int status = -1;

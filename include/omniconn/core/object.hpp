@@ -58,6 +58,7 @@ struct publish_options {
   std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
   std::uint64_t max_bytes = 0;    ///< the same of payload bytes
   edge const* flow = nullptr;   ///< the edge, for the time of the call; where `caps.hears_death`, gets of the same learn of the sender's death
+  deadline until{};             ///< until when it waits for a lock that a stopped process has (`peer_stalled`); the transport has a limit of its own
 };
 
 /// What a Transport is told with a get.
@@ -66,6 +67,7 @@ struct find_options {
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
   edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
+  deadline until{};                ///< until when `find` waits for a lock that a stopped process has (`peer_stalled`); for the object, `wait` waits
 };
 
 OMNICONN_END_NAMESPACE

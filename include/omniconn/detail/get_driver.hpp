@@ -87,6 +87,7 @@ class get_driver {
   [[gnu::always_inline]] auto run(wire_key key, find_options how, get_options const& o, Take take) {
     // "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
     how.wait = !o.until.is_immediate();
+    how.until = o.until;
     if constexpr (Transport::caps.quiet_cancel) {
       landing landed;
       op_type op;  // ends before the memory that it writes to

@@ -59,6 +59,8 @@ class shm_transport {
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
     std::string directory;
+    /// Until when `open` and `collect` wait for a process that is stopped while it opens or closes the namespace; no longer than 5 s.
+    deadline until{};
   };
 
   static constexpr capabilities caps{.name = "shm",
@@ -90,7 +92,7 @@ class shm_transport {
 
   /// Joins the namespace, making it if nobody uses it.
   /// \errors `misconfigured`: an option out of range; `unauthorized`: the name belongs to somebody else; `no_space`: the file system is full;
-  /// `corrupt`, `version_mismatch`: what is there is not ours.
+  /// `corrupt`, `version_mismatch`: what is there is not ours; `peer_stalled`: see `options::until`.
   static result<shm_transport, diagnosis> open(options const& o) {
     namespace shm = detail::shm;
     if (o.memory_pool_size == 0 || o.memory_pool_size > (std::uint64_t{1} << 46U))
@@ -101,11 +103,11 @@ class shm_transport {
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true);
+    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true, o.until);
     if (!dir) return std::move(dir.error());
     auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
     if (!joined) return std::move(joined.error());
-    auto reader = (*joined)->name_id(o.reader);
+    auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
     return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
   }
@@ -114,7 +116,7 @@ class shm_transport {
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
     detail::shm::names where(folder_of(o), namespace_of(o));
-    auto dir = detail::shm::directory::open(where, {}, false);
+    auto dir = detail::shm::directory::open(where, {}, false, o.until);
     if (!dir && dir.error().kind() == error_kind::not_found) return {};
     if (!dir) return std::move(dir.error());
     auto joined = detail::shm::session::join(std::move(*dir), where, "collector");

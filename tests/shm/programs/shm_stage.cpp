@@ -4,11 +4,13 @@
 //   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory, patient
 //
 //   put KEY SEED SIZE [READER,READER...]         ok SIZE | error KIND
+//   replace KEY SEED SIZE                        the same with on_existing::replace
 //   get KEY READER TIMEOUT_MS SEED               got SIZE good|bad DEV:INODE:OFFSET | error KIND
 //   hold KEY READER TIMEOUT_MS SEED              like get, but keeps the view
 //   release | back                               ok      ends the kept view: consumed, or as if it had never been taken
 //   erase                                        ok N    drops every object of the namespace
 //   fork                                         ok KIND     a child, which tries to put and stays until the other end of stdin closes
+//   stop_at FAILPOINT                            ok      when it comes there it says "stopped" and stops itself; its answer comes when it is continued
 //   quit                                         ends the process normally
 //   crash                                        ends it as a kill from outside would: no destructor runs
 #include <chrono>
@@ -26,6 +28,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/runtime/builtin.hpp>
 
 namespace {
@@ -54,9 +57,17 @@ std::string place_of(void const* address) {
   return "none";
 }
 
+std::string stop_at;
+void stop(std::string_view failpoint) noexcept {
+  if (failpoint != stop_at) return;
+  omniconn::set_failpoint_hook(nullptr);
+  std::cout << "stopped" << std::endl;
+  std::raise(SIGSTOP);
+}
+
 std::string failure(omniconn::error const& e) { return "error " + std::string(to_string(e.kind())); }
 
-std::string put(stage_connector& c, std::istream& words) {
+std::string put(stage_connector& c, std::istream& words, bool replace) {
   std::string key, list;
   std::uint64_t seed = 0;
   std::size_t size = 0;
@@ -66,6 +77,7 @@ std::string put(stage_connector& c, std::istream& words) {
   for (std::string name; std::getline(names, name, ',');) readers.push_back(name);
   std::vector<std::string_view> const views(readers.begin(), readers.end());
   omniconn::put_options o;
+  if (replace) o.existing = omniconn::on_existing::replace;
   if (!views.empty()) o.readers = omniconn::reader_set{static_cast<std::uint32_t>(views.size()), views};
 
   auto block = c.reserve(size);
@@ -121,7 +133,7 @@ int main(int argc, char** argv) {
     std::string command;
     words >> command;
     std::string answer = "ok";
-    if (command == "put") answer = put(*connector, words);
+    if (command == "put" || command == "replace") answer = put(*connector, words, command == "replace");
     if (command == "get") {
       stage_connector::view passing;
       answer = get(*connector, words, passing);
@@ -145,6 +157,10 @@ int main(int argc, char** argv) {
         return 0;  // destructors run
       }
       continue;  // the child answers
+    }
+    if (command == "stop_at") {
+      words >> stop_at;
+      omniconn::set_failpoint_hook(&stop);
     }
     if (command == "crash") std::raise(SIGKILL);
     if (command == "quit") break;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -132,11 +133,43 @@ struct bounds {
   std::uint64_t bytes = 0;
 };
 
+/// A call that does not wait for an object waits for locks all the same: their holders run, and need no more than a turn at the processor.
+inline deadline for_locks(deadline until) noexcept { return until.is_immediate() ? deadline::after(std::chrono::milliseconds(100)) : until; }
+
+/// How long a call waits for the gate, which others hold for microseconds: until its deadline, but no longer than 5 s. Then its holder is stopped.
+class lock_patience {
+ public:
+  explicit lock_patience(deadline until) noexcept : until_(until) {}
+  /// Between two attempts. \returns false: there is no other.
+  [[nodiscard]] bool wait() noexcept {
+    if (!began_) {  // whoever finds the gate open asks for no time
+      began_ = true;
+      until_ = for_locks(until_);
+      auto const most = deadline::after(std::chrono::seconds(5));
+      is_callers_ = until_ < most;
+      if (!is_callers_) until_ = most;
+    }
+    if (until_.passed()) return false;
+    timespec const ms{0, 1'000'000};
+    ::nanosleep(&ms, nullptr);
+    return true;
+  }
+  [[nodiscard]] error gate_error() const noexcept {
+    return {error_kind::peer_stalled, is_callers_ ? "another process opens or closes this namespace and has not come to an end before the deadline: it is stopped, or has no processor; continue or end it"
+                                                  : "another process is stopped while it opens or closes this namespace; continue or end it"};
+  }
+
+ private:
+  deadline until_;
+  bool began_ = false, is_callers_ = false;
+};
+
 /// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
 class directory {
  public:
   /// Opens the directory of the namespace or makes it. On success the gate is held: call `open_gate` when registered.
-  static result<directory, diagnosis> open(names const& where, bounds const& wanted, bool create) {
+  /// \errors `peer_stalled`: somebody else has held the gate until the deadline, or for 5 s.
+  static result<directory, diagnosis> open(names const& where, bounds const& wanted, bool create, deadline until = {}) {
     std::string const path = where.directory_path();
     // Each round either ends or saw another process finish a creation or an unlink, so a few rounds always suffice.
     for (int round = 0; round != 1000; ++round) {
@@ -152,9 +185,9 @@ class directory {
             .in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
-      if (!lock_gate(fd.get()))
-        return diagnosis(error_kind::peer_stalled,
-                         path + ": another process is stopped while it opens or closes this namespace; continue or end it");
+      lock_patience gate(until);
+      while (!byte_lock::try_lock(fd.get(), 0))
+        if (!gate.wait()) return diagnosis(gate.gate_error()).in(path);
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
       failpoint("shm.open.gate_held");
@@ -178,7 +211,7 @@ class directory {
   }
 
   void open_gate() const noexcept { byte_lock::unlock(fd_.get(), 0); }
-  [[nodiscard]] bool close_gate() const noexcept { return lock_gate(fd_.get()); }
+  [[nodiscard]] bool try_close_gate() const noexcept { return byte_lock::try_lock(fd_.get(), 0); }
 
   // --- what the protocol asks of the system ---------------------------------------------------------------------------------------
   [[nodiscard]] bool try_lock(std::uint32_t byte) const noexcept { return byte_lock::try_lock(fd_.get(), byte); }
@@ -230,16 +263,6 @@ class directory {
   template <class T>
   [[nodiscard]] T* at(std::size_t offset) const noexcept {
     return std::launder(reinterpret_cast<T*>(mapping_.base() + offset));
-  }
-
-  static bool lock_gate(int fd) noexcept {
-    // The gate is held for microseconds; only a stopped process holds it longer. 5 s, then say so.
-    for (int i = 0; i != 5000; ++i) {
-      if (byte_lock::try_lock(fd, 0)) return true;
-      timespec const ms{0, 1'000'000};
-      ::nanosleep(&ms, nullptr);
-    }
-    return false;
   }
 
   static result<void, diagnosis> make(names const& where, bounds const& wanted) {

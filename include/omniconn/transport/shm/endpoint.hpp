@@ -81,6 +81,7 @@ template <class Session> struct basic_put_operation : staged_operation {
   std::uint64_t hash_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
+  deadline until_;  // of the locks of a replacing put
 };
 using put_operation = basic_put_operation<session>;
 

@@ -143,8 +143,8 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
 }
 
 /// Whose death ends the wait of an operation.
-template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name) {
-  auto const id = e.session->stage_id(name);
+template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::string_view name, deadline until) {
+  auto const id = e.session->stage_id(name, until);
   op.awaited_ = static_cast<std::uint16_t>(id ? *id + 1U : 0U);
 }
 
@@ -160,7 +160,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.generation_ = at->generation;
   op.hash_ = at->hash;
   op.where_ = of;
-  await_stage(e, op, consumer);
+  await_stage(e, op, consumer, deadline::never());
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -172,7 +172,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.reader_ = e.reader;
   op.watches_ = false;
   if (!o.reader.empty()) {
-    auto id = e.session->name_id(o.reader);
+    auto id = e.session->name_id(o.reader, o.until);
     if (!id) return op.fail(id.error());
     op.reader_ = *id;
   }
@@ -194,8 +194,8 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.key_ = op.kept_;
   op.awaited_ = 0;
   if (o.flow != nullptr) {
-    if (auto const id = e.session->stage_id(o.flow->to)) e.session->gets_for(*id);
-    await_stage(e, op, o.flow->from);
+    if (auto const id = e.session->stage_id(o.flow->to, o.until)) e.session->gets_for(*id);
+    await_stage(e, op, o.flow->from, o.until);
   }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -232,7 +232,7 @@ template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_o
 template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
-  auto const awaited = e.session->stage_id(consumer);
+  auto const awaited = e.session->stage_id(consumer, until);
   auto bell = [&]() noexcept {
     record.returned_seq.fetch_add(1);
     dir.wake(record.returned_seq);

@@ -235,23 +235,21 @@ template <class Session> class basic_producer {
 
   /// The same where the participants together may have `limit` bytes: one at a time.
   result<memory_region> grow_within(std::uint64_t limit, std::size_t needed, std::size_t left) {
-    auto const& dir = session_.dir();
-    if (!dir.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
-    auto const room = [&]() noexcept {
-      std::uint64_t used = 0;
-      for (std::uint32_t i = 0; i != max_participants; ++i)
-        if (auto const& p = dir.participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
-      return limit > used ? limit - used : 0;
-    };
-    std::uint64_t most = room();
-    if (most < needed) {
-      session_.sweep_all();
-      most = room();
-    }
-    result<memory_region> out{error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
-    if (most >= needed) out = grow_by(needed, smaller(left, most));
-    dir.open_gate();
-    return out;
+    return session_.in_gate([&]() -> result<memory_region> {
+      std::uint64_t most = room_within(limit);
+      if (most < needed) {
+        session_.sweep_all();
+        most = room_within(limit);
+      }
+      if (most < needed) return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
+      return grow_by(needed, smaller(left, most));
+    });
+  }
+  [[nodiscard]] std::uint64_t room_within(std::uint64_t limit) const noexcept {
+    std::uint64_t used = 0;
+    for (std::uint32_t i = 0; i != max_participants; ++i)
+      if (auto const& p = session_.dir().participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
+    return limit > used ? limit - used : 0;
   }
 
   result<memory_region> grow_by(std::size_t needed, std::size_t left) {

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/shm/directory.hpp>
@@ -296,9 +297,9 @@ template <class Directory> class basic_bucket_lock {
   using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
 
  public:
-  /// \errors `peer_stalled`: a stopped process has held it for a second. The lock of a dead one is taken over: what it protects is changed by
-  /// single stores, so there is nothing to repair.
-  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant) noexcept {
+  /// \errors `peer_stalled`: a stopped process has held it until the deadline, or for a second. The lock of a dead one is taken over: what it protects
+  /// is changed by single stores, so there is nothing to repair.
+  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant, deadline until = {}) noexcept {
     std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
@@ -314,6 +315,8 @@ template <class Directory> class basic_bucket_lock {
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
+        if (i == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
+        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's bucket: it is stopped, or has no processor"};
         if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
       }
       dir.pause(i);

@@ -29,7 +29,7 @@ struct reader_numbers {
   bool kept = false;
   std::array<std::uint16_t, max_claims> names{};
 
-  static result<reader_numbers> of(auto& s, reader_set const& readers) {
+  static result<reader_numbers> of(auto& s, reader_set const& readers, deadline until) {
     reader_numbers out;
     std::uint32_t const places = s.dir().layout().readers;
     out.kept = readers.anybody;
@@ -40,7 +40,7 @@ struct reader_numbers {
     if (out.count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
     if (!out.named) return out;
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
-      auto id = s.name_id(readers.names[i]);
+      auto id = s.name_id(readers.names[i], until);
       if (!id) return id.error();
       for (std::uint32_t k = 0; k != i; ++k)
         if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
@@ -53,14 +53,16 @@ struct reader_numbers {
 /// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
 template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
                                              reader_numbers const& readers, publish_options const& o) {
-  std::scoped_lock const lock(e.put_mutex);
+  std::unique_lock lock(e.put_mutex);
   auto& writer = e.writer;
   if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
-  writer.expect_token();
   if (o.flow != nullptr && o.flow->from != e.put_for) {
-    if (auto const id = e.session->stage_id(o.flow->from)) e.session->puts_for(*id);
+    lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
+    if (auto const id = e.session->stage_id(o.flow->from, o.until)) e.session->puts_for(*id);
+    lock.lock();
     e.put_for.assign(o.flow->from);
   }
+  writer.expect_token();
   auto const& dir = e.session->dir();
   auto const full = [&]() noexcept {
     return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + payload.size() > o.max_bytes);
@@ -162,7 +164,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
   const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
   if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
-  auto const readers = reader_numbers::of(*e.session, o.readers);
+  auto const readers = reader_numbers::of(*e.session, o.readers, o.until);
   if (!readers) return readers.error();
 
   auto const& dir = e.session->dir();
@@ -172,7 +174,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   std::uint32_t const index = *described;
   std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
 
-  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me());
+  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me(), o.until);
   if (locked) failpoint("shm.put.bucket_locked");
   error failure{error_kind::peer_stalled};
   bool inserted = false;
@@ -195,6 +197,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   op.index_ = index;
   op.hash_ = hash;
   op.existing_ = o.existing;
+  op.until_ = o.until;
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
   return progress::done;
 }
@@ -217,7 +220,7 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   std::uint64_t const ready = control::make(generation, slot_state::ready);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me());
+    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me(), op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());

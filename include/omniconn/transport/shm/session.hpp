@@ -97,22 +97,29 @@ class session {
 
   /// The number of a stage's or reader's name, interned on first use.
   /// `places`: a new one gets a place among the first so many.
-  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: the places are in use.
-  result<std::uint16_t> name_id(std::string_view name, std::uint32_t places = max_names) {
+  /// \errors `misconfigured`: longer than 56 bytes; `no_space`: the places are in use; `peer_stalled`: somebody is stopped who has the gate, which a new
+  /// name needs.
+  result<std::uint16_t> name_id(std::string_view name, deadline until = {}, std::uint32_t places = max_names) {
     if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
-    std::scoped_lock const lock(mutex_);
-    for (auto const& [known, id] : readers_)
-      if (known == name) return id;
-    auto id = find_name(name);
-    if (!id && id.error().kind() == error_kind::not_found) {
-      if (dir_.name_at(places - 1).size.load() != 0) return no_place();  // they fill up in order, and the gate costs system calls
-      if (!dir_.close_gate()) return {error_kind::peer_stalled, "another process is stopped while it opens or closes this namespace"};
-      failpoint("shm.name.gate_held");
-      id = add_name(name, places);
-      dir_.open_gate();
+    for (lock_patience patience(until);;) {
+      if (auto id = try_name_id(name, places)) return *id;
+      if (!patience.wait()) return patience.gate_error();
     }
-    if (id) readers_.emplace_back(std::string(name), *id);
-    return id;
+  }
+
+  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it for 5 s.
+  template <class F> auto in_gate(F&& f) -> decltype(f()) {
+    for (lock_patience patience({});;) {
+      {
+        std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
+        if (dir_.try_close_gate()) {
+          auto out = f();
+          dir_.open_gate();
+          return out;
+        }
+      }
+      if (!patience.wait()) return patience.gate_error();
+    }
   }
 
   /// The arena of participant `owner`, mapped on first use. It stays mapped, but its producer takes the memory out of it when it leaves.
@@ -145,7 +152,7 @@ class session {
 
   /// The number of a stage's name, or nothing where there is no place for it: then deaths are not heard, and all else works. Long names are told
   /// apart by their hash.
-  std::optional<std::uint16_t> stage_id(std::string_view name) {
+  std::optional<std::uint16_t> stage_id(std::string_view name, deadline until = {}) {
     if (name.empty()) return std::nullopt;
     char cut[max_name_size + 1];
     if (name.size() > max_name_size) {
@@ -154,7 +161,7 @@ class session {
       std::snprintf(cut + kept, sizeof cut - kept, "%016llx", static_cast<unsigned long long>(checksum(bytes_of(name))));
       name = std::string_view(cut, max_name_size);
     }
-    auto const id = name_id(name, max_names / 2);  // the other half is for readers, who cannot do without
+    auto const id = name_id(name, until, max_names / 2);  // the other half is for readers, who cannot do without
     return id ? std::optional(*id) : std::nullopt;
   }
   /// From now on this participant puts for that stage.
@@ -303,7 +310,8 @@ class session {
 
   /// Removes the directory if this was the last participant.
   void leave() noexcept {
-    if (!dir_.close_gate()) return;  // a later user tidies up
+    for (lock_patience patience({}); !dir_.try_close_gate();)
+      if (!patience.wait()) return;  // a later user tidies up
     failpoint("shm.leave.gate_held");
     sweep(dir_, where_, none);
     failpoint("shm.leave.swept");
@@ -318,6 +326,23 @@ class session {
       failpoint("shm.leave.unlinked");
     }
     dir_.open_gate();
+  }
+
+  /// Nothing: somebody else has the gate. Threads of this process meet at the mutex, which none keeps while it waits.
+  std::optional<result<std::uint16_t>> try_name_id(std::string_view name, std::uint32_t places) {
+    std::scoped_lock const lock(mutex_);
+    for (auto const& [known, id] : readers_)
+      if (known == name) return id;
+    auto id = find_name(name);
+    if (!id && id.error().kind() == error_kind::not_found) {
+      if (dir_.name_at(places - 1).size.load() != 0) return no_place();  // they fill up in order, and the gate costs system calls
+      if (!dir_.try_close_gate()) return std::nullopt;
+      failpoint("shm.name.gate_held");
+      id = add_name(name, places);
+      dir_.open_gate();
+    }
+    if (id) readers_.emplace_back(std::string(name), *id);
+    return id;
   }
 
   result<std::uint16_t> find_name(std::string_view name) const noexcept {
