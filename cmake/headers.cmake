@@ -106,6 +106,7 @@ set(omniconn_headers_core
   omniconn/transport/shm/fifo.hpp
   omniconn/transport/shm/hold.hpp
   omniconn/transport/shm/layout.hpp
+  omniconn/transport/shm/listen.hpp
   omniconn/transport/shm/lookup.hpp
   omniconn/transport/shm/probe.hpp
   omniconn/transport/shm/producer.hpp

@@ -393,6 +393,9 @@ class connector {
 
   [[nodiscard]] capabilities const& facts() const noexcept { return caps; }
 
+  /// The transport's descriptor for foreign event loops; what may be done with it is said there.
+  [[nodiscard]] result<int> native_fd() requires transport_fd<Transport> { return counted(core_->transport.native_fd()); }
+
   [[nodiscard]] health_report health() const {
     health_report out = core_->transport.report();
     out.errors = core_->errors.all();

@@ -4262,6 +4262,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
     "shm.open.gate_open",
     "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
+    "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted",
     "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
     "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",
@@ -4557,6 +4558,7 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 // ==== begin <omniconn/transport/shm/directory.hpp>
@@ -4729,7 +4731,7 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
   Atomic<std::uint32_t> multi_waiters;
-  Atomic<std::uint32_t> listeners;  ///< participants whose FIFO is rung with every event: somebody waits in a foreign event loop
+  Atomic<std::uint32_t> listeners;  ///< bit per group of participants whose FIFOs are rung with every event; see listen.hpp
 
   std::uint32_t readers;      ///< places for claims of one object
   std::uint64_t bytes_limit;  ///< payload memory of all participants together; 0: as much as there is
@@ -4785,7 +4787,7 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   shared_text<24, Atomic> name;  ///< ends with a zero
   Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
   Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
-  Atomic<std::uint32_t> listens;  ///< counted in `header::listeners`
+  Atomic<std::uint32_t> listens;  ///< its FIFO is rung with every event: somebody of it waits in a foreign event loop
   Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
@@ -5143,6 +5145,7 @@ class directory {
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);  // 5 ns; the exact one would cost 20
     return static_cast<std::uint32_t>(t.tv_sec);
   }
+  static constexpr std::uint32_t most_participants = max_participants;
   /// Attempts after which who waits for a lock asks whether its holder lives.
   static constexpr std::uint32_t patience = 100;
   /// Between two attempts.
@@ -5247,6 +5250,72 @@ class directory {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/directory.hpp>
+// ==== begin <omniconn/transport/shm/listen.hpp>
+// Participants that hear of every event, because somebody of theirs sleeps in an event loop of its own and not in a futex.
+//
+// `header::listeners` has a bit for each group of participants. Bits are set and cleared by single words and repeated by whoever buries one that died in
+// between, where a count would be one too high or too low for ever.
+
+#include <cstdint>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+inline constexpr std::uint32_t listener_group = max_participants / 32;
+
+/// The listeners of one bit: those that `visit` returns true for end the search.
+template <class Directory, class Visit> bool for_each_listener(Directory const& dir, std::uint32_t bit, Visit&& visit) noexcept {
+  for (std::uint32_t i = bit * listener_group; i != (bit + 1) * listener_group && i < Directory::most_participants; ++i)
+    if (dir.participant_at(i).listens.load() != 0 && visit(i)) return true;
+  return false;
+}
+
+[[gnu::cold, gnu::noinline]] inline void ring_listeners(auto const& dir, std::uint32_t groups) noexcept {
+  for (; groups != 0; groups &= groups - 1)
+    for_each_listener(dir, static_cast<std::uint32_t>(__builtin_ctz(groups)), [&dir](std::uint32_t i) { return dir.ring_participant(i), false; });
+}
+/// Tells the listeners, if there are any, that something changed. Sequentially consistent like the change: a listener sets its bit, then looks; we change,
+/// then read the bits.
+inline void ring_listeners(auto const& dir) noexcept {
+  if (std::uint32_t const groups = dir.head().listeners.load(); groups != 0) [[unlikely]] ring_listeners(dir, groups);
+}
+
+inline void start_listening(auto const& dir, std::uint32_t i) noexcept {
+  dir.participant_at(i).listens.store(1);
+  failpoint("shm.listen.marked");
+  dir.head().listeners.fetch_or(1U << (i / listener_group));
+  failpoint("shm.listen.counted");
+}
+
+/// Idempotent: who dies in here is buried by somebody who does it again.
+inline void stop_listening(auto const& dir, std::uint32_t i) noexcept {
+  auto& groups = dir.head().listeners;
+  std::uint32_t const bit = i / listener_group, mask = 1U << bit;
+  auto const anybody = [](std::uint32_t) { return true; };
+  dir.participant_at(i).listens.store(0);
+  failpoint("shm.listen.unmarked");
+  if (!for_each_listener(dir, bit, anybody)) groups.fetch_and(~mask);
+  failpoint("shm.listen.uncounted");
+  // Who began to listen meanwhile may have missed something.
+  if (for_each_listener(dir, bit, anybody) && (groups.fetch_or(mask) & mask) == 0) ring_listeners(dir, mask);
+}
+
+/// What a foreign event loop sleeps on. Readable at first: whatever came before it was made is found by the first look.
+inline unique_fd make_event() noexcept { return unique_fd(::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC)); }
+inline void raise_event(int fd) noexcept {
+  std::uint64_t const one = 1;
+  static_cast<void>(!::write(fd, &one, sizeof one));  // refused: raised more than enough
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/listen.hpp>
 // ==== begin <omniconn/transport/shm/probe.hpp>
 // Whether other participants still run: one that was stopped keeps its locks and its FIFO, but does not answer.
 
@@ -5338,6 +5407,7 @@ inline void ring(auto const& dir, auto& home) noexcept {
     head.multi_seq.fetch_add(1);
     dir.wake(head.multi_seq);
   }
+  ring_listeners(dir);
 }
 
 /// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
@@ -5349,11 +5419,12 @@ inline void ring_all(auto const& dir) noexcept {
   };
   for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) wake(dir.bucket_at(i).seq, dir.bucket_at(i).waiters);
   wake(dir.head().multi_seq, dir.head().multi_waiters);
+  ring_listeners(dir);
 }
 
 /// As `ring`, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
 inline void ring_sleepers(auto const& dir, auto& home) noexcept {
-  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
+  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0 || dir.head().listeners.load() != 0) ring(dir, home);
 }
 
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
@@ -5811,6 +5882,7 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
+  stop_listening(dir, i);
   dir.remove_fifo(i);
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();
@@ -6214,6 +6286,18 @@ class session {
     std::atomic<std::uint32_t>* word_;
   };
 
+  /// From now on `event` is raised with everything that happens in the namespace; until `unlisten`. In a child it is another one.
+  void listen(int event) noexcept {
+    event_.store(event);
+    start_listening(dir_, me_);
+  }
+  /// The event may be closed afterwards.
+  void unlisten() noexcept {
+    stop_listening(dir_, me_);
+    std::scoped_lock const lock(sleepers_mutex_);
+    event_.store(no_event);
+  }
+
   void sweep_all() noexcept {
     std::scoped_lock const lock(sweeping_);
     sweep(dir_, where_, me_);
@@ -6221,6 +6305,7 @@ class session {
 
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
+  static constexpr int no_event = -1;
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
   result<void, diagnosis> take_record(std::string_view name) {
@@ -6294,13 +6379,24 @@ class session {
       word->fetch_add(1);
       dir_.wake(*word);
     }
+    raise();
     return true;
   }
-  static void rung() noexcept {}
+  void rung() noexcept {
+    std::scoped_lock const lock(sleepers_mutex_);
+    raise();
+  }
+  /// \requires the mutex of the sleepers is locked: the event must not be closed meanwhile.
+  void raise() const noexcept {
+    if (int const event = event_.load(); event != no_event) raise_event(event);
+  }
   /// In a forked child: the locks and the FIFO are the parent's life.
   void let_go() noexcept {
     dir_.let_go();
     fifo_.reset();
+    // Who polls it here shall neither take the parent's events nor sleep for ever: one of its own under the same number, readable.
+    if (int const event = event_.load(); event != no_event)
+      if (auto const own = make_event()) static_cast<void>(::dup3(own.get(), event, O_CLOEXEC));
   }
 
   /// Removes the directory if this was the last participant.
@@ -6373,6 +6469,7 @@ class session {
   std::mutex sweeping_;
   std::mutex sleepers_mutex_;
   std::vector<std::atomic<std::uint32_t>*> sleepers_;
+  std::atomic<int> event_{no_event};
   probe probe_;
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
@@ -6893,10 +6990,27 @@ template <class Session> struct basic_endpoint : call_gate {
   basic_producer<Session> writer;
   std::uint16_t reader;
   std::int64_t spin_ns;
-  std::mutex put_mutex;  ///< of `writer` and `put_for`
+  std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
   std::string put_for;   ///< the stage of the last put
+  unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  result<int> native_fd() {
+    std::scoped_lock const lock(put_mutex);
+    if (!event) {
+      event = make_event();
+      if (!event) return errno_error("making a descriptor for event loops failed; raise the limit of open files");
+      session->listen(event.get());
+    }
+    return event.get();
+  }
+  /// \requires nobody is inside: the transport closes. Who polls learns of it.
+  void end_events() noexcept {
+    if (!event) return;
+    session->unlisten();
+    raise_event(event.get());
+  }
 
   /// Drains a ready slot of that generation.
   bool drain_index(std::uint32_t index, std::uint64_t generation) noexcept {
@@ -7153,13 +7267,24 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   return now;
 }
 
+/// Who was to put what an operation waits for, or to read it, died.
+template <class Session> bool is_lost(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
+  return op.awaited_ != 0 && e.session->lost(static_cast<std::uint16_t>(op.awaited_ - 1U), op.watches_ ? Session::side::gets : Session::side::puts);
+}
+/// The end of an operation that is lost. \requires it is locked and looks.
+template <class Session> result<progress> end_lost(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  if (auto const now = look(e, op); !now || *now != progress::pending) return now;  // it may have put before it died
+  return op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+}
+
 template <class Session> result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
   call const entered(e);
   if (!entered) return op.fail(closed_error());
-  return look(*e, op);
+  auto const now = look(*e, op);
+  return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
@@ -7255,12 +7380,9 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto const lost = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
       auto& op = *static_cast<get_op*>(ops[i]);
-      if (op.awaited_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.awaited_ - 1U), op.watches_ ? Session::side::gets : Session::side::puts)) continue;
-      // Once more: it may have put before it died.
-      if (look_again(e, op)) return i;
+      if (!is_lost(e, op)) continue;
       locked_operation const lock(op);
-      if (lock.at() == stage::looking)
-        op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+      if (lock.at() == stage::looking) static_cast<void>(end_lost(e, op));
       return i;
     }
     return ops.size();
@@ -7712,6 +7834,19 @@ class shm_transport {
     return detail::shm::start_watch(*state_, op, of, consumer);
   }
 
+  /// A descriptor for foreign event loops (poll, epoll, asyncio): readable when `step` may find something new, because something was published, given back
+  /// or removed anywhere in the namespace, a participant died, or the transport was closed. Read its 8 bytes, then step every pending operation; a step
+  /// that finds nothing is no error. Leases and deadlines that come to their end ring nothing.
+  ///
+  /// Made by the first call, readable at first, non-blocking, close-on-exec; the same for all calls. Poll and read it, but leave the closing to the transport:
+  /// it is good until that is destroyed, also after `close`. Until then each event of the namespace costs whoever makes it some system calls.
+  /// \errors `no_space`: no descriptor is left; `closed`. \threadsafety any; who reads for several threads steps for all of them.
+  result<int> native_fd() {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return state_->native_fd();
+  }
+
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
   [[nodiscard]] std::uint32_t room_seen() noexcept {
     call const entered(state_.get());
@@ -7878,6 +8013,7 @@ class shm_transport {
     if (state_->inherited()) return state_->session.reset();  // the parent's, which goes on
     state_->closing.request_stop();
     state_->wait_until_empty();
+    state_->end_events();
     state_->writer.withdraw_unfinished();
     detail::failpoint("shm.close.withdrawn");
     state_->session.reset();
@@ -11099,6 +11235,9 @@ class connector {
   }
 
   [[nodiscard]] capabilities const& facts() const noexcept { return caps; }
+
+  /// The transport's descriptor for foreign event loops; what may be done with it is said there.
+  [[nodiscard]] result<int> native_fd() requires transport_fd<Transport> { return counted(core_->transport.native_fd()); }
 
   [[nodiscard]] health_report health() const {
     health_report out = core_->transport.report();

@@ -31,6 +31,9 @@ class atomic {
   T fetch_or(T v, std::memory_order o = std::memory_order_seq_cst) noexcept {
     return to(vm->rmw(id_, o, action::bit_or, [v](std::uint64_t was) { return from(static_cast<T>(to(was) | v)); }));
   }
+  T fetch_and(T v, std::memory_order o = std::memory_order_seq_cst) noexcept {
+    return to(vm->rmw(id_, o, action::bit_and, [v](std::uint64_t was) { return from(static_cast<T>(to(was) & v)); }));
+  }
   bool compare_exchange_strong(T& expected, T desired, std::memory_order o = std::memory_order_seq_cst) noexcept { return cas(expected, desired, o, false); }
   bool compare_exchange_weak(T& expected, T desired, std::memory_order o = std::memory_order_seq_cst) noexcept { return cas(expected, desired, o, true); }
 

@@ -673,7 +673,7 @@ class machine {
   }
   static std::string describe(location const& l) {
     static constexpr char const* names[] = {"word", "ctl", "claim", "hash", "expires", "owner", "readers", "replaces", "touched", "bucket.seq", "bucket.waiters", "bucket.lock", "bucket.reach",
-                                            "ref", "chunk.owner", "chunk.returned", "returned_seq", "participant.state", "epoch", "head", "lock of the system", "bytes of block", "look"};
+                                            "ref", "chunk.owner", "chunk.returned", "returned_seq", "participant.state", "epoch", "head", "lock of the system", "bytes of block", "look", "participant.listens", "head.listeners", "fifo"};
     return std::string(names[static_cast<std::size_t>(l.what)]) + "[" + std::to_string(l.slot) + (l.part != 0 || l.what == kind::claim || l.what == kind::ref ? "." + std::to_string(l.part) : "") + "]";
   }
   static std::string show(location const& l, std::uint64_t v) {
@@ -688,7 +688,7 @@ class machine {
     return text;
   }
   std::string line_of(location const& l, action what, std::memory_order order, std::uint64_t value, std::uint8_t from, std::uint8_t made) const {
-    static constexpr char const* names[] = {"reads", "writes", "exchanges", "cas", "cas", "adds", "subtracts", "sets bits of", "locks", "unlocks", "asks for", "sleeps on", "wakes", "waits"};
+    static constexpr char const* names[] = {"reads", "writes", "exchanges", "cas", "cas", "adds", "subtracts", "sets bits of", "clears bits of", "locks", "unlocks", "asks for", "sleeps on", "wakes", "waits"};
     static constexpr char const* orders[] = {"relaxed", "consume", "acquire", "release", "acq_rel", "seq_cst"};
     std::string out = std::string(names[static_cast<std::size_t>(what)]) + " " + describe(l);
     if (what == action::cas || what == action::cas_weak)

@@ -36,6 +36,8 @@ inline mutant const mutants[] = {
     {"the control word is relaxed", 6, "put, get, reuse", coarse(1, 1, 0), fault::none, {of(kind::ctl), std::memory_order_relaxed, std::memory_order_relaxed}},
     {"the bell only acquires and releases", 17, "waiter is woken", coarse(2, 1, 0), fault::none,
      {of(kind::seq) | of(kind::waiters), std::memory_order_acquire, std::memory_order_acq_rel}},
+    {"the bits of listeners only acquire and release", 17, "listener is rung", coarse(2, 1, 0), fault::none,
+     {of(kind::listeners), std::memory_order_acquire, std::memory_order_acq_rel}},
 };
 
 /// Plays a story within bounds, with or without a fault.

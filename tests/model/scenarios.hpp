@@ -129,6 +129,13 @@ inline void check_end(world& w) {
     if (!someone_died && dir.bucket_at(b).lock.load() != 0) return fail("a bucket stays locked");
     if (!someone_died && dir.bucket_at(b).waiters.load() != 0) return fail("a bucket counts waiters that are gone");
   }
+  bool heard = false;
+  for (std::uint32_t i = 0; i != participants; ++i) {
+    if (dir.participant_at(i).listens.load() == 0) continue;
+    heard = true;
+    if (w.died(i)) return fail("a dead participant is still rung");
+  }
+  if (heard != (dir.head().listeners.load() != 0)) return fail(heard ? "somebody listens and is not counted" : "a listener is counted that is none");
   for (std::uint32_t i = 0; i != participants; ++i) {
     if (w.stages[i] == nullptr) continue;
     auto const life = dir.participant_at(i).state.load();
@@ -419,6 +426,66 @@ inline scenario const stories[] = {
        w.run("producer", 0, [](world& v) { v.at(0).put("3k", 1, 1); });
      },
      nullptr, quick(2, 1, 0), full(-1, -1, 0)},
+
+    {"listener is rung", "a reader begins to listen, then steps whenever it is rung; a producer puts, another reader gives an object back", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(2);
+       published(w, 1, 1);
+       w.run("listener", 1, [](world& v) {
+         v.at(1).listen();
+         v.got[1] = v.at(1).get_when_rung(key);
+       });
+       w.run("reader", 2, [](world& v) { v.at(2).get(key, false, disposition::give_back); });
+     },
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
+
+    {"listener beside others", "a reader begins to listen while its neighbour ends to; a producer puts", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.at(2).listen();
+       w.run("listener", 1, [](world& v) {
+         v.at(1).listen();
+         v.at(1).get_when_rung(key);
+       });
+       w.run("neighbour", 2, [](world& v) { v.at(2).stop_listening(); });
+       w.run("producer", 0, [](world& v) { v.at(0).put(key, 1, 1); });
+     },
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
+
+    {"listener dies", "a listener dies while it begins or ends to be one, beside another that begins; a producer puts", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       w.run("listener", 1, [](world& v) {
+         v.at(1).listen();
+         v.at(1).get_when_rung(key);
+       });
+       w.run_mortal("neighbour", 2, [](world& v) {
+         v.at(2).listen();
+         v.at(2).stop_listening();
+       });
+       w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(2); });
+       w.run("producer", 0, [](world& v) { v.at(0).put(key, 1, 1); });
+     },
+     nullptr, quick(1, 1, 1), coarse(2, 1, 1)},
+
+    {"listener of the dead", "a reader dies with the only share while a listener waits for it", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       published(w, 1, 1);
+       w.run_mortal("reader", 1, [](world& v) { v.at(1).get(key, false, disposition::give_back); });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(1); });
+       w.run("listener", 2, [](world& v) {
+         v.at(2).listen();
+         v.at(2).get_when_rung(key);
+       });
+     },
+     nullptr, quick(2, 1, 1), full(-1, -1, 1)},
 
     {"replace against claim", "an object is replaced while a reader claims it", [](world& w) {
        w.add(0, 0, 2);

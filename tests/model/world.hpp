@@ -64,6 +64,8 @@ class directory {
       vm->name(participants_[i].state.id(), kind::life, i);
       vm->name(participants_[i].returned_seq.id(), kind::returned_seq, i);
       vm->name(participants_[i].epoch.id(), kind::epoch, i);
+      vm->name(participants_[i].listens.id(), kind::listens, i);
+      vm->name(fifos_[i].id(), kind::fifo, i);
       locks_[i] = vm->add();
       vm->name(locks_[i], kind::os_lock, i);
       vm->locks_.push_back(locks_[i]);
@@ -75,11 +77,19 @@ class directory {
       vm->name(looks_[i], kind::look, i);
       for (std::size_t k = 1; k != max_threads; ++k) vm->name(vm->add(), kind::look, i, k);
     }
+    vm->name(head_.listeners.id(), kind::listeners);
     vm->claim_of_argument = this;
     vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->claims_[slot][i].id(); };
   }
 
   static void remove_fifo(std::uint32_t) noexcept {}
+  /// Whoever listens sleeps on `fifos_`, as if that were what the thread behind it raises.
+  void ring_participant(std::uint32_t i) const noexcept {
+    fifos_[i].fetch_add(1);
+    wake(fifos_[i]);
+  }
+  [[nodiscard]] atomic<std::uint32_t>& fifo_at(std::uint32_t i) const noexcept { return fifos_[i]; }
+  static constexpr std::uint32_t most_participants = participants;
 
   void use_chunks(std::uint32_t n) const noexcept { geometry_ = shm::geometry::of(n * shm::chunk_slots, places); }
   [[nodiscard]] shm::geometry const& layout() const noexcept { return geometry_; }
@@ -131,6 +141,7 @@ class directory {
   mutable shm::geometry geometry_;
   mutable shm::basic_header<atomic> head_;
   mutable std::array<shm::basic_participant<atomic>, participants> participants_;
+  mutable std::array<atomic<std::uint32_t>, participants> fifos_;
   mutable std::array<shm::basic_chunk<atomic>, most_chunks> chunks_;
   mutable std::array<shm::basic_bucket<atomic>, buckets> buckets_;
   mutable std::array<shm::basic_slot<atomic>, most_slots> slots_;
@@ -278,6 +289,20 @@ class stage {
     return tag;
   }
 
+  void listen() { shm::start_listening(dir_, me_); }
+  void stop_listening() { shm::stop_listening(dir_, me_); }
+  /// As an event loop gets an object: it steps whenever its FIFO was rung, and sleeps on nothing else.
+  std::uint64_t get_when_rung(std::string_view key) {
+    get_operation op;
+    if (auto const begun = shm::start_get(endpoint_, op, key, {}); !begun) return 0;
+    for (;;) {
+      std::uint32_t const before = dir_.fifo_at(me_).load();
+      auto const now = shm::step_get(&endpoint_, op);
+      if (!now) return 0;
+      if (*now == omniconn::progress::done) return read(op, disposition::consumed);
+      dir_.sleep(dir_.fifo_at(me_), before, omniconn::deadline::never());
+    }
+  }
 
   /// As in the shipped transport.
   std::size_t erase(std::string_view key) {

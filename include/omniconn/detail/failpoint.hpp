@@ -34,6 +34,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
     "shm.open.gate_open",
     "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
+    "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted",
     "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
     "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",

@@ -194,6 +194,19 @@ class shm_transport {
     return detail::shm::start_watch(*state_, op, of, consumer);
   }
 
+  /// A descriptor for foreign event loops (poll, epoll, asyncio): readable when `step` may find something new, because something was published, given back
+  /// or removed anywhere in the namespace, a participant died, or the transport was closed. Read its 8 bytes, then step every pending operation; a step
+  /// that finds nothing is no error. Leases and deadlines that come to their end ring nothing.
+  ///
+  /// Made by the first call, readable at first, non-blocking, close-on-exec; the same for all calls. Poll and read it, but leave the closing to the transport:
+  /// it is good until that is destroyed, also after `close`. Until then each event of the namespace costs whoever makes it some system calls.
+  /// \errors `no_space`: no descriptor is left; `closed`. \threadsafety any; who reads for several threads steps for all of them.
+  result<int> native_fd() {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return state_->native_fd();
+  }
+
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
   [[nodiscard]] std::uint32_t room_seen() noexcept {
     call const entered(state_.get());
@@ -360,6 +373,7 @@ class shm_transport {
     if (state_->inherited()) return state_->session.reset();  // the parent's, which goes on
     state_->closing.request_stop();
     state_->wait_until_empty();
+    state_->end_events();
     state_->writer.withdraw_unfinished();
     detail::failpoint("shm.close.withdrawn");
     state_->session.reset();

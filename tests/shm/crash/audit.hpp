@@ -98,6 +98,13 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n)
     if (std::uint32_t const owner = dir.chunk_at(n).owner.load(); owner != 0 && state_of(owner - 1) == participant_state::free)
       note(out.chunks, "chunk " + std::to_string(n) + " of " + std::to_string(owner - 1));
+  std::uint32_t listeners = 0;
+  for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
+    if (dir.participant_at(i).listens.load() == 0) continue;
+    listeners |= 1U << (i / shm::listener_group);
+    if (!alive(i)) note(out.records, "participant " + std::to_string(i) + ", which does not live, is rung");
+  }
+  if (listeners != dir.head().listeners.load()) note(out.records, "listeners " + std::to_string(dir.head().listeners.load()) + " instead of " + std::to_string(listeners));
   out.waiters = dir.head().multi_waiters.load();
   for (std::uint32_t b = 0; b != dir.layout().buckets; ++b) {
     out.waiters += dir.bucket_at(b).waiters.load();

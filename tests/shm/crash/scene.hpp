@@ -125,9 +125,9 @@ inline std::vector<std::string> names_with(std::vector<std::string_view> const& 
 inline std::vector<std::string> steps_of_producers() {
   return names_with({"shm.put.", "shm.replace.", "shm.abort.", "shm.lock.", "shm.arena.", "shm.chunk.", "shm.reclaim.", "shm.retire.", "shm.drain.", "shm.close."});
 }
-inline std::vector<std::string> steps_of_consumers() { return names_with({"shm.get.", "shm.release.", "shm.retire.", "shm.open.", "shm.name."}); }
+inline std::vector<std::string> steps_of_consumers() { return names_with({"shm.get.", "shm.release.", "shm.retire.", "shm.open.", "shm.name.", "shm.listen."}); }
 inline std::vector<std::string> steps_of_cleaners() {
-  return names_with({"shm.directory.", "shm.open.", "shm.name.", "shm.recovery.", "shm.leave.", "shm.close.shut", "shm.close.withdrawn", "shm.drain.", "shm.retire."});
+  return names_with({"shm.directory.", "shm.open.", "shm.name.", "shm.recovery.", "shm.leave.", "shm.close.shut", "shm.close.withdrawn", "shm.drain.", "shm.retire.", "shm.listen.un"});
 }
 
 }  // namespace crash

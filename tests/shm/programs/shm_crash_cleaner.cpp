@@ -24,11 +24,11 @@ using omniconn::deadline;
 std::string message(omniconn::diagnosis const& d) { return std::string(to_string(d.kind())) + " " + std::string(d.message()); }
 std::string message(omniconn::error const& e) { return std::string(to_string(e.kind())) + " " + std::string(e.message()); }
 
-/// Unread objects, a begun put, a claim, a reader's name, two arenas and two records.
+/// Unread objects, a begun put, a claim, a reader's name, two arenas and two records, one of them of a listener.
 bool make_mess(settings const& s, std::uint64_t round, bool die) {
   auto producer = s.open();
   auto consumer = s.open();
-  if (!producer || !consumer) return false;
+  if (!producer || !consumer || !consumer->native_fd()) return false;
   std::string const payload = object(round, 100);
   std::string const prefix = std::to_string(::getpid()) + "-" + std::to_string(round) + "-";
   omniconn::put_options at_once;

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
     return 3;
   }
   say("open");
+  if (aims_at("shm.listen.")) (void)c->native_fd();
   self = &*c;
   numbers random(s.seed);
   std::vector<connector::view> held;

@@ -10,6 +10,7 @@
 //   release | back                               ok      ends the kept view: consumed, or as if it had never been taken
 //   erase                                        ok N    drops every object of the namespace
 //   fork                                         ok KIND     a child, which tries to put and stays until the other end of stdin closes
+//   listen                                       ok      asks for the descriptor for event loops
 //   stop_at FAILPOINT                            ok      when it comes there it says "stopped" and stops itself; its answer comes when it is continued
 //   quit                                         ends the process normally
 //   crash                                        ends it as a kill from outside would: no destructor runs
@@ -157,6 +158,10 @@ int main(int argc, char** argv) {
         return 0;  // destructors run
       }
       continue;  // the child answers
+    }
+    if (command == "listen") {
+      auto const fd = connector->native_fd();
+      if (!fd) answer = failure(fd.error());
     }
     if (command == "stop_at") {
       words >> stop_at;

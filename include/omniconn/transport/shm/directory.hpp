@@ -226,6 +226,7 @@ class directory {
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);  // 5 ns; the exact one would cost 20
     return static_cast<std::uint32_t>(t.tv_sec);
   }
+  static constexpr std::uint32_t most_participants = max_participants;
   /// Attempts after which who waits for a lock asks whether its holder lives.
   static constexpr std::uint32_t patience = 100;
   /// Between two attempts.

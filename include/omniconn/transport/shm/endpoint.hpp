@@ -17,9 +17,11 @@
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/call_gate.hpp>
+#include <omniconn/detail/posix.hpp>
 #include <omniconn/detail/staged_operation.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/hold.hpp>
+#include <omniconn/transport/shm/listen.hpp>
 #include <omniconn/transport/shm/producer.hpp>
 #include <omniconn/transport/shm/session.hpp>
 
@@ -47,10 +49,27 @@ template <class Session> struct basic_endpoint : call_gate {
   basic_producer<Session> writer;
   std::uint16_t reader;
   std::int64_t spin_ns;
-  std::mutex put_mutex;  ///< of `writer` and `put_for`
+  std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
   std::string put_for;   ///< the stage of the last put
+  unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  result<int> native_fd() {
+    std::scoped_lock const lock(put_mutex);
+    if (!event) {
+      event = make_event();
+      if (!event) return errno_error("making a descriptor for event loops failed; raise the limit of open files");
+      session->listen(event.get());
+    }
+    return event.get();
+  }
+  /// \requires nobody is inside: the transport closes. Who polls learns of it.
+  void end_events() noexcept {
+    if (!event) return;
+    session->unlisten();
+    raise_event(event.get());
+  }
 
   /// Drains a ready slot of that generation.
   bool drain_index(std::uint32_t index, std::uint64_t generation) noexcept {

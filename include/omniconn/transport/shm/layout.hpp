@@ -90,7 +90,7 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
   Atomic<std::uint32_t> multi_waiters;
-  Atomic<std::uint32_t> listeners;  ///< participants whose FIFO is rung with every event: somebody waits in a foreign event loop
+  Atomic<std::uint32_t> listeners;  ///< bit per group of participants whose FIFOs are rung with every event; see listen.hpp
 
   std::uint32_t readers;      ///< places for claims of one object
   std::uint64_t bytes_limit;  ///< payload memory of all participants together; 0: as much as there is
@@ -146,7 +146,7 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   shared_text<24, Atomic> name;  ///< ends with a zero
   Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
   Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
-  Atomic<std::uint32_t> listens;  ///< counted in `header::listeners`
+  Atomic<std::uint32_t> listens;  ///< its FIFO is rung with every event: somebody of it waits in a foreign event loop
   Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;

@@ -201,13 +201,24 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   return now;
 }
 
+/// Who was to put what an operation waits for, or to read it, died.
+template <class Session> bool is_lost(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
+  return op.awaited_ != 0 && e.session->lost(static_cast<std::uint16_t>(op.awaited_ - 1U), op.watches_ ? Session::side::gets : Session::side::puts);
+}
+/// The end of an operation that is lost. \requires it is locked and looks.
+template <class Session> result<progress> end_lost(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  if (auto const now = look(e, op); !now || *now != progress::pending) return now;  // it may have put before it died
+  return op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+}
+
 template <class Session> result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
   call const entered(e);
   if (!entered) return op.fail(closed_error());
-  return look(*e, op);
+  auto const now = look(*e, op);
+  return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
@@ -303,12 +314,9 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto const lost = [&]() -> std::size_t {
     for (std::size_t i = 0; i != ops.size(); ++i) {
       auto& op = *static_cast<get_op*>(ops[i]);
-      if (op.awaited_ == 0 || !e.session->lost(static_cast<std::uint16_t>(op.awaited_ - 1U), op.watches_ ? Session::side::gets : Session::side::puts)) continue;
-      // Once more: it may have put before it died.
-      if (look_again(e, op)) return i;
+      if (!is_lost(e, op)) continue;
       locked_operation const lock(op);
-      if (lock.at() == stage::looking)
-        op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
+      if (lock.at() == stage::looking) static_cast<void>(end_lost(e, op));
       return i;
     }
     return ops.size();

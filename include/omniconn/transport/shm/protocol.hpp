@@ -20,6 +20,7 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
+#include <omniconn/transport/shm/listen.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -35,6 +36,7 @@ inline void ring(auto const& dir, auto& home) noexcept {
     head.multi_seq.fetch_add(1);
     dir.wake(head.multi_seq);
   }
+  ring_listeners(dir);
 }
 
 /// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
@@ -46,11 +48,12 @@ inline void ring_all(auto const& dir) noexcept {
   };
   for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) wake(dir.bucket_at(i).seq, dir.bucket_at(i).waiters);
   wake(dir.head().multi_seq, dir.head().multi_waiters);
+  ring_listeners(dir);
 }
 
 /// As `ring`, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
 inline void ring_sleepers(auto const& dir, auto& home) noexcept {
-  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0) ring(dir, home);
+  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0 || dir.head().listeners.load() != 0) ring(dir, home);
 }
 
 /// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.

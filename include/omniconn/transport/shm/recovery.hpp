@@ -18,6 +18,7 @@
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
+#include <omniconn/transport/shm/listen.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -171,6 +172,7 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
   if (p.state.load() == participant_state::free) return;
+  stop_listening(dir, i);
   dir.remove_fifo(i);
   for (;;) {
     std::uint32_t const seen = p.returned_seq.load();

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
@@ -23,6 +24,7 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
+#include <omniconn/transport/shm/listen.hpp>
 #include <omniconn/transport/shm/probe.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
 #include <omniconn/transport/shm/recovery.hpp>
@@ -219,6 +221,18 @@ class session {
     std::atomic<std::uint32_t>* word_;
   };
 
+  /// From now on `event` is raised with everything that happens in the namespace; until `unlisten`. In a child it is another one.
+  void listen(int event) noexcept {
+    event_.store(event);
+    start_listening(dir_, me_);
+  }
+  /// The event may be closed afterwards.
+  void unlisten() noexcept {
+    stop_listening(dir_, me_);
+    std::scoped_lock const lock(sleepers_mutex_);
+    event_.store(no_event);
+  }
+
   void sweep_all() noexcept {
     std::scoped_lock const lock(sweeping_);
     sweep(dir_, where_, me_);
@@ -226,6 +240,7 @@ class session {
 
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
+  static constexpr int no_event = -1;
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
   result<void, diagnosis> take_record(std::string_view name) {
@@ -299,13 +314,24 @@ class session {
       word->fetch_add(1);
       dir_.wake(*word);
     }
+    raise();
     return true;
   }
-  static void rung() noexcept {}
+  void rung() noexcept {
+    std::scoped_lock const lock(sleepers_mutex_);
+    raise();
+  }
+  /// \requires the mutex of the sleepers is locked: the event must not be closed meanwhile.
+  void raise() const noexcept {
+    if (int const event = event_.load(); event != no_event) raise_event(event);
+  }
   /// In a forked child: the locks and the FIFO are the parent's life.
   void let_go() noexcept {
     dir_.let_go();
     fifo_.reset();
+    // Who polls it here shall neither take the parent's events nor sleep for ever: one of its own under the same number, readable.
+    if (int const event = event_.load(); event != no_event)
+      if (auto const own = make_event()) static_cast<void>(::dup3(own.get(), event, O_CLOEXEC));
   }
 
   /// Removes the directory if this was the last participant.
@@ -378,6 +404,7 @@ class session {
   std::mutex sweeping_;
   std::mutex sleepers_mutex_;
   std::vector<std::atomic<std::uint32_t>*> sleepers_;
+  std::atomic<int> event_{no_event};
   probe probe_;
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
