@@ -10,6 +10,7 @@ set(omniconn_headers_core
   omniconn/config.hpp
   omniconn/connector.hpp
   omniconn/connector_concept.hpp
+  omniconn/connector_defaults.hpp
   omniconn/core/buffer.hpp
   omniconn/core/checksum.hpp
   omniconn/core/deadline.hpp
@@ -33,18 +34,23 @@ set(omniconn_headers_core
   omniconn/detail/block_source.hpp
   omniconn/detail/buffer_pool_state.hpp
   omniconn/detail/call_gate.hpp
+  omniconn/detail/claimed_view.hpp
+  omniconn/detail/composition.hpp
   omniconn/detail/config_cursor.hpp
   omniconn/detail/consumed_if_decoded.hpp
   omniconn/detail/describe.hpp
+  omniconn/detail/drive.hpp
   omniconn/detail/extent_map.hpp
   omniconn/detail/failpoint.hpp
   omniconn/detail/forks.hpp
   omniconn/detail/futex.hpp
+  omniconn/detail/gather_into.hpp
   omniconn/detail/get_driver.hpp
   omniconn/detail/json_lines.hpp
   omniconn/detail/memory.hpp
   omniconn/detail/posix.hpp
   omniconn/detail/region_blocks.hpp
+  omniconn/detail/room.hpp
   omniconn/detail/shm_layout.hpp
   omniconn/detail/staged_operation.hpp
   omniconn/detail/transfer_config_reader.hpp

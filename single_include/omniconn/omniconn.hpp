@@ -10459,6 +10459,52 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+// ==== begin <omniconn/connector_defaults.hpp>
+// What the puts and gets of a connector do where a call says nothing else.
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// What a put does that finds no room.
+enum class on_full : std::uint8_t {
+  fail,         ///< `no_space` or `quota_exceeded`
+  wait,         ///< until readers made room, its deadline, or its stop token; `peer_lost` when they died
+  drop_oldest,  ///< drops the connector's oldest object that nobody has begun to read
+};
+
+/// Defaults of every put and get of a connector.
+struct connector_defaults {
+  /// Names of the readers of each object; empty: `reader_count` readers, first come first served.
+  std::vector<std::string> readers;
+  std::uint32_t reader_count = 1;
+  /// The reader name of this connector's gets; empty: the transport's default.
+  std::string reader;
+  std::chrono::nanoseconds lease{std::chrono::seconds(60)};
+  on_existing existing = on_existing::fail;
+  /// Made on put and verified on get wherever bytes leave the process.
+  bool checksum = true;
+  /// The biggest payload that a get accepts: sizes come from outside and are checked before memory is allocated.
+  std::uint64_t max_get_size = ~std::uint64_t{0};
+  /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
+  /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
+  bool envelope = true;
+  /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
+  on_full full = on_full::fail;
+  /// The most objects and payload bytes of this connector that may be unread at once; 0: as much as there is memory and keys.
+  std::uint64_t max_unread_objects = 0;
+  std::uint64_t max_unread_bytes = 0;
+  /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
+  /// (`caps.hears_death`). False: it waits on, for a sender that is started again.
+  bool report_lost_peer = true;
+};
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/connector_defaults.hpp>
 // ==== begin <omniconn/core/envelope.hpp>
 // The 64 bytes in front of a payload on a store that keeps bytes and nothing else, so that kind, checksum and trace travel with it.
 
@@ -10706,6 +10752,170 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/block_source.hpp>
+// ==== begin <omniconn/detail/claimed_view.hpp>
+// What a get gives: bytes, and the right to read them.
+
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The view of a composed connector: the bytes of an object, and this reader's claim on them.
+template <class Transport, class Serializer, class Allocator>
+class claimed_view {
+  using hold = typename Transport::hold;
+  using landing = landing_block<Transport, Allocator>;
+
+ public:
+  claimed_view() noexcept = default;
+  claimed_view(hold&& claim, landing&& landed, const_bytes bytes, object_info const& info, Serializer const& serializer) noexcept
+      : claim_(std::move(claim)), landed_(std::move(landed)), bytes_(bytes), info_(info), serializer_(serializer), held_(true) {}
+  claimed_view(claimed_view&& other) noexcept
+      : claim_(std::move(other.claim_)), landed_(std::move(other.landed_)), bytes_(other.bytes_), info_(other.info_), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
+  claimed_view& operator=(claimed_view&& other) noexcept {
+    if (this != &other) {
+      release();
+      claim_ = std::move(other.claim_);
+      landed_ = std::move(other.landed_);
+      bytes_ = other.bytes_;
+      info_ = other.info_;
+      serializer_ = other.serializer_;
+      held_ = std::exchange(other.held_, false);
+    }
+    return *this;
+  }
+  ~claimed_view() { release(); }
+
+  [[nodiscard]] const_bytes bytes() const noexcept { return held_ ? bytes_ : const_bytes{}; }
+  [[nodiscard]] object_info const& info() const noexcept { return info_; }
+  explicit operator bool() const noexcept { return held_; }
+
+  /// The object as a `T`, by reference where `T` can borrow: then it is valid until the view ends.
+  template <class T>
+    requires deserializes<Serializer, T>
+  [[nodiscard]] result<T> as() const {
+    if (!held_) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
+    return serializer_.template decode<T>(encoded{info_.kind, bytes()});
+  }
+
+  void release() noexcept { end(disposition::consumed); }
+  void give_back() noexcept { end(disposition::give_back); }
+
+ private:
+  void end(disposition how) noexcept {
+    if (!std::exchange(held_, false)) return;
+    claim_.finish(how);
+    landed_.reset();
+  }
+
+  hold claim_;
+  [[no_unique_address]] landing landed_;
+  const_bytes bytes_;
+  object_info info_;
+  [[no_unique_address]] Serializer serializer_{typename Serializer::options{}};
+  bool held_ = false;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/claimed_view.hpp>
+// ==== begin <omniconn/detail/composition.hpp>
+// Which policies go together.
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// One sentence per combination that cannot work.
+template <class Transport, class Allocator>
+consteval bool explain_composition() {
+  constexpr bool carves = region_allocator<Allocator>;
+  static_assert(!Transport::caps.own_memory || carves,
+                "omniconn: this transport sends only from its own memory; choose an allocator that carves it, such as arena_allocator or pool_allocator");
+  static_assert(Transport::caps.own_memory || free_allocator<Allocator>,
+                "omniconn: this transport has no memory to carve; choose heap_allocator");
+  return true;
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/composition.hpp>
+// ==== begin <omniconn/detail/drive.hpp>
+// Waiting for one operation, and giving one up.
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Gives an operation up, and returns when nobody writes to its memory any more.
+template <class Transport, class Op>
+void make_quiet(Transport& transport, Op& op) {
+  operation* const ops[]{&op};
+  for (auto now = transport.cancel(op); now && *now == progress::pending; now = transport.cancel(op))
+    if (!transport.wait(ops, deadline::never(), {})) break;  // closed: nothing is written after that
+}
+
+/// Waits for the end of an operation that asks for no memory. One that is given up, at the deadline or by the token, is quiet afterwards. Apart, so that calls
+/// that are done at once do not carry it.
+template <class Transport, class Op>
+[[gnu::noinline]] result<void> drive_to_end(Transport& transport, Op& op, deadline until, stop_token const& stop) {
+  operation* const ops[]{&op};
+  for (;;) {
+    if (auto const woken = transport.wait(ops, until, stop); !woken) {
+      make_quiet(transport, op);
+      return woken.error();
+    }
+    auto const now = transport.step(op);
+    if (!now) return now.error();
+    if (*now != progress::pending) return {};
+  }
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/drive.hpp>
+// ==== begin <omniconn/detail/gather_into.hpp>
+// The copy of a put.
+
+#include <cstddef>
+#include <cstring>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Copies the pieces one behind the other, in one pass: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for.
+/// \requires `to` is as large as all of them.
+template <bool Sums>
+[[gnu::always_inline]] inline void gather_into(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
+  std::byte* at = to.data();
+  if (!Sums || info.checksum_by == checksum_kind::none) {
+    parts.for_each([&at](const_bytes piece) noexcept {
+      std::memcpy(at, piece.data(), piece.size());
+      at += piece.size();
+    });
+    return;
+  }
+  checksum_state sum;
+  parts.for_each([&](const_bytes piece) noexcept {
+    copy_with_checksum(at, piece, sum);
+    at += piece.size();
+  });
+  info.checksum = sum.digest();
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/gather_into.hpp>
 // ==== begin <omniconn/detail/get_driver.hpp>
 // The way of one get through a transport: find, wait, land, take — and giving up without leaving a write behind.
 
@@ -10757,11 +10967,7 @@ class parked_gets {
   /// Waits until all are quiet.
   void drain(Transport& transport) noexcept {
     std::scoped_lock const lock(mutex_);
-    for (auto& parked : entries_) {
-      operation* const ops[]{&parked->op};
-      for (auto now = transport.cancel(parked->op); now && *now == progress::pending; now = transport.cancel(parked->op))
-        if (!transport.wait(ops, deadline::never(), {})) break;
-    }
+    for (auto& parked : entries_) make_quiet(transport, parked->op);
     entries_.clear();
   }
 
@@ -10872,56 +11078,53 @@ class get_driver {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/get_driver.hpp>
+// ==== begin <omniconn/detail/room.hpp>
+// What a put does that finds no room: fails, waits, or drops what is oldest.
+
+#include <cstdint>
+#include <string_view>
+
 
 OMNICONN_BEGIN_NAMESPACE
 
-/// What a put does that finds no room.
-enum class on_full : std::uint8_t {
-  fail,         ///< `no_space` or `quota_exceeded`
-  wait,         ///< until readers made room, its deadline, or its stop token; `peer_lost` when they died
-  drop_oldest,  ///< drops the connector's oldest object that nobody has begun to read
-};
-
-/// Defaults of every put and get of a connector.
-struct connector_defaults {
-  /// Names of the readers of each object; empty: `reader_count` readers, first come first served.
-  std::vector<std::string> readers;
-  std::uint32_t reader_count = 1;
-  /// The reader name of this connector's gets; empty: the transport's default.
-  std::string reader;
-  std::chrono::nanoseconds lease{std::chrono::seconds(60)};
-  on_existing existing = on_existing::fail;
-  /// Made on put and verified on get wherever bytes leave the process.
-  bool checksum = true;
-  /// The biggest payload that a get accepts: sizes come from outside and are checked before memory is allocated.
-  std::uint64_t max_get_size = ~std::uint64_t{0};
-  /// On transports that keep bytes and nothing else (`caps.carries_info` false): 64 bytes in front of each payload carry its kind, checksum and trace.
-  /// False where the other end is not ours; then nothing is verified, and every payload is of the kind that the serializer writes.
-  bool envelope = true;
-  /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
-  on_full full = on_full::fail;
-  /// The most objects and payload bytes of this connector that may be unread at once; 0: as much as there is memory and keys.
-  std::uint64_t max_unread_objects = 0;
-  std::uint64_t max_unread_bytes = 0;
-  /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
-  /// (`caps.hears_death`). False: it waits on, for a sender that is started again.
-  bool report_lost_peer = true;
-};
-
 namespace detail {
 
-/// One sentence per combination that cannot work.
-template <class Transport, class Allocator>
-consteval bool explain_composition() {
-  constexpr bool carves = region_allocator<Allocator>;
-  static_assert(!Transport::caps.own_memory || carves,
-                "omniconn: this transport sends only from its own memory; choose an allocator that carves it, such as arena_allocator or pool_allocator");
-  static_assert(Transport::caps.own_memory || free_allocator<Allocator>,
-                "omniconn: this transport has no memory to carve; choose heap_allocator");
-  return true;
+inline bool lacks_room(error const& e) noexcept { return e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded; }
+
+/// Makes room and tries again until it worked, failed for another reason, or no room is to be had.
+template <class Transport, class Attempt, class May>
+[[gnu::noinline]] auto attempt_with_room(Transport& transport, connector_defaults const& defaults, edge const& e, put_options const& o, Attempt const& attempt, May const& may) -> decltype(attempt()) {
+  for (;;) {
+    std::uint32_t const seen = transport.room_seen();  // before the attempt: what comes back while it fails is not slept over
+    auto out = attempt();
+    if (out || !lacks_room(out.error()) || !may()) return out;
+    if (defaults.full == on_full::drop_oldest) {
+      if (!transport.drop_oldest()) return out;
+    } else if (auto const room = transport.wait_for_room(seen, defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
+      return room.error();
+    }
+  }
+}
+
+struct always {
+  constexpr bool operator()() const noexcept { return true; }
+};
+
+/// After a first attempt that found no room, where `on_full` is not `fail`: `attempt()` is made again, as long as `may()` says that it can. The first one is the
+/// caller's own, so that a small put does not pay for it.
+template <class Transport, class Out, class Attempt, class May = always>
+[[gnu::always_inline]] inline void again_in_room(Transport& transport, connector_defaults const& defaults, Out& out, edge const& e, put_options const& o, Attempt const& attempt, May const& may = {}) {
+  if constexpr (transport_room<Transport>)
+    if (!out && defaults.full != on_full::fail && lacks_room(out.error()) && may()) [[unlikely]]
+      out = attempt_with_room(transport, defaults, e, o, attempt, may);
 }
 
 }  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/room.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
 
 /// Moves keyed objects over the edges of a pipeline.
 ///
@@ -10952,61 +11155,7 @@ class connector {
   static constexpr capabilities const& caps = Transport::caps;
 
   /// The bytes of an object, and this reader's claim on them.
-  class view {
-   public:
-    view() noexcept = default;
-    view(view&& other) noexcept
-        : claim_(std::move(other.claim_)), landed_(std::move(other.landed_)), bytes_(other.bytes_), info_(other.info_), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
-    view& operator=(view&& other) noexcept {
-      if (this != &other) {
-        release();
-        claim_ = std::move(other.claim_);
-        landed_ = std::move(other.landed_);
-        bytes_ = other.bytes_;
-        info_ = other.info_;
-        serializer_ = other.serializer_;
-        held_ = std::exchange(other.held_, false);
-      }
-      return *this;
-    }
-    ~view() { release(); }
-
-    [[nodiscard]] const_bytes bytes() const noexcept { return held_ ? bytes_ : const_bytes{}; }
-    [[nodiscard]] object_info const& info() const noexcept { return info_; }
-    explicit operator bool() const noexcept { return held_; }
-
-    /// The object as a `T`, by reference where `T` can borrow: then it is valid until the view ends.
-    template <class T>
-      requires deserializes<Serializer, T>
-    [[nodiscard]] result<T> as() const {
-      if (!held_) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
-      return serializer_.template decode<T>(encoded{info_.kind, bytes()});
-    }
-
-    void release() noexcept { end(disposition::consumed); }
-    void give_back() noexcept { end(disposition::give_back); }
-
-   private:
-    friend class connector;
-    using hold = typename Transport::hold;
-    using landing = detail::landing_block<Transport, Allocator>;
-
-    view(hold&& claim, landing&& landed, const_bytes bytes, object_info const& info, Serializer const& serializer) noexcept
-        : claim_(std::move(claim)), landed_(std::move(landed)), bytes_(bytes), info_(info), serializer_(serializer), held_(true) {}
-
-    void end(disposition how) noexcept {
-      if (!std::exchange(held_, false)) return;
-      claim_.finish(how);
-      landed_.reset();
-    }
-
-    hold claim_;
-    [[no_unique_address]] landing landed_;
-    const_bytes bytes_;
-    object_info info_;
-    [[no_unique_address]] Serializer serializer_{typename Serializer::options{}};
-    bool held_ = false;
-  };
+  using view = detail::claimed_view<Transport, Serializer, Allocator>;
 
   /// Memory of the connector for one object that the caller writes in place.
   class reservation {
@@ -11060,9 +11209,8 @@ class connector {
     requires serializes<Serializer, Payload>
   result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o) {
     result<receipt> out = encode_and_publish(e, key, payload, o);
-    if constexpr (transport_room<Transport>)
-      if (!out && makes_room(out.error())) [[unlikely]]
-        out = with_room(e, o, [&]() { return encode_and_publish(e, key, payload, o); });
+    if constexpr (transport_room<Transport>)  // a lambda that refers to the arguments costs other transports 7 instructions, too, even unused
+      again_in_room(out, e, o, [&]() { return encode_and_publish(e, key, payload, o); });
     if (!out) count(out.error());
     return out;
   }
@@ -11078,9 +11226,9 @@ class connector {
   result<reservation> reserve(std::size_t size) { return reserve(size, core_->plain_put); }
   /// The same, with the deadline and stop token of a put: where `on_full` is not `fail`, it waits for memory or drops for it.
   result<reservation> reserve(std::size_t size, put_options const& o) {
-    auto out = carve_reservation(size);
-    if constexpr (transport_room<Transport>)
-      if (!out && makes_room(out.error())) out = with_room(edge{}, o, [&]() { return carve_reservation(size); });
+    auto const attempt = [&]() { return carve_reservation(size); };
+    auto out = attempt();
+    again_in_room(out, edge{}, o, attempt);
     if (!out) count(out.error());
     return out;
   }
@@ -11101,8 +11249,7 @@ class connector {
       return true;
     };
     auto done = carve_all();
-    if constexpr (transport_room<Transport>)
-      if (!done && makes_room(done.error())) done = with_room(edge{}, o, carve_all);
+    again_in_room(done, edge{}, o, carve_all);
     if (!done) return fail(done.error());
     return out;
   }
@@ -11115,8 +11262,7 @@ class connector {
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
     auto const attempt = [&]() { return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {}); };
     result<receipt> out = attempt();
-    if constexpr (transport_room<Transport>)
-      if (!out && makes_room(out.error()) && r.block_.data() != nullptr) out = with_room(e, o, attempt);
+    again_in_room(out, e, o, attempt, [&r]() noexcept { return r.block_.data() != nullptr; });
     if (!out) count(out.error());
     return out;
   }
@@ -11175,16 +11321,10 @@ class connector {
     requires transport_watch<Transport>
   {
     typename Transport::get_op op;
-    auto now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
-    operation* const ops[]{&op};
-    while (now && *now == progress::pending) {
-      if (auto const woken = core_->transport.wait(ops, until, stop); !woken) {
-        (void)core_->transport.cancel(op);
-        return fail(woken.error());
-      }
-      now = core_->transport.step(op);
-    }
+    auto const now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
     if (!now) return fail(now.error());
+    if (*now == progress::pending)
+      if (auto const done = detail::drive_to_end(core_->transport, op, until, stop); !done) return fail(done.error());
     return {};
   }
 
@@ -11330,24 +11470,6 @@ class connector {
     return {};
   }
 
-  /// One pass: each piece is summed while it is in the cache for the copy.
-  [[gnu::always_inline]] static void copy(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
-    std::byte* at = to.data();
-    if (!caps.leaves_process || info.checksum_by == checksum_kind::none) {
-      parts.for_each([&at](const_bytes piece) noexcept {
-        std::memcpy(at, piece.data(), piece.size());
-        at += piece.size();
-      });
-      return;
-    }
-    checksum_state sum;
-    parts.for_each([&](const_bytes piece) noexcept {
-      copy_with_checksum(at, piece, sum);
-      at += piece.size();
-    });
-    info.checksum = sum.digest();
-  }
-
   // The steps of put, commit and get_view are inlined by force, and make their result where the caller wants it: as calls of their own, and with a copy, they
   // cost a 64-byte put 10 ns.
   template <class Payload>
@@ -11361,28 +11483,13 @@ class connector {
     auto carved = core_->memory->carve(room + size);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
-    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { copy(parts, to, info); });
+    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
   }
 
-  [[nodiscard]] bool makes_room(error const& e) const noexcept {
-    return core_->defaults.full != on_full::fail && (e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded);
-  }
-  /// Tries until it worked, failed for another reason, or no room is to be had.
-  template <class Attempt>
-  [[gnu::noinline]] auto with_room(edge e, put_options const& o, Attempt const& attempt) -> decltype(attempt())
-    requires transport_room<Transport>
-  {
-    auto& transport = core_->transport;
-    for (;;) {
-      std::uint32_t const seen = transport.room_seen();
-      auto out = attempt();
-      if (out || !makes_room(out.error())) return out;
-      if (core_->defaults.full == on_full::drop_oldest) {
-        if (!transport.drop_oldest()) return out;
-      } else if (auto const room = transport.wait_for_room(seen, core_->defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
-        return room.error();
-      }
-    }
+  /// Where an attempt found no room: what `how` (attempt, may it be made again) makes of it. See detail/room.hpp.
+  template <class Out, class... How>
+  [[gnu::always_inline]] void again_in_room(Out& out, edge const& e, put_options const& o, How const&... how) const {
+    detail::again_in_room(core_->transport, core_->defaults, out, e, o, how...);
   }
 
   result<reservation> carve_reservation(std::size_t size) {
@@ -11443,11 +11550,11 @@ class connector {
     typename Transport::put_op op;
     auto now = c.transport.begin(op, *wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, how);
     if (now && *now == progress::pending)
-      if (auto done = finish(op, o); !done) return done.error();
+      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
     if (now) now = c.transport.commit(op, stored);
     if (!now) return now.error();
     if (*now == progress::pending)
-      if (auto done = finish(op, o); !done) return done.error();
+      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
     return receipt{info.size, op.where()};
   }
 
@@ -11471,7 +11578,7 @@ class connector {
     std::byte* const target = block.data();
     block.handed_over();
     if (*begun == progress::pending)
-      if (auto done = finish(op, o); !done) return done.error();
+      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
     fill(mutable_bytes(target + room, size), info);
     stored.checksum = info.checksum;
     if constexpr (!caps.carries_info)
@@ -11479,7 +11586,7 @@ class connector {
     auto now = c.transport.commit(op, stored);
     if (!now) return now.error();
     if (*now == progress::pending)
-      if (auto done = finish(op, o); !done) return done.error();
+      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
     return result<receipt>::from([&]() noexcept { return receipt{info.size, op.where()}; });  // a copy would wait for its own stores, 5 ns
   }
 
@@ -11525,25 +11632,6 @@ class connector {
     parts.for_each([&payload](const_bytes piece) { payload.insert(payload.end(), piece.begin(), piece.end()); });
     std::uint64_t const size = payload.size();
     return from_metadata(value::object({{"inline_bytes", blob::copy(payload)}, {"size", size}}));
-  }
-
-  /// Drives a put that is under way. One that is given up is quiet afterwards.
-  result<void> finish(typename Transport::put_op& op, put_options const& o) {
-    auto& transport = core_->transport;
-    operation* const ops[]{&op};
-    for (;;) {
-      if (auto woken = transport.wait(ops, o.until, o.stop); !woken) {
-        auto quiet = transport.cancel(op);
-        while (quiet && *quiet == progress::pending) {
-          if (!transport.wait(ops, deadline::never(), {})) break;
-          quiet = transport.step(op);
-        }
-        return woken.error();
-      }
-      auto now = transport.step(op);
-      if (!now) return now.error();
-      if (*now != progress::pending) return {};
-    }
   }
 
   std::shared_ptr<core> core_;

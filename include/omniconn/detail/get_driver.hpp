@@ -19,6 +19,7 @@
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/block_source.hpp>
+#include <omniconn/detail/drive.hpp>
 #include <omniconn/transport/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -57,11 +58,7 @@ class parked_gets {
   /// Waits until all are quiet.
   void drain(Transport& transport) noexcept {
     std::scoped_lock const lock(mutex_);
-    for (auto& parked : entries_) {
-      operation* const ops[]{&parked->op};
-      for (auto now = transport.cancel(parked->op); now && *now == progress::pending; now = transport.cancel(parked->op))
-        if (!transport.wait(ops, deadline::never(), {})) break;
-    }
+    for (auto& parked : entries_) make_quiet(transport, parked->op);
     entries_.clear();
   }
 
