@@ -75,6 +75,7 @@ set(omniconn_headers_core
   omniconn/runtime/transfer_types.hpp
   omniconn/serializer/concept.hpp
   omniconn/serializer/raw.hpp
+  omniconn/shared_view.hpp
   omniconn/testing/allocator_conformance.hpp
   omniconn/testing/conformance/connector_ending_cases.hpp
   omniconn/testing/conformance/connector_fixture.hpp
