@@ -100,9 +100,15 @@ class connector {
 
   /// A usable connector or the reason why not, with the way to mend it.
   [[nodiscard]] static result<connector, diagnosis> open(options const& o = {}) {
-    auto transport = Transport::open(o.transport);
+    auto how = o.transport;
+    std::size_t const readers = o.defaults.readers.empty() ? o.defaults.reader_count : o.defaults.readers.size();
+    if constexpr (requires { Transport::usual_readers; how.max_readers; })  // so that whoever opens it first makes room for its own readers
+      if (how.max_readers == 0 && readers > Transport::usual_readers && readers <= caps.max_readers) how.max_readers = static_cast<std::uint32_t>(readers);
+    auto transport = Transport::open(how);
     if (!transport) return std::move(transport.error());
-    if (o.defaults.readers.empty() ? o.defaults.reader_count == 0 || o.defaults.reader_count > caps.max_readers : o.defaults.readers.size() > caps.max_readers)
+    if (o.defaults.keep && !caps.keeps)
+      return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " cannot keep objects that are read; give their readers");
+    if (readers == 0 || readers > caps.max_readers)
       return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that transport " + std::string(caps.name) + " can do");
     if (!o.defaults.readers.empty() && !caps.named_readers)
       return diagnosis(error_kind::misconfigured, "transport " + std::string(caps.name) + " cannot tell readers by name; remove `readers`");
@@ -316,7 +322,7 @@ class connector {
     core(Transport t, options const& o)
         : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
-      usual.readers = {defaults.reader_count, reader_names};
+      usual.readers = {defaults.reader_count, reader_names, defaults.keep};
       usual.lease = defaults.lease;
       usual.existing = defaults.existing;
       usual.max_objects = defaults.max_unread_objects;
@@ -376,6 +382,7 @@ class connector {
   static error too_large() noexcept { return {error_kind::too_large, "the payload is larger than this transport's limit"}; }
 
   static result<void> serve(reader_set const& readers) noexcept {
+    if (readers.anybody && !caps.keeps) return {error_kind::unsupported, "this transport cannot keep objects that are read; give their readers"};
     if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
     if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
     if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};

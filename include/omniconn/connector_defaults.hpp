@@ -16,7 +16,7 @@ OMNICONN_BEGIN_NAMESPACE
 enum class on_full : std::uint8_t {
   fail,         ///< `no_space` or `quota_exceeded`
   wait,         ///< until readers made room, its deadline, or its stop token; `peer_lost` when they died
-  drop_oldest,  ///< drops the connector's oldest object that nobody has begun to read
+  drop_oldest,  ///< drops the connector's oldest object that nobody reads now; of those that are kept, one that nobody asked for lately
 };
 
 /// Defaults of every put and get of a connector.
@@ -24,6 +24,8 @@ struct connector_defaults {
   /// Names of the readers of each object; empty: `reader_count` readers, first come first served.
   std::vector<std::string> readers;
   std::uint32_t reader_count = 1;
+  /// Objects are for anybody, any number of times, until they are cleaned up, replaced, or dropped for room (`full`): a cache. Then the two above do not count.
+  bool keep = false;
   /// The reader name of this connector's gets; empty: the transport's default.
   std::string reader;
   std::chrono::nanoseconds lease{std::chrono::seconds(60)};
@@ -37,7 +39,7 @@ struct connector_defaults {
   bool envelope = true;
   /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
   on_full full = on_full::fail;
-  /// The most objects and payload bytes of this connector that may be unread at once; 0: as much as there is memory and keys.
+  /// The most objects and payload bytes of this connector that may be unread, or kept, at once; 0: as much as there is memory and keys.
   std::uint64_t max_unread_objects = 0;
   std::uint64_t max_unread_bytes = 0;
   /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it

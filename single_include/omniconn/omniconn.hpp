@@ -7715,6 +7715,9 @@ class shm_transport {
                                      .hears_death = true,
                                      .keeps = true};
 
+  /// Readers of one object in a namespace that was made without `max_readers`.
+  static constexpr std::uint32_t usual_readers = detail::shm::usual_claims;
+
   using hold = detail::shm::object_hold;
   using put_op = detail::shm::put_operation;
   using get_op = detail::shm::get_operation;
@@ -10474,7 +10477,7 @@ OMNICONN_BEGIN_NAMESPACE
 enum class on_full : std::uint8_t {
   fail,         ///< `no_space` or `quota_exceeded`
   wait,         ///< until readers made room, its deadline, or its stop token; `peer_lost` when they died
-  drop_oldest,  ///< drops the connector's oldest object that nobody has begun to read
+  drop_oldest,  ///< drops the connector's oldest object that nobody reads now; of those that are kept, one that nobody asked for lately
 };
 
 /// Defaults of every put and get of a connector.
@@ -10482,6 +10485,8 @@ struct connector_defaults {
   /// Names of the readers of each object; empty: `reader_count` readers, first come first served.
   std::vector<std::string> readers;
   std::uint32_t reader_count = 1;
+  /// Objects are for anybody, any number of times, until they are cleaned up, replaced, or dropped for room (`full`): a cache. Then the two above do not count.
+  bool keep = false;
   /// The reader name of this connector's gets; empty: the transport's default.
   std::string reader;
   std::chrono::nanoseconds lease{std::chrono::seconds(60)};
@@ -10495,7 +10500,7 @@ struct connector_defaults {
   bool envelope = true;
   /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
   on_full full = on_full::fail;
-  /// The most objects and payload bytes of this connector that may be unread at once; 0: as much as there is memory and keys.
+  /// The most objects and payload bytes of this connector that may be unread, or kept, at once; 0: as much as there is memory and keys.
   std::uint64_t max_unread_objects = 0;
   std::uint64_t max_unread_bytes = 0;
   /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
@@ -11188,9 +11193,15 @@ class connector {
 
   /// A usable connector or the reason why not, with the way to mend it.
   [[nodiscard]] static result<connector, diagnosis> open(options const& o = {}) {
-    auto transport = Transport::open(o.transport);
+    auto how = o.transport;
+    std::size_t const readers = o.defaults.readers.empty() ? o.defaults.reader_count : o.defaults.readers.size();
+    if constexpr (requires { Transport::usual_readers; how.max_readers; })  // so that whoever opens it first makes room for its own readers
+      if (how.max_readers == 0 && readers > Transport::usual_readers && readers <= caps.max_readers) how.max_readers = static_cast<std::uint32_t>(readers);
+    auto transport = Transport::open(how);
     if (!transport) return std::move(transport.error());
-    if (o.defaults.readers.empty() ? o.defaults.reader_count == 0 || o.defaults.reader_count > caps.max_readers : o.defaults.readers.size() > caps.max_readers)
+    if (o.defaults.keep && !caps.keeps)
+      return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " cannot keep objects that are read; give their readers");
+    if (readers == 0 || readers > caps.max_readers)
       return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that transport " + std::string(caps.name) + " can do");
     if (!o.defaults.readers.empty() && !caps.named_readers)
       return diagnosis(error_kind::misconfigured, "transport " + std::string(caps.name) + " cannot tell readers by name; remove `readers`");
@@ -11404,7 +11415,7 @@ class connector {
     core(Transport t, options const& o)
         : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
-      usual.readers = {defaults.reader_count, reader_names};
+      usual.readers = {defaults.reader_count, reader_names, defaults.keep};
       usual.lease = defaults.lease;
       usual.existing = defaults.existing;
       usual.max_objects = defaults.max_unread_objects;
@@ -11464,6 +11475,7 @@ class connector {
   static error too_large() noexcept { return {error_kind::too_large, "the payload is larger than this transport's limit"}; }
 
   static result<void> serve(reader_set const& readers) noexcept {
+    if (readers.anybody && !caps.keeps) return {error_kind::unsupported, "this transport cannot keep objects that are read; give their readers"};
     if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
     if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
     if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
@@ -13928,8 +13940,10 @@ inline connector_defaults read_defaults(option_reader& options) {
       for (std::size_t k = 0; k != i; ++k)
         if (out.readers[i] == out.readers[k]) options.problem("readers names " + in_quotes(out.readers[i]) + " twice");
     }
+  } else if (auto const* any = readers == nullptr ? nullptr : readers->if_string(); any != nullptr && *any == "any") {
+    out.keep = true;
   } else if (auto const* text = readers == nullptr ? nullptr : readers->if_string(); text != nullptr && text->find('$') == std::string::npos) {
-    options.problem("readers is " + describe(*readers) + ", expected a number or a list of names; write [" + in_quotes(*text) + "] for one reader of that name");
+    options.problem("readers is " + describe(*readers) + ", expected a number, a list of names, or any; write [" + in_quotes(*text) + "] for one reader of that name");
   } else {
     out.reader_count = static_cast<std::uint32_t>(options.take_uint("readers", 1, 1, UINT32_MAX));
   }
@@ -13957,6 +13971,8 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   out.space = options.take_string("namespace", "");
   out.memory_pool_size = options.take_bytes_size("memory_pool_size", out.memory_pool_size);
   out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
+  out.max_readers = static_cast<std::uint32_t>(options.take_uint("max_readers", 0, 0, shm::max_claims));
+  out.max_namespace_bytes = options.take_bytes_size("max_namespace_bytes", 0);
   out.directory = options.take_string("directory", out.directory);
   if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
   if (!defaults.reader.empty()) out.reader = defaults.reader;
@@ -14056,7 +14072,7 @@ result<any_connector, diagnosis> open_segment_connector(option_reader& options) 
   auto defaults = read_defaults(options);
   if (options.take("on_existing") == nullptr) defaults.existing = on_existing::replace;
   defaults.envelope = false;
-  if (!defaults.readers.empty() || defaults.reader_count > 1)
+  if (defaults.keep || !defaults.readers.empty() || defaults.reader_count > 1)
     options.problem("readers asks for more than one reader of any name, which vLLM-Omni's layout cannot do; remove it, or set `layout: omniconn` where every stage is ours");
   auto const transport = read_segment_options(options);
   auto const exact = options.take_choice("cleanup", {"exact", "affix"}, "exact") == "exact";

@@ -215,6 +215,24 @@ TEST(builtin_options, spin) {
   EXPECT_EQ(shm_options_of(value::object({{"spin", "5 us"}})).spin, 5us);
 }
 
+TEST(builtin_options, who_reads_may_be_anybody_or_many) {
+  shm_test::fresh_space const space;
+  auto const factory = builtin_factory();
+  edge const hop{"a", "b"};
+  std::vector<std::byte> const data(10);
+  {
+    auto cache = factory.create({"ShmConnector", in(space, {{"readers", "any"}, {"lease_seconds", 0}})});
+    ASSERT_TRUE(cache) << cache.error().message();
+    ASSERT_TRUE(cache->put(hop, "k", const_bytes(data), {}));
+    for (int i = 0; i != 3; ++i) EXPECT_TRUE(cache->get_view(hop, "k", {deadline::immediate()})) << i;
+    EXPECT_EQ(cache->cleanup(hop, "k").value_or(0), 1U);
+  }
+  auto many = factory.create({"ShmConnector", in(space, {{"readers", 40}, {"lease_seconds", 0}})});
+  ASSERT_TRUE(many) << many.error().message();
+  EXPECT_TRUE(many->put(hop, "k", const_bytes(data), {})) << "the namespace was made for its readers";
+  expect_refused(factory, {"SharedMemoryConnector", in(space, {{"readers", "any"}})}, error_kind::misconfigured, "which vLLM-Omni's layout cannot do");
+}
+
 TEST(builtin_options, what_nobody_knows_is_ignored) {
   shm_test::fresh_space const space;
   EXPECT_TRUE(builtin_factory().create({"ShmConnector", in(space, {{"shm_threshold_bytes", 65536}, {"role", "sender"}, {"from_stage", 0}})}));
@@ -238,7 +256,7 @@ TEST(builtin_options, wrong_ones_of_every_connector) {
              {"readers", value::list({"a", "b", "a"}), "readers names 'a' twice"},
              {"readers", value::list({"a", ""}), "readers holds an empty name, but whoever has no name reads as 'default'; name each reader"},
              {"readers", value::list({1}), "readers is the integer 1, expected texts in its list; put it in quotes"},
-             {"readers", "thinker", "readers is the text 'thinker', expected a number or a list of names; write ['thinker'] for one reader of that name"},
+             {"readers", "thinker", "readers is the text 'thinker', expected a number, a list of names, or any; write ['thinker'] for one reader of that name"},
              {"readers", a_map(), "readers is a map, expected an integer of at least 0; write a whole number in digits, without quotes"},
              {"reader", 1, "reader is the integer 1, expected a text; put it in quotes"},
              {"reader", "${OMNICONN_NOT_SET}",
@@ -268,7 +286,9 @@ TEST(builtin_options, wrong_ones_of_every_connector) {
 TEST(builtin_options, wrong_ones_of_shared_memory) {
   auto const factory = builtin_factory();
   for (auto const& [option, found, text] : {
-           wrong_option{"readers", 17, "the number of readers must be between 1 and 16, the most that transport shm can do"},
+           wrong_option{"readers", 65, "the number of readers must be between 1 and 64, the most that transport shm can do"},
+           {"max_readers", 65, "max_readers is 65, expected an integer from 0 to 64"},
+           {"max_namespace_bytes", "lots", "max_namespace_bytes is the text 'lots', expected a number of bytes; write an integer, or a text with a unit as in 64 MiB"},
            {"reader", std::string(57, 'r'), "the name of a reader or stage may have 56 bytes at most"},
            {"memory_pool_size", 0, "memory_pool_size must be between 1 byte and 64 TiB"},
            {"memory_pool_size", "65 TiB", "memory_pool_size must be between 1 byte and 64 TiB"},

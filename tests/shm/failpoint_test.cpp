@@ -92,7 +92,7 @@ TEST_F(failpoints, a_stage_without_a_place_for_its_name_does_not_ask_for_one_aga
   shm_test::fresh_space space;
   auto t = opened(space);
   {
-    auto directory = detail::shm::directory::open(space.paths(), 0, false);
+    auto directory = detail::shm::directory::open(space.paths(), {}, false);
     ASSERT_TRUE(directory);
     for (std::uint32_t i = 0; i != detail::shm::max_names / 2 - 2; ++i)  // two are left for stages
       if (auto& name = directory->name_at(i); name.size.load() == 0) name.size.store(1);

@@ -78,7 +78,7 @@ class shm_listen : public shm_test::process_test {
     }
   }
   [[nodiscard]] std::uint32_t listeners() const {
-    auto d = detail::shm::directory::open(space.paths(), 0, false);
+    auto d = detail::shm::directory::open(space.paths(), {}, false);
     EXPECT_TRUE(d) << d.error().message();
     d->open_gate();
     return d->head().listeners.load();

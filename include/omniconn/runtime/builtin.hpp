@@ -51,8 +51,10 @@ inline connector_defaults read_defaults(option_reader& options) {
       for (std::size_t k = 0; k != i; ++k)
         if (out.readers[i] == out.readers[k]) options.problem("readers names " + in_quotes(out.readers[i]) + " twice");
     }
+  } else if (auto const* any = readers == nullptr ? nullptr : readers->if_string(); any != nullptr && *any == "any") {
+    out.keep = true;
   } else if (auto const* text = readers == nullptr ? nullptr : readers->if_string(); text != nullptr && text->find('$') == std::string::npos) {
-    options.problem("readers is " + describe(*readers) + ", expected a number or a list of names; write [" + in_quotes(*text) + "] for one reader of that name");
+    options.problem("readers is " + describe(*readers) + ", expected a number, a list of names, or any; write [" + in_quotes(*text) + "] for one reader of that name");
   } else {
     out.reader_count = static_cast<std::uint32_t>(options.take_uint("readers", 1, 1, UINT32_MAX));
   }
@@ -80,6 +82,8 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   out.space = options.take_string("namespace", "");
   out.memory_pool_size = options.take_bytes_size("memory_pool_size", out.memory_pool_size);
   out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
+  out.max_readers = static_cast<std::uint32_t>(options.take_uint("max_readers", 0, 0, shm::max_claims));
+  out.max_namespace_bytes = options.take_bytes_size("max_namespace_bytes", 0);
   out.directory = options.take_string("directory", out.directory);
   if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
   if (!defaults.reader.empty()) out.reader = defaults.reader;
@@ -179,7 +183,7 @@ result<any_connector, diagnosis> open_segment_connector(option_reader& options) 
   auto defaults = read_defaults(options);
   if (options.take("on_existing") == nullptr) defaults.existing = on_existing::replace;
   defaults.envelope = false;
-  if (!defaults.readers.empty() || defaults.reader_count > 1)
+  if (defaults.keep || !defaults.readers.empty() || defaults.reader_count > 1)
     options.problem("readers asks for more than one reader of any name, which vLLM-Omni's layout cannot do; remove it, or set `layout: omniconn` where every stage is ours");
   auto const transport = read_segment_options(options);
   auto const exact = options.take_choice("cleanup", {"exact", "affix"}, "exact") == "exact";

@@ -75,6 +75,9 @@ class shm_transport {
                                      .hears_death = true,
                                      .keeps = true};
 
+  /// Readers of one object in a namespace that was made without `max_readers`.
+  static constexpr std::uint32_t usual_readers = detail::shm::usual_claims;
+
   using hold = detail::shm::object_hold;
   using put_op = detail::shm::put_operation;
   using get_op = detail::shm::get_operation;
