@@ -230,7 +230,8 @@ TEST(builtin_options, who_reads_may_be_anybody_or_many) {
   auto many = factory.create({"ShmConnector", in(space, {{"readers", 40}, {"lease_seconds", 0}})});
   ASSERT_TRUE(many) << many.error().message();
   EXPECT_TRUE(many->put(hop, "k", const_bytes(data), {})) << "the namespace was made for its readers";
-  expect_refused(factory, {"SharedMemoryConnector", in(space, {{"readers", "any"}})}, error_kind::misconfigured, "which vLLM-Omni's layout cannot do");
+  expect_refused(factory, {"SharedMemoryConnector", in(space, {{"readers", "any"}})}, error_kind::misconfigured,
+                 "readers asks for more than one reader of any name, which vLLM-Omni's layout cannot do; remove it, or set `layout: omniconn` where every stage is ours");
 }
 
 TEST(builtin_options, what_nobody_knows_is_ignored) {
