@@ -86,6 +86,7 @@ set(omniconn_headers_core
   omniconn/testing/conformance/fixture.hpp
   omniconn/testing/conformance/kept_cases.hpp
   omniconn/testing/conformance/locator_cases.hpp
+  omniconn/testing/conformance/optional_cases.hpp
   omniconn/testing/conformance/put_get_cases.hpp
   omniconn/testing/conformance/reader_cases.hpp
   omniconn/testing/conformance/thread_cases.hpp

@@ -7,6 +7,7 @@
 #include <omniconn/testing/transport_conformance.hpp>
 #include <omniconn/transport/shm.hpp>
 
+#include <shm/stage.hpp>
 #include <shm/support.hpp>
 
 namespace {
@@ -21,6 +22,20 @@ struct shm_harness : omniconn::real_time_harness {
     o.max_readers = transport::caps.max_readers;
     o.memory_pool_size = std::uint64_t{256} << 20U;
     return transport::open(o);
+  }
+
+  // The stage program's edge and keying.
+  static constexpr omniconn::edge flow{"producer", "consumer"};
+  std::string put_and_die() const {
+    shm_test::stage mortal(space.name());
+    EXPECT_EQ(mortal.ask("put first 1 10"), "ok 10");
+    EXPECT_EQ(mortal.kill(), shm_test::status_killed);
+    return "default/producer/consumer/first";
+  }
+  void get_and_die() const {
+    shm_test::stage mortal(space.name());
+    EXPECT_EQ(mortal.ask("get nothing r 1 1"), "error timed_out");
+    EXPECT_EQ(mortal.kill(), shm_test::status_killed);
   }
 };
 

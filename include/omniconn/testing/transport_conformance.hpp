@@ -6,6 +6,7 @@
 #include <omniconn/testing/conformance/fixture.hpp>
 #include <omniconn/testing/conformance/kept_cases.hpp>
 #include <omniconn/testing/conformance/locator_cases.hpp>
+#include <omniconn/testing/conformance/optional_cases.hpp>
 #include <omniconn/testing/conformance/put_get_cases.hpp>
 #include <omniconn/testing/conformance/reader_cases.hpp>
 #include <omniconn/testing/conformance/thread_cases.hpp>
@@ -19,6 +20,11 @@ OMNICONN_BEGIN_NAMESPACE
 ///       using transport = my_transport;
 ///       // A transport of this harness's own namespace of keys, whose gets are made under that reader name. Called several times.
 ///       omniconn::result<transport, omniconn::diagnosis> open(std::string_view reader);
+///
+///       // Where caps.hears_death, and the suite is to see it (`mortal_harness` in conformance/optional_cases.hpp):
+///       static constexpr omniconn::edge flow{"from", "to"};
+///       std::string put_and_die();  // a process puts an object for that edge and dies; its wire key
+///       void get_and_die();         // a process waits for something on that edge, in vain, and dies
 ///     };
 ///     namespace omniconn {
 ///     INSTANTIATE_TYPED_TEST_SUITE_P(mine, transport_conformance, my_harness);
@@ -55,6 +61,9 @@ REGISTER_TYPED_TEST_SUITE_P(
     a_locator_survives_as_metadata,
     // threads
     of_two_producers_exactly_one_wins, erase_if_beside_puts_sees_whole_keys, of_two_readers_exactly_one_gets, nothing_is_lost_among_many_threads,
-    cancel_and_put_race_and_nothing_is_lost);
+    cancel_and_put_race_and_nothing_is_lost,
+    // what only some can do
+    a_watch_ends_when_every_reader_is_done, a_watch_ends_with_its_object_and_not_before, room_is_waited_for, the_oldest_unread_is_dropped,
+    a_producer_s_death_ends_a_wait_for_it, a_reader_s_death_ends_what_waits_for_it);
 
 OMNICONN_END_NAMESPACE
