@@ -30,6 +30,7 @@ set(omniconn_headers_core
   omniconn/core/tensor_value.hpp
   omniconn/core/value.hpp
   omniconn/detail/algorithm.hpp
+  omniconn/detail/all_or_none.hpp
   omniconn/detail/base64.hpp
   omniconn/detail/block_source.hpp
   omniconn/detail/buffer_pool_state.hpp
@@ -46,6 +47,7 @@ set(omniconn_headers_core
   omniconn/detail/futex.hpp
   omniconn/detail/gather_into.hpp
   omniconn/detail/get_driver.hpp
+  omniconn/detail/get_many.hpp
   omniconn/detail/json_lines.hpp
   omniconn/detail/memory.hpp
   omniconn/detail/posix.hpp
@@ -79,6 +81,8 @@ set(omniconn_headers_core
   omniconn/testing/allocator_conformance.hpp
   omniconn/testing/conformance/connector_ending_cases.hpp
   omniconn/testing/conformance/connector_fixture.hpp
+  omniconn/testing/conformance/connector_flow_cases.hpp
+  omniconn/testing/conformance/connector_many_cases.hpp
   omniconn/testing/conformance/connector_put_get_cases.hpp
   omniconn/testing/conformance/connector_reader_cases.hpp
   omniconn/testing/conformance/connector_waiting_cases.hpp

@@ -3,15 +3,19 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <omniconn/config.hpp>
 #include <omniconn/connector_concept.hpp>
 #include <omniconn/core/tensor.hpp>
+#include <omniconn/detail/all_or_none.hpp>
 #include <omniconn/detail/consumed_if_decoded.hpp>
 #include <omniconn/detail/memory.hpp>
 #include <omniconn/serializer/concept.hpp>
@@ -176,9 +180,14 @@ class any_connector {
     return commit(e, key, std::move(*room), o, *kind);
   }
 
-  result<reservation> reserve(std::size_t size) {
+  result<reservation> reserve(std::size_t size, put_options const& o = {}) {
     if (!impl_) return none();
-    return impl_->reserve(size);
+    return impl_->reserve(size, o);
+  }
+  /// Memory for several objects, or for none of them.
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->reserve_all(sizes, o);
   }
   result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     return impl_ ? impl_->commit(e, key, std::move(r), o, kind) : none();
@@ -187,6 +196,16 @@ class any_connector {
   result<view> get_view(edge e, std::string_view key, get_options const& o = {}) {
     if (!impl_) return none();
     return impl_->get_view(e, key, o);
+  }
+  /// See `connector::get_any_view`.
+  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->get_any_view(e, keys, o);
+  }
+  /// See `connector::get_all_views`.
+  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->get_all_views(e, keys, o);
   }
   /// The object as a `value` that owns everything.
   template <class T>
@@ -212,6 +231,13 @@ class any_connector {
   result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
     if (!impl_) return none();
     return impl_->get_into(e, key, into, o);
+  }
+
+  /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
+  /// \errors as `connector::wait_consumed`; unsupported: the transport is not told of it.
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
+    if (!impl_) return none();
+    return impl_->wait_consumed(e, r, until, std::move(stop));
   }
 
   result<bool> exists(edge e, std::string_view key) {
@@ -257,9 +283,13 @@ class any_connector {
     virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
     virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
     virtual result<receipt> put(edge, std::string_view, tensor_view const&, put_options const&) = 0;
-    virtual result<reservation> reserve(std::size_t) = 0;
+    virtual result<reservation> reserve(std::size_t, put_options const&) = 0;
+    virtual result<std::vector<reservation>> reserve_all(std::span<std::size_t const>, put_options const&) = 0;
     virtual result<receipt> commit(edge, std::string_view, reservation, put_options const&, payload_kind) = 0;
     virtual result<view> get_view(edge, std::string_view, get_options const&) = 0;
+    virtual result<keyed_view<view>, key_error> get_any_view(edge, std::span<std::string_view const>, get_options const&) = 0;
+    virtual result<std::vector<view>, key_error> get_all_views(edge, std::span<std::string_view const>, get_options const&) = 0;
+    virtual result<void> wait_consumed(edge, receipt const&, deadline, stop_token) = 0;
     virtual result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) = 0;
     virtual result<bool> exists(edge, std::string_view) = 0;
     virtual result<std::size_t> cleanup(edge, std::string_view) = 0;
@@ -287,11 +317,30 @@ class any_connector {
     result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
     result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o) override { return put_if_possible(e, key, t, o); }
 
-    result<reservation> reserve(std::size_t size) override {
-      auto inside = inner.reserve(size);
-      if (!inside) return inside.error();
+    static reservation wrap(typename C::reservation&& inside) {
       reservation out;
-      out.claim_.emplace(std::move(*inside), room_table);
+      out.claim_.emplace(std::move(inside), room_table);
+      return out;
+    }
+    static view wrap(typename C::view&& inside) {
+      view out;
+      out.bytes_ = inside.bytes();
+      out.info_ = inside.info();
+      out.claim_.emplace(std::move(inside), view_table);
+      return out;
+    }
+
+    result<reservation> reserve(std::size_t size, put_options const& o) override {
+      auto inside = inner.reserve(size, o);
+      if (!inside) return inside.error();
+      return wrap(std::move(*inside));
+    }
+    result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) override {
+      auto inside = inner.reserve_all(sizes, o);
+      if (!inside) return inside.error();
+      std::vector<reservation> out;
+      out.reserve(inside->size());
+      for (auto& one : *inside) out.push_back(wrap(std::move(one)));
       return out;
     }
     result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o, payload_kind kind) override {
@@ -301,11 +350,27 @@ class any_connector {
     result<view> get_view(edge e, std::string_view key, get_options const& o) override {
       auto inside = inner.get_view(e, key, o);
       if (!inside) return inside.error();
-      view out;
-      out.bytes_ = inside->bytes();
-      out.info_ = inside->info();
-      out.claim_.emplace(std::move(*inside), view_table);
-      return out;
+      return wrap(std::move(*inside));
+    }
+    result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o) override {
+      auto inside = inner.get_any_view(e, keys, o);
+      if (!inside) return inside.error();
+      return keyed_view<view>{inside->index, wrap(std::move(inside->view))};
+    }
+    result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o) override {
+      detail::all_or_none<view> out(keys.size());  // before anything is had: where memory runs out, nothing is lost
+      auto inside = inner.get_all_views(e, keys, o);
+      if (!inside) return inside.error();
+      for (std::size_t i = 0; i != inside->size(); ++i) out.views[i] = wrap(std::move((*inside)[i]));
+      out.complete = true;
+      return std::move(out.views);
+    }
+    result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop) override {
+      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) {
+        return inner.wait_consumed(e, r, until, std::move(stop));
+      } else {
+        return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
+      }
     }
     result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
     result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }

@@ -31,6 +31,7 @@
 #include <omniconn/detail/drive.hpp>
 #include <omniconn/detail/gather_into.hpp>
 #include <omniconn/detail/get_driver.hpp>
+#include <omniconn/detail/get_many.hpp>
 #include <omniconn/detail/room.hpp>
 #include <omniconn/keying/concept.hpp>
 #include <omniconn/serializer/concept.hpp>
@@ -197,6 +198,32 @@ class connector {
 
   /// A get with the connector's defaults.
   result<view> get_view(edge e, std::string_view key) { return get_view(e, key, core_->plain_get); }
+
+  /// The object of whichever key is there first, and which one that is; where several are, the first of the list. The others stay untouched. One wait for any
+  /// number of keys. A key that is in the list twice counts once.
+  /// \errors timed_out, cancelled, closed, peer_stalled, not_found (`deadline::immediate()`: none is there): of the call, no key named. When no object is there, a key
+  /// that cannot be had (consumed, corrupt, too_large, peer_lost, ...) ends the call with its error and its index: take it out of the list, or mend it, and call
+  /// again. misconfigured: an empty list, or a locator in the options.
+  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    find_options how;
+    ask(how, e, o);
+    auto out = detail::get_any<view>(core_->gets, keys, how, o, wire_of(e), opener());
+    if (!out) count(out.error());
+    return out;
+  }
+
+  /// The objects of all keys, in the order of the list, or none of them: when the call fails, what it had is given back and nothing is consumed. One wait for any
+  /// number of keys. What came first is held while the rest is waited for: connectors that compete for the same objects can keep each other
+  /// waiting until the deadline, so give each its own keys or readers.
+  /// \errors as `get_view`, at once for the first key that fails, with its index; timed_out, cancelled, not_found, closed: with that of the first one missing.
+  /// misconfigured: an empty list, a key that is in it twice, a locator in the options.
+  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    find_options how;
+    ask(how, e, o);
+    auto out = detail::get_all<view>(core_->gets, keys, how, o, wire_of(e), opener());
+    if (!out) count(out.error());
+    return out;
+  }
 
   /// The object as a `T` that owns everything it refers to. For views into the object, see `get_view` and `view::as`. What cannot be decoded stays where it is.
   /// \errors as `get_view`; malformed, and what else the serializer says; misconfigured: a part of `T` can only borrow.
@@ -514,10 +541,26 @@ class connector {
     key_scratch scratch;
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    find_options how;
+    ask(how, e, o);
+    return c.gets.run(*wire, how, o, opener());
+  }
+
+  /// What a get asks of the transport. \requires `e` lives as long as `how`. Not returned: the copy would cost a small get 4 instructions.
+  [[gnu::always_inline]] void ask(find_options& how, edge const& e, get_options const& o) const noexcept {
+    how.where = o.where;
+    how.reader = o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader;
     if constexpr (caps.hears_death)
-      if (c.defaults.report_lost_peer) how.flow = &e;
-    return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
+      if (core_->defaults.report_lost_peer) how.flow = &e;
+  }
+  [[nodiscard]] auto wire_of(edge const& e) const noexcept {
+    return [&c = *core_, &e](std::string_view key, key_scratch& scratch) { return c.keying.make(e, key, scratch, caps.max_key); };
+  }
+
+  /// What a get makes of bytes that it found: envelope and checksum are verified; what they refuse is given back.
+  [[gnu::always_inline]] auto opener() const noexcept {
+    auto const& c = *core_;
+    return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);
         return why;
@@ -537,7 +580,7 @@ class connector {
         if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
       return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
-    });
+    };
   }
 
   /// The receipt of an object that came as it is: its payload goes to the transport, which keeps it until the get.

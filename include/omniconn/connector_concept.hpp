@@ -7,8 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
@@ -64,16 +68,44 @@ concept object_reservation = std::movable<R> && !std::copyable<R> && requires(R&
   { c.bytes() } noexcept -> std::same_as<mutable_bytes>;
 };
 
+/// What `get_any_view` found: the view, and which of the keys it is of.
+template <class View>
+struct keyed_view {
+  std::size_t index = 0;  ///< position in the list that was asked for
+  View view;
+};
+
+/// Why a get of several keys failed, and which of them it was.
+class key_error : public error {
+ public:
+  static constexpr std::size_t no_key = ~std::size_t{0};
+
+  constexpr key_error(error e, std::size_t which = no_key) noexcept : error(e), which_(which) {}  // NOLINT(google-explicit-constructor): errors widen silently
+
+  /// Position in the list that was asked for; `no_key` where the call failed as a whole.
+  [[nodiscard]] constexpr std::size_t index() const noexcept { return which_; }
+  /// "key 2: corrupt: the payload's checksum is wrong".
+  [[nodiscard]] std::string message() const { return which_ == no_key ? error::message() : "key " + std::to_string(which_) + ": " + error::message(); }
+
+ private:
+  std::size_t which_;
+};
+
 /// The contract that `connector<...>` and `any_connector` share. Code written against it runs on either.
 template <class C>
 concept connector_like =
     std::movable<C> && object_view<typename C::view> && object_reservation<typename C::reservation> &&
     requires(C& c, C const& k, edge e, std::string_view key, const_bytes bytes, mutable_bytes into, put_options const& p, get_options const& g,
-             typename C::reservation r, receipt const& done, value const& metadata, std::size_t n) {
+             typename C::reservation r, receipt const& done, value const& metadata, std::size_t n, std::span<std::size_t const> sizes,
+             std::span<std::string_view const> keys) {
       { c.put(e, key, bytes, p) } -> std::same_as<result<receipt>>;
       { c.reserve(n) } -> std::same_as<result<typename C::reservation>>;
+      { c.reserve(n, p) } -> std::same_as<result<typename C::reservation>>;
+      { c.reserve_all(sizes, p) } -> std::same_as<result<std::vector<typename C::reservation>>>;
       { c.commit(e, key, std::move(r), p) } -> std::same_as<result<receipt>>;
       { c.get_view(e, key, g) } -> std::same_as<result<typename C::view>>;
+      { c.get_any_view(e, keys, g) } -> std::same_as<result<keyed_view<typename C::view>, key_error>>;
+      { c.get_all_views(e, keys, g) } -> std::same_as<result<std::vector<typename C::view>, key_error>>;
       { c.get_into(e, key, into, g) } -> std::same_as<result<object_info>>;
       { c.exists(e, key) } -> std::same_as<result<bool>>;
       { c.cleanup(e, key) } -> std::same_as<result<std::size_t>>;

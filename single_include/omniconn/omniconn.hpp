@@ -9984,11 +9984,14 @@ OMNICONN_END_NAMESPACE
 // A connector whose policies are chosen at run time.
 
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 // ==== begin <omniconn/connector_concept.hpp>
 // What every connector can do, composed or erased: options, receipts and the concept.
@@ -9998,8 +10001,12 @@ OMNICONN_END_NAMESPACE
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 
 OMNICONN_BEGIN_NAMESPACE
@@ -10045,16 +10052,44 @@ concept object_reservation = std::movable<R> && !std::copyable<R> && requires(R&
   { c.bytes() } noexcept -> std::same_as<mutable_bytes>;
 };
 
+/// What `get_any_view` found: the view, and which of the keys it is of.
+template <class View>
+struct keyed_view {
+  std::size_t index = 0;  ///< position in the list that was asked for
+  View view;
+};
+
+/// Why a get of several keys failed, and which of them it was.
+class key_error : public error {
+ public:
+  static constexpr std::size_t no_key = ~std::size_t{0};
+
+  constexpr key_error(error e, std::size_t which = no_key) noexcept : error(e), which_(which) {}  // NOLINT(google-explicit-constructor): errors widen silently
+
+  /// Position in the list that was asked for; `no_key` where the call failed as a whole.
+  [[nodiscard]] constexpr std::size_t index() const noexcept { return which_; }
+  /// "key 2: corrupt: the payload's checksum is wrong".
+  [[nodiscard]] std::string message() const { return which_ == no_key ? error::message() : "key " + std::to_string(which_) + ": " + error::message(); }
+
+ private:
+  std::size_t which_;
+};
+
 /// The contract that `connector<...>` and `any_connector` share. Code written against it runs on either.
 template <class C>
 concept connector_like =
     std::movable<C> && object_view<typename C::view> && object_reservation<typename C::reservation> &&
     requires(C& c, C const& k, edge e, std::string_view key, const_bytes bytes, mutable_bytes into, put_options const& p, get_options const& g,
-             typename C::reservation r, receipt const& done, value const& metadata, std::size_t n) {
+             typename C::reservation r, receipt const& done, value const& metadata, std::size_t n, std::span<std::size_t const> sizes,
+             std::span<std::string_view const> keys) {
       { c.put(e, key, bytes, p) } -> std::same_as<result<receipt>>;
       { c.reserve(n) } -> std::same_as<result<typename C::reservation>>;
+      { c.reserve(n, p) } -> std::same_as<result<typename C::reservation>>;
+      { c.reserve_all(sizes, p) } -> std::same_as<result<std::vector<typename C::reservation>>>;
       { c.commit(e, key, std::move(r), p) } -> std::same_as<result<receipt>>;
       { c.get_view(e, key, g) } -> std::same_as<result<typename C::view>>;
+      { c.get_any_view(e, keys, g) } -> std::same_as<result<keyed_view<typename C::view>, key_error>>;
+      { c.get_all_views(e, keys, g) } -> std::same_as<result<std::vector<typename C::view>, key_error>>;
       { c.get_into(e, key, into, g) } -> std::same_as<result<object_info>>;
       { c.exists(e, key) } -> std::same_as<result<bool>>;
       { c.cleanup(e, key) } -> std::same_as<result<std::size_t>>;
@@ -10068,6 +10103,36 @@ concept connector_like =
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/connector_concept.hpp>
+// ==== begin <omniconn/detail/all_or_none.hpp>
+// A failed get of several keys consumes nothing, however it fails.
+
+#include <cstddef>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Views that are given back unless all of them came, also where something throws.
+template <class View>
+struct all_or_none {
+  std::vector<View> views;
+  bool complete = false;
+
+  explicit all_or_none(std::size_t count) : views(count) {}
+  all_or_none(all_or_none const&) = delete;
+  all_or_none& operator=(all_or_none const&) = delete;
+  ~all_or_none() {
+    if (!complete)
+      for (auto& view : views) view.give_back();
+  }
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/all_or_none.hpp>
 // ==== begin <omniconn/detail/consumed_if_decoded.hpp>
 // A failed get consumes nothing, however it fails.
 
@@ -10257,9 +10322,14 @@ class any_connector {
     return commit(e, key, std::move(*room), o, *kind);
   }
 
-  result<reservation> reserve(std::size_t size) {
+  result<reservation> reserve(std::size_t size, put_options const& o = {}) {
     if (!impl_) return none();
-    return impl_->reserve(size);
+    return impl_->reserve(size, o);
+  }
+  /// Memory for several objects, or for none of them.
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->reserve_all(sizes, o);
   }
   result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     return impl_ ? impl_->commit(e, key, std::move(r), o, kind) : none();
@@ -10268,6 +10338,16 @@ class any_connector {
   result<view> get_view(edge e, std::string_view key, get_options const& o = {}) {
     if (!impl_) return none();
     return impl_->get_view(e, key, o);
+  }
+  /// See `connector::get_any_view`.
+  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->get_any_view(e, keys, o);
+  }
+  /// See `connector::get_all_views`.
+  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    if (!impl_) return none();
+    return impl_->get_all_views(e, keys, o);
   }
   /// The object as a `value` that owns everything.
   template <class T>
@@ -10293,6 +10373,13 @@ class any_connector {
   result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
     if (!impl_) return none();
     return impl_->get_into(e, key, into, o);
+  }
+
+  /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
+  /// \errors as `connector::wait_consumed`; unsupported: the transport is not told of it.
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
+    if (!impl_) return none();
+    return impl_->wait_consumed(e, r, until, std::move(stop));
   }
 
   result<bool> exists(edge e, std::string_view key) {
@@ -10338,9 +10425,13 @@ class any_connector {
     virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
     virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
     virtual result<receipt> put(edge, std::string_view, tensor_view const&, put_options const&) = 0;
-    virtual result<reservation> reserve(std::size_t) = 0;
+    virtual result<reservation> reserve(std::size_t, put_options const&) = 0;
+    virtual result<std::vector<reservation>> reserve_all(std::span<std::size_t const>, put_options const&) = 0;
     virtual result<receipt> commit(edge, std::string_view, reservation, put_options const&, payload_kind) = 0;
     virtual result<view> get_view(edge, std::string_view, get_options const&) = 0;
+    virtual result<keyed_view<view>, key_error> get_any_view(edge, std::span<std::string_view const>, get_options const&) = 0;
+    virtual result<std::vector<view>, key_error> get_all_views(edge, std::span<std::string_view const>, get_options const&) = 0;
+    virtual result<void> wait_consumed(edge, receipt const&, deadline, stop_token) = 0;
     virtual result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) = 0;
     virtual result<bool> exists(edge, std::string_view) = 0;
     virtual result<std::size_t> cleanup(edge, std::string_view) = 0;
@@ -10368,11 +10459,30 @@ class any_connector {
     result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
     result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o) override { return put_if_possible(e, key, t, o); }
 
-    result<reservation> reserve(std::size_t size) override {
-      auto inside = inner.reserve(size);
-      if (!inside) return inside.error();
+    static reservation wrap(typename C::reservation&& inside) {
       reservation out;
-      out.claim_.emplace(std::move(*inside), room_table);
+      out.claim_.emplace(std::move(inside), room_table);
+      return out;
+    }
+    static view wrap(typename C::view&& inside) {
+      view out;
+      out.bytes_ = inside.bytes();
+      out.info_ = inside.info();
+      out.claim_.emplace(std::move(inside), view_table);
+      return out;
+    }
+
+    result<reservation> reserve(std::size_t size, put_options const& o) override {
+      auto inside = inner.reserve(size, o);
+      if (!inside) return inside.error();
+      return wrap(std::move(*inside));
+    }
+    result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) override {
+      auto inside = inner.reserve_all(sizes, o);
+      if (!inside) return inside.error();
+      std::vector<reservation> out;
+      out.reserve(inside->size());
+      for (auto& one : *inside) out.push_back(wrap(std::move(one)));
       return out;
     }
     result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o, payload_kind kind) override {
@@ -10382,11 +10492,27 @@ class any_connector {
     result<view> get_view(edge e, std::string_view key, get_options const& o) override {
       auto inside = inner.get_view(e, key, o);
       if (!inside) return inside.error();
-      view out;
-      out.bytes_ = inside->bytes();
-      out.info_ = inside->info();
-      out.claim_.emplace(std::move(*inside), view_table);
-      return out;
+      return wrap(std::move(*inside));
+    }
+    result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o) override {
+      auto inside = inner.get_any_view(e, keys, o);
+      if (!inside) return inside.error();
+      return keyed_view<view>{inside->index, wrap(std::move(inside->view))};
+    }
+    result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o) override {
+      detail::all_or_none<view> out(keys.size());  // before anything is had: where memory runs out, nothing is lost
+      auto inside = inner.get_all_views(e, keys, o);
+      if (!inside) return inside.error();
+      for (std::size_t i = 0; i != inside->size(); ++i) out.views[i] = wrap(std::move((*inside)[i]));
+      out.complete = true;
+      return std::move(out.views);
+    }
+    result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop) override {
+      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) {
+        return inner.wait_consumed(e, r, until, std::move(stop));
+      } else {
+        return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
+      }
     }
     result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
     result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }
@@ -10945,7 +11071,8 @@ template <class Transport, class Allocator>
 struct pending_get {
   landing_block<Transport, Allocator> landed;
   std::string key;
-  typename Transport::get_op op;
+  std::unique_ptr<pending_get> next;  ///< of those that are parked
+  typename Transport::get_op op;      ///< ends before the memory that it writes to
 };
 
 /// Gets that were given up while a peer could still write: kept until they are quiet.
@@ -10954,36 +11081,46 @@ class parked_gets {
   using entry = pending_get<Transport, Allocator>;
 
  public:
-  void park(std::unique_ptr<entry> given_up) {
+  /// Takes no memory: giving up must not fail.
+  void park(std::unique_ptr<entry> given_up) noexcept {
     std::scoped_lock const lock(mutex_);
-    entries_.push_back(std::move(given_up));
+    given_up->next = std::move(first_);
+    first_ = std::move(given_up);
   }
   /// Frees what has become quiet.
   void reap(Transport& transport) {
     std::scoped_lock const lock(mutex_);
-    for (std::size_t i = 0; i != entries_.size();)
-      if (auto now = transport.cancel(entries_[i]->op); !now || *now != progress::pending) {
-        entries_[i] = std::move(entries_.back());
-        entries_.pop_back();
+    for (auto* at = &first_; *at != nullptr;)
+      if (auto now = transport.cancel((*at)->op); !now || *now != progress::pending) {
+        auto rest = std::move((*at)->next);
+        *at = std::move(rest);
       } else {
-        ++i;
+        at = &(*at)->next;
       }
   }
   /// Waits until all are quiet.
   void drain(Transport& transport) noexcept {
     std::scoped_lock const lock(mutex_);
-    for (auto& parked : entries_) make_quiet(transport, parked->op);
-    entries_.clear();
+    while (first_ != nullptr) {
+      make_quiet(transport, first_->op);
+      auto rest = std::move(first_->next);
+      first_ = std::move(rest);
+    }
   }
 
  private:
   std::mutex mutex_;
-  std::vector<std::unique_ptr<entry>> entries_;
+  std::unique_ptr<entry> first_;
 };
 
 /// Runs the gets of one connector. The operation lies on the stack where giving up is immediate, else on the heap, so that it can be parked.
 template <class Transport, class Allocator>
 class get_driver {
+  using op_type = typename Transport::get_op;
+  using landing = landing_block<Transport, Allocator>;
+  template <class Take>
+  using outcome = std::invoke_result_t<Take&, typename Transport::hold&&, landing&&, const_bytes, op_type const&>;
+
  public:
   /// `room`: bytes of an object in front of its payload, which `max_payload` does not count.
   get_driver(Transport& transport, block_source<Transport, Allocator>& memory, std::uint64_t max_payload, std::uint64_t room) noexcept
@@ -10991,6 +11128,15 @@ class get_driver {
 
   /// Waits until all that was given up is quiet.
   void drain() noexcept { parked_.drain(transport_); }
+  /// Frees what was given up and has become quiet. Nothing to do where giving up is immediate.
+  void reap() {
+    if constexpr (!Transport::caps.quiet_cancel) parked_.reap(transport_);
+  }
+  /// Gives a get up that has not ended. \requires the caller keeps it no longer.
+  void give_up(std::unique_ptr<pending_get<Transport, Allocator>> pending) noexcept {
+    if (auto const quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
+  }
+  [[nodiscard]] Transport& transport() noexcept { return transport_; }
 
   /// \returns what `take(hold&&, landing&&, bytes, op)` makes of an object that was found and is as big as it says. Inlined by force: a call of its own and a
   /// copy of its result would cost a small get a tenth of its time.
@@ -11010,58 +11156,44 @@ class get_driver {
         }
       return finish(op, landed, take);
     } else {
-      parked_.reap(transport_);
+      reap();
       auto pending = std::make_unique<pending_get<Transport, Allocator>>();
       pending->key.assign(key);
       if (auto const done = drive(pending->op, pending->landed, transport_.find(pending->op, pending->key, how), o); !done) {
-        if (auto const quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
+        give_up(std::move(pending));
         return outcome<Take>(done.error());
       }
       return finish(pending->op, pending->landed, take);
     }
   }
 
- private:
-  using op_type = typename Transport::get_op;
-  using landing = landing_block<Transport, Allocator>;
-  template <class Take>
-  using outcome = std::invoke_result_t<Take&, typename Transport::hold&&, landing&&, const_bytes, op_type const&>;
+  // --- the steps of a get, for those who drive several: get_many.hpp ----------------------------------------------------------------
 
-  /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
-  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
-    deadline const limit = o.until.is_immediate() ? deadline::after(std::chrono::seconds(1)) : o.until;
-    for (;;) {
-      if (!now) return now.error();
-      switch (*now) {
-        case progress::done: return {};
-        case progress::needs_memory: {
-          if constexpr (Transport::caps.zero_copy_get) {
-            return {error_kind::unsupported, "the transport asks for memory although it says that it reads in place"};
-          } else {
-            // The size is the peer's word: checked before anything is allocated for it.
-            std::uint64_t const size = op.info().size;
-            if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
-            auto block = memory_.carve(static_cast<std::size_t>(size));
-            if (!block) return block.error();
-            landed = std::move(*block);
-            mutable_bytes const to(landed.data(), static_cast<std::size_t>(size));
-            now = transport_.land(op, mutable_pieces(&to, 1));
-          }
-          break;
-        }
-        case progress::pending: {
-          operation* const ops[]{&op};
-          if (auto woken = transport_.wait(ops, limit, o.stop); !woken) {
-            if (o.until.is_immediate() && woken.error().kind() == error_kind::timed_out) return {error_kind::not_found, "no such object, as far as the transport could tell in a second"};
-            return woken.error();
-          }
-          now = transport_.step(op);
-          break;
-        }
-      }
+  /// How long to wait. "Do not wait" is a second for those who need a round trip to say that nothing is there.
+  [[nodiscard]] static deadline patience(get_options const& o) noexcept { return o.until.is_immediate() ? deadline::after(std::chrono::seconds(1)) : o.until; }
+  /// What a wait that failed means to the caller of the get.
+  [[nodiscard]] static error why(error e, get_options const& o) noexcept {
+    if (o.until.is_immediate() && e.kind() == error_kind::timed_out) return {error_kind::not_found, "no such object, as far as the transport could tell in a second"};
+    return e;
+  }
+
+  /// Gives memory to a get that asks for it.
+  result<progress> provide(op_type& op, landing& landed) {
+    if constexpr (Transport::caps.zero_copy_get) {
+      return {error_kind::unsupported, "the transport asks for memory although it says that it reads in place"};
+    } else {
+      // The size is the peer's word: checked before anything is allocated for it.
+      std::uint64_t const size = op.info().size;
+      if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
+      auto block = memory_.carve(static_cast<std::size_t>(size));
+      if (!block) return block.error();
+      landed = std::move(*block);
+      mutable_bytes const to(landed.data(), static_cast<std::size_t>(size));
+      return transport_.land(op, mutable_pieces(&to, 1));
     }
   }
 
+  /// The end of a get that is done: what `take` makes of it. See `run`.
   template <class Take>
   [[gnu::always_inline]] outcome<Take> finish(op_type& op, landing& landed, Take& take) {
     std::uint64_t const size = op.info().size;
@@ -11071,6 +11203,25 @@ class get_driver {
     claim.finish(disposition::give_back);
     if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
     return {error_kind::corrupt, "the object has not as many bytes as its size says"};
+  }
+
+ private:
+  /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
+  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
+    deadline const limit = patience(o);
+    for (;;) {
+      if (!now) return now.error();
+      switch (*now) {
+        case progress::done: return {};
+        case progress::needs_memory: now = provide(op, landed); break;
+        case progress::pending: {
+          operation* const ops[]{&op};
+          if (auto const woken = transport_.wait(ops, limit, o.stop); !woken) return why(woken.error(), o);
+          now = transport_.step(op);
+          break;
+        }
+      }
+    }
   }
 
   Transport& transport_;
@@ -11083,6 +11234,248 @@ class get_driver {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/get_driver.hpp>
+// ==== begin <omniconn/detail/get_many.hpp>
+// Gets of several keys with one wait: whichever is there first, or all of them.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+using key_list = std::span<std::string_view const>;
+
+/// What every list of keys must be.
+inline result<void, key_error> check_keys(key_list keys, get_options const& o) noexcept {
+  if (keys.empty()) return error(error_kind::misconfigured, "the list of keys is empty; name at least one");
+  if (o.where != nullptr) return error(error_kind::misconfigured, "a locator names one object, and several keys were given; leave get_options::where empty, or use get_view");
+  return {};
+}
+
+/// One reader has one share of an object: a key that is in the list twice could only be waited for in vain.
+inline result<void, key_error> check_distinct(key_list keys) {
+  key_error const twice(error(error_kind::misconfigured, "the key is in the list twice, and one reader has one share of an object; name each key once"));
+  constexpr std::size_t few = 16;
+  if (keys.size() <= few) {
+    for (std::size_t i = 1; i < keys.size(); ++i)
+      for (std::size_t k = 0; k != i; ++k)
+        if (keys[k] == keys[i]) return key_error(twice, i);
+    return {};
+  }
+  std::vector<std::size_t> order(keys.size());
+  for (std::size_t i = 0; i != order.size(); ++i) order[i] = i;
+  sort(order.data(), order.size(), [keys](std::size_t a, std::size_t b) { return keys[a] == keys[b] ? a < b : keys[a] < keys[b]; });
+  for (std::size_t i = 1; i != order.size(); ++i)
+    if (keys[order[i - 1]] == keys[order[i]]) return key_error(twice, order[i]);
+  return {};
+}
+
+/// The gets of one call. What has not ended when it ends is given up, so that nothing is consumed by it.
+template <class Transport, class Allocator>
+class several_gets {
+  using driver = get_driver<Transport, Allocator>;
+  using entry = pending_get<Transport, Allocator>;
+  // Where giving up may take its time, each must be able to outlive the call; elsewhere they lie together, in one allocation.
+  static constexpr bool apart = !Transport::caps.quiet_cancel;
+  using storage = std::conditional_t<apart, std::vector<std::unique_ptr<entry>>, std::unique_ptr<entry[]>>;
+
+ public:
+  static constexpr std::size_t none = key_error::no_key;
+
+  /// All memory that the call needs for itself is taken here, before anything is asked.
+  several_gets(driver& gets, std::size_t count, get_options const& o) : gets_(gets), options_(o) {
+    gets_.reap();
+    waiting_.reserve(count);
+    sleeping_.reserve(count);
+    if constexpr (apart) {
+      entries_.reserve(count);
+      for (std::size_t i = 0; i != count; ++i) entries_.push_back(std::make_unique<entry>());
+    } else {
+      entries_ = std::make_unique<entry[]>(count);
+    }
+  }
+  several_gets(several_gets const&) = delete;
+  several_gets& operator=(several_gets const&) = delete;
+  ~several_gets() {
+    for (std::size_t i = 0; i != asked_; ++i) {
+      if constexpr (apart) {
+        gets_.give_up(std::move(entries_[i]));
+      } else {
+        (void)gets_.transport().cancel(entries_[i].op);
+      }
+    }
+  }
+
+  /// Asks for key i. \requires none after it was asked for.
+  result<progress> find(std::size_t i, wire_key key, find_options how) {
+    how.wait = !options_.until.is_immediate();
+    asked_ = i + 1;
+    entry& e = at(i);
+    if constexpr (apart) {
+      e.key.assign(key);
+      key = e.key;
+    }
+    return gets_.transport().find(e.op, key, how);
+  }
+  result<progress> provide(std::size_t i) { return gets_.provide(at(i).op, at(i).landed); }
+  template <class Take>
+  auto finish(std::size_t i, Take& take) {
+    return gets_.finish(at(i).op, at(i).landed, take);
+  }
+
+  /// From now on `wait` waits for key i, too.
+  void await(std::size_t i) { waiting_.push_back(i); }
+  /// The first key that is waited for, or `none`.
+  [[nodiscard]] std::size_t first_awaited() const noexcept { return waiting_.empty() ? none : waiting_.front(); }
+
+  /// Waits for one of them. \errors as a get's wait
+  result<void> wait() {
+    sleeping_.clear();
+    for (std::size_t const i : waiting_) sleeping_.push_back(&at(i).op);
+    if (!limit_) limit_ = driver::patience(options_);
+    if (auto const woken = gets_.transport().wait(sleeping_, *limit_, options_.stop); !woken) return driver::why(woken.error(), options_);
+    return {};
+  }
+  /// Asks each that is waited for where it is. `settle(i, progress)` returns whether it is still to be waited for, or nothing to end the round.
+  template <class Settle>
+  void step(Settle&& settle) {
+    std::size_t kept = 0;
+    for (std::size_t k = 0; k != waiting_.size(); ++k) {
+      std::size_t const i = waiting_[k];
+      std::optional<bool> const on = settle(i, gets_.transport().step(at(i).op));
+      if (!on) return;
+      if (*on) waiting_[kept++] = i;
+    }
+    waiting_.resize(kept);
+  }
+
+ private:
+  entry& at(std::size_t i) noexcept {
+    if constexpr (apart) {
+      return *entries_[i];
+    } else {
+      return entries_[i];
+    }
+  }
+
+  driver& gets_;
+  get_options const& options_;
+  std::optional<deadline> limit_;
+  storage entries_{};
+  std::size_t asked_ = 0;
+  std::vector<std::size_t> waiting_;
+  std::vector<operation*> sleeping_;
+};
+
+/// All objects of a list. `wire(key, scratch)` makes the wire key, `take` the view: see `get_driver::run`.
+template <class View, class Transport, class Allocator, class Wire, class Take>
+result<std::vector<View>, key_error> get_all(get_driver<Transport, Allocator>& gets, key_list keys, find_options const& how, get_options const& o, Wire wire, Take take) {
+  if (auto good = check_keys(keys, o); !good) return good.error();
+  if (auto good = check_distinct(keys); !good) return good.error();
+  all_or_none<View> out(keys.size());
+  several_gets<Transport, Allocator> asked(gets, keys.size(), o);
+  std::optional<key_error> failure;
+  // Whether the key is still to be waited for.
+  auto const settle = [&](std::size_t i, result<progress> now) -> std::optional<bool> {
+    if (now && *now == progress::needs_memory) now = asked.provide(i);
+    if (now && *now == progress::pending) return true;
+    if (now) {
+      auto taken = asked.finish(i, take);
+      if (taken) {
+        out.views[i] = std::move(*taken);
+        return false;
+      }
+      now = taken.error();
+    }
+    failure.emplace(now.error(), i);
+    return std::nullopt;
+  };
+  for (std::size_t i = 0; i != keys.size(); ++i) {
+    key_scratch scratch;
+    auto const key = wire(keys[i], scratch);
+    if (!key) return key_error(key.error(), i);
+    auto const on = settle(i, asked.find(i, *key, how));
+    if (!on) return *failure;
+    if (*on) asked.await(i);
+  }
+  while (asked.first_awaited() != asked.none) {
+    if (auto const woken = asked.wait(); !woken) return key_error(woken.error(), asked.first_awaited());
+    asked.step(settle);
+    if (failure) return *failure;
+  }
+  out.complete = true;
+  return std::move(out.views);
+}
+
+/// The first object of a list that is there. One at a time is landed, so that what is not asked for in the end costs no memory.
+template <class View, class Transport, class Allocator, class Wire, class Take>
+result<keyed_view<View>, key_error> get_any(get_driver<Transport, Allocator>& gets, key_list keys, find_options const& how, get_options const& o, Wire wire, Take take) {
+  if (auto good = check_keys(keys, o); !good) return good.error();
+  several_gets<Transport, Allocator> asked(gets, keys.size(), o);
+  std::vector<std::size_t> known;  // to be there, and in need of memory that another one has
+  known.reserve(keys.size());
+  std::size_t next_known = 0, landing = asked.none;
+  std::optional<keyed_view<View>> found;
+  std::optional<key_error> failure;
+  auto const settle = [&](std::size_t i, result<progress> now) -> std::optional<bool> {
+    if (now && *now == progress::needs_memory) {
+      if (landing != asked.none) {
+        known.push_back(i);
+        return false;
+      }
+      landing = i;
+      now = asked.provide(i);
+    }
+    if (now && *now == progress::pending) return true;
+    if (landing == i) landing = asked.none;
+    if (now) {
+      auto taken = asked.finish(i, take);
+      if (taken) {
+        found.emplace(keyed_view<View>{i, std::move(*taken)});
+        return std::nullopt;
+      }
+      now = taken.error();
+    }
+    if (!failure && now.error().kind() != error_kind::not_found) failure.emplace(now.error(), i);
+    return false;
+  };
+  auto const ask = [&](std::size_t i, result<progress> now) {
+    auto const on = settle(i, now);
+    if (on && *on) asked.await(i);
+    return !found;
+  };
+  for (std::size_t i = 0; i != keys.size(); ++i) {
+    key_scratch scratch;
+    auto const key = wire(keys[i], scratch);
+    if (!ask(i, key ? asked.find(i, *key, how) : result<progress>(key.error()))) return std::move(*found);
+  }
+  for (;;) {
+    while (landing == asked.none && next_known != known.size()) {
+      std::size_t const i = known[next_known++];
+      if (!ask(i, progress::needs_memory)) return std::move(*found);
+    }
+    // Nothing is there that could be had: what went wrong is said at once, not at the deadline.
+    if (failure && landing == asked.none) return *failure;
+    if (asked.first_awaited() == asked.none) return error(error_kind::not_found, "none of the objects is there now");
+    if (auto const woken = asked.wait(); !woken) return woken.error();
+    asked.step(settle);
+    if (found) return std::move(*found);
+  }
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/get_many.hpp>
 // ==== begin <omniconn/detail/room.hpp>
 // What a put does that finds no room: fails, waits, or drops what is oldest.
 
@@ -11290,6 +11683,32 @@ class connector {
 
   /// A get with the connector's defaults.
   result<view> get_view(edge e, std::string_view key) { return get_view(e, key, core_->plain_get); }
+
+  /// The object of whichever key is there first, and which one that is; where several are, the first of the list. The others stay untouched. One wait for any
+  /// number of keys. A key that is in the list twice counts once.
+  /// \errors timed_out, cancelled, closed, peer_stalled, not_found (`deadline::immediate()`: none is there): of the call, no key named. When no object is there, a key
+  /// that cannot be had (consumed, corrupt, too_large, peer_lost, ...) ends the call with its error and its index: take it out of the list, or mend it, and call
+  /// again. misconfigured: an empty list, or a locator in the options.
+  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    find_options how;
+    ask(how, e, o);
+    auto out = detail::get_any<view>(core_->gets, keys, how, o, wire_of(e), opener());
+    if (!out) count(out.error());
+    return out;
+  }
+
+  /// The objects of all keys, in the order of the list, or none of them: when the call fails, what it had is given back and nothing is consumed. One wait for any
+  /// number of keys. What came first is held while the rest is waited for: connectors that compete for the same objects can keep each other
+  /// waiting until the deadline, so give each its own keys or readers.
+  /// \errors as `get_view`, at once for the first key that fails, with its index; timed_out, cancelled, not_found, closed: with that of the first one missing.
+  /// misconfigured: an empty list, a key that is in it twice, a locator in the options.
+  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+    find_options how;
+    ask(how, e, o);
+    auto out = detail::get_all<view>(core_->gets, keys, how, o, wire_of(e), opener());
+    if (!out) count(out.error());
+    return out;
+  }
 
   /// The object as a `T` that owns everything it refers to. For views into the object, see `get_view` and `view::as`. What cannot be decoded stays where it is.
   /// \errors as `get_view`; malformed, and what else the serializer says; misconfigured: a part of `T` can only borrow.
@@ -11607,10 +12026,26 @@ class connector {
     key_scratch scratch;
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
     if (!wire) return wire.error();
-    find_options how{o.where, o.reader.empty() ? std::string_view(c.defaults.reader) : o.reader};
+    find_options how;
+    ask(how, e, o);
+    return c.gets.run(*wire, how, o, opener());
+  }
+
+  /// What a get asks of the transport. \requires `e` lives as long as `how`. Not returned: the copy would cost a small get 4 instructions.
+  [[gnu::always_inline]] void ask(find_options& how, edge const& e, get_options const& o) const noexcept {
+    how.where = o.where;
+    how.reader = o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader;
     if constexpr (caps.hears_death)
-      if (c.defaults.report_lost_peer) how.flow = &e;
-    return c.gets.run(*wire, how, o, [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
+      if (core_->defaults.report_lost_peer) how.flow = &e;
+  }
+  [[nodiscard]] auto wire_of(edge const& e) const noexcept {
+    return [&c = *core_, &e](std::string_view key, key_scratch& scratch) { return c.keying.make(e, key, scratch, caps.max_key); };
+  }
+
+  /// What a get makes of bytes that it found: envelope and checksum are verified; what they refuse is given back.
+  [[gnu::always_inline]] auto opener() const noexcept {
+    auto const& c = *core_;
+    return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
       auto const refuse = [&claim](error why) noexcept {
         claim.finish(disposition::give_back);
         return why;
@@ -11630,7 +12065,7 @@ class connector {
         if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
       return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
-    });
+    };
   }
 
   /// The receipt of an object that came as it is: its payload goes to the transport, which keeps it until the get.

@@ -2,9 +2,12 @@
 // What is particular to the erased connector: emptiness, what crosses, and that it asks its inside for nothing but the concept.
 #include <omniconn/any_connector.hpp>
 
+#include <algorithm>
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -66,8 +69,14 @@ void answers_closed(any_connector& c) {
   EXPECT_TRUE(c.put(flow, "key", tensor_view()) == error_kind::closed);
   EXPECT_TRUE(c.put_with(raw_serializer(), flow, "key", std::string("x")) == error_kind::closed);
   EXPECT_TRUE(c.reserve(8) == error_kind::closed);
+  std::array<std::size_t, 2> const sizes{8, 8};
+  EXPECT_TRUE(c.reserve_all(sizes) == error_kind::closed);
   EXPECT_TRUE(c.commit(flow, "key", {}) == error_kind::closed);
+  EXPECT_TRUE(c.wait_consumed(flow, {}, deadline::never()) == error_kind::closed);
   EXPECT_TRUE(c.get_view(flow, "key") == error_kind::closed);
+  std::array<std::string_view, 2> const keys{"key", "other"};
+  EXPECT_TRUE(c.get_any_view(flow, keys) == error_kind::closed);
+  EXPECT_TRUE(c.get_all_views(flow, keys) == error_kind::closed);
   EXPECT_TRUE(c.get<value>(flow, "key") == error_kind::closed);
   EXPECT_TRUE(c.try_get<value>(flow, "key") == error_kind::closed);
   EXPECT_TRUE(c.get_into(flow, "key", {}) == error_kind::closed);
@@ -176,6 +185,47 @@ TEST(any_connector, a_view_ends_once) {
   EXPECT_TRUE(c.get_view(flow, "b", now()));
 }
 
+TEST(any_connector, a_receipt_is_watched_where_the_inside_can) {
+  shm_test::fresh_space space;
+  any_connector shm = erased_shm(space), inproc = erased_inproc();
+  auto const unread = shm.put(flow, "key", test_pattern(8, 1)), elsewhere = inproc.put(flow, "key", test_pattern(8, 1));
+  ASSERT_TRUE(unread);
+  ASSERT_TRUE(elsewhere);
+  EXPECT_TRUE(shm.wait_consumed(flow, *unread, deadline::immediate()) == error_kind::timed_out);
+  ASSERT_TRUE(shm.get_view(flow, "key", now()));
+  EXPECT_TRUE(shm.wait_consumed(flow, *unread, deadline::never()));
+  auto const refused = inproc.wait_consumed(flow, *elsewhere, deadline::never());
+  ASSERT_TRUE(refused == error_kind::unsupported);
+  EXPECT_NE(std::string_view(refused.error().text()).find("ShmConnector"), std::string_view::npos) << "it says what can";
+}
+
+TEST(any_connector, several_views_and_reservations_cross) {
+  shm_test::fresh_space space;
+  any_connector shm = erased_shm(space), inproc = erased_inproc();
+  std::array<std::string_view, 3> const keys{"a", "b", "c"};
+  std::array<std::size_t, 3> const sizes{10, 20, 30};
+  for (any_connector* const c : {&shm, &inproc}) {
+    auto rooms = c->reserve_all(sizes);
+    ASSERT_TRUE(rooms);
+    for (std::size_t i = 0; i != sizes.size(); ++i) {
+      auto const data = test_pattern(sizes[i], i);
+      std::copy(data.begin(), data.end(), (*rooms)[i].bytes().begin());
+      ASSERT_TRUE(c->commit(flow, keys[i], std::move((*rooms)[i])));
+    }
+    auto any = c->get_any_view(flow, keys, now());
+    ASSERT_TRUE(any);
+    EXPECT_EQ(any->index, 0U);
+    EXPECT_EQ(any->view.info().size, 10U);
+    any->view.give_back();
+    auto all = c->get_all_views(flow, keys, now());
+    ASSERT_TRUE(all);
+    for (std::size_t i = 0; i != sizes.size(); ++i) EXPECT_TRUE(same_bytes((*all)[i].bytes(), test_pattern(sizes[i], i)));
+    all->pop_back();
+    EXPECT_FALSE(c->exists(flow, "c").value_or(true)) << "each view ends its own object";
+    EXPECT_TRUE(c->exists(flow, "a").value_or(false));
+  }
+}
+
 TEST(any_connector, reservations_do_not_cross_connectors) {
   shm_test::fresh_space space;
   any_connector shm = erased_shm(space), inproc = erased_inproc(), other = erased_inproc();
@@ -236,7 +286,7 @@ class one_word_connector {
     word_->assign(bytes.begin(), bytes.end());
     return receipt{bytes.size(), {}};
   }
-  result<reservation> reserve(std::size_t) {
+  result<reservation> reserve(std::size_t, put_options const& = {}) {
     reservation out;
     out.word_ = std::make_unique<std::byte[]>(8);
     return out;
@@ -249,6 +299,9 @@ class one_word_connector {
     out.info_.size = word_->size();
     return out;
   }
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const>, put_options const&) { return {error_kind::unsupported, "no"}; }
+  result<keyed_view<view>, key_error> get_any_view(edge, std::span<std::string_view const>, get_options const&) { return {error_kind::unsupported, "no"}; }
+  result<std::vector<view>, key_error> get_all_views(edge, std::span<std::string_view const>, get_options const&) { return {error_kind::unsupported, "no"}; }
   result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) { return {error_kind::unsupported, "no"}; }
   result<bool> exists(edge, std::string_view) { return !word_->empty(); }
   result<std::size_t> cleanup(edge, std::string_view) { return std::size_t{0}; }

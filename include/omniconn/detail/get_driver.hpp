@@ -31,7 +31,8 @@ template <class Transport, class Allocator>
 struct pending_get {
   landing_block<Transport, Allocator> landed;
   std::string key;
-  typename Transport::get_op op;
+  std::unique_ptr<pending_get> next;  ///< of those that are parked
+  typename Transport::get_op op;      ///< ends before the memory that it writes to
 };
 
 /// Gets that were given up while a peer could still write: kept until they are quiet.
@@ -40,36 +41,46 @@ class parked_gets {
   using entry = pending_get<Transport, Allocator>;
 
  public:
-  void park(std::unique_ptr<entry> given_up) {
+  /// Takes no memory: giving up must not fail.
+  void park(std::unique_ptr<entry> given_up) noexcept {
     std::scoped_lock const lock(mutex_);
-    entries_.push_back(std::move(given_up));
+    given_up->next = std::move(first_);
+    first_ = std::move(given_up);
   }
   /// Frees what has become quiet.
   void reap(Transport& transport) {
     std::scoped_lock const lock(mutex_);
-    for (std::size_t i = 0; i != entries_.size();)
-      if (auto now = transport.cancel(entries_[i]->op); !now || *now != progress::pending) {
-        entries_[i] = std::move(entries_.back());
-        entries_.pop_back();
+    for (auto* at = &first_; *at != nullptr;)
+      if (auto now = transport.cancel((*at)->op); !now || *now != progress::pending) {
+        auto rest = std::move((*at)->next);
+        *at = std::move(rest);
       } else {
-        ++i;
+        at = &(*at)->next;
       }
   }
   /// Waits until all are quiet.
   void drain(Transport& transport) noexcept {
     std::scoped_lock const lock(mutex_);
-    for (auto& parked : entries_) make_quiet(transport, parked->op);
-    entries_.clear();
+    while (first_ != nullptr) {
+      make_quiet(transport, first_->op);
+      auto rest = std::move(first_->next);
+      first_ = std::move(rest);
+    }
   }
 
  private:
   std::mutex mutex_;
-  std::vector<std::unique_ptr<entry>> entries_;
+  std::unique_ptr<entry> first_;
 };
 
 /// Runs the gets of one connector. The operation lies on the stack where giving up is immediate, else on the heap, so that it can be parked.
 template <class Transport, class Allocator>
 class get_driver {
+  using op_type = typename Transport::get_op;
+  using landing = landing_block<Transport, Allocator>;
+  template <class Take>
+  using outcome = std::invoke_result_t<Take&, typename Transport::hold&&, landing&&, const_bytes, op_type const&>;
+
  public:
   /// `room`: bytes of an object in front of its payload, which `max_payload` does not count.
   get_driver(Transport& transport, block_source<Transport, Allocator>& memory, std::uint64_t max_payload, std::uint64_t room) noexcept
@@ -77,6 +88,15 @@ class get_driver {
 
   /// Waits until all that was given up is quiet.
   void drain() noexcept { parked_.drain(transport_); }
+  /// Frees what was given up and has become quiet. Nothing to do where giving up is immediate.
+  void reap() {
+    if constexpr (!Transport::caps.quiet_cancel) parked_.reap(transport_);
+  }
+  /// Gives a get up that has not ended. \requires the caller keeps it no longer.
+  void give_up(std::unique_ptr<pending_get<Transport, Allocator>> pending) noexcept {
+    if (auto const quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
+  }
+  [[nodiscard]] Transport& transport() noexcept { return transport_; }
 
   /// \returns what `take(hold&&, landing&&, bytes, op)` makes of an object that was found and is as big as it says. Inlined by force: a call of its own and a
   /// copy of its result would cost a small get a tenth of its time.
@@ -96,58 +116,44 @@ class get_driver {
         }
       return finish(op, landed, take);
     } else {
-      parked_.reap(transport_);
+      reap();
       auto pending = std::make_unique<pending_get<Transport, Allocator>>();
       pending->key.assign(key);
       if (auto const done = drive(pending->op, pending->landed, transport_.find(pending->op, pending->key, how), o); !done) {
-        if (auto const quiet = transport_.cancel(pending->op); quiet && *quiet == progress::pending) parked_.park(std::move(pending));
+        give_up(std::move(pending));
         return outcome<Take>(done.error());
       }
       return finish(pending->op, pending->landed, take);
     }
   }
 
- private:
-  using op_type = typename Transport::get_op;
-  using landing = landing_block<Transport, Allocator>;
-  template <class Take>
-  using outcome = std::invoke_result_t<Take&, typename Transport::hold&&, landing&&, const_bytes, op_type const&>;
+  // --- the steps of a get, for those who drive several: get_many.hpp ----------------------------------------------------------------
 
-  /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
-  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
-    deadline const limit = o.until.is_immediate() ? deadline::after(std::chrono::seconds(1)) : o.until;
-    for (;;) {
-      if (!now) return now.error();
-      switch (*now) {
-        case progress::done: return {};
-        case progress::needs_memory: {
-          if constexpr (Transport::caps.zero_copy_get) {
-            return {error_kind::unsupported, "the transport asks for memory although it says that it reads in place"};
-          } else {
-            // The size is the peer's word: checked before anything is allocated for it.
-            std::uint64_t const size = op.info().size;
-            if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
-            auto block = memory_.carve(static_cast<std::size_t>(size));
-            if (!block) return block.error();
-            landed = std::move(*block);
-            mutable_bytes const to(landed.data(), static_cast<std::size_t>(size));
-            now = transport_.land(op, mutable_pieces(&to, 1));
-          }
-          break;
-        }
-        case progress::pending: {
-          operation* const ops[]{&op};
-          if (auto woken = transport_.wait(ops, limit, o.stop); !woken) {
-            if (o.until.is_immediate() && woken.error().kind() == error_kind::timed_out) return {error_kind::not_found, "no such object, as far as the transport could tell in a second"};
-            return woken.error();
-          }
-          now = transport_.step(op);
-          break;
-        }
-      }
+  /// How long to wait. "Do not wait" is a second for those who need a round trip to say that nothing is there.
+  [[nodiscard]] static deadline patience(get_options const& o) noexcept { return o.until.is_immediate() ? deadline::after(std::chrono::seconds(1)) : o.until; }
+  /// What a wait that failed means to the caller of the get.
+  [[nodiscard]] static error why(error e, get_options const& o) noexcept {
+    if (o.until.is_immediate() && e.kind() == error_kind::timed_out) return {error_kind::not_found, "no such object, as far as the transport could tell in a second"};
+    return e;
+  }
+
+  /// Gives memory to a get that asks for it.
+  result<progress> provide(op_type& op, landing& landed) {
+    if constexpr (Transport::caps.zero_copy_get) {
+      return {error_kind::unsupported, "the transport asks for memory although it says that it reads in place"};
+    } else {
+      // The size is the peer's word: checked before anything is allocated for it.
+      std::uint64_t const size = op.info().size;
+      if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
+      auto block = memory_.carve(static_cast<std::size_t>(size));
+      if (!block) return block.error();
+      landed = std::move(*block);
+      mutable_bytes const to(landed.data(), static_cast<std::size_t>(size));
+      return transport_.land(op, mutable_pieces(&to, 1));
     }
   }
 
+  /// The end of a get that is done: what `take` makes of it. See `run`.
   template <class Take>
   [[gnu::always_inline]] outcome<Take> finish(op_type& op, landing& landed, Take& take) {
     std::uint64_t const size = op.info().size;
@@ -157,6 +163,25 @@ class get_driver {
     claim.finish(disposition::give_back);
     if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
     return {error_kind::corrupt, "the object has not as many bytes as its size says"};
+  }
+
+ private:
+  /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
+  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
+    deadline const limit = patience(o);
+    for (;;) {
+      if (!now) return now.error();
+      switch (*now) {
+        case progress::done: return {};
+        case progress::needs_memory: now = provide(op, landed); break;
+        case progress::pending: {
+          operation* const ops[]{&op};
+          if (auto const woken = transport_.wait(ops, limit, o.stop); !woken) return why(woken.error(), o);
+          now = transport_.step(op);
+          break;
+        }
+      }
+    }
   }
 
   Transport& transport_;

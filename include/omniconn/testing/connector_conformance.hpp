@@ -4,6 +4,8 @@
 
 #include <omniconn/testing/conformance/connector_ending_cases.hpp>
 #include <omniconn/testing/conformance/connector_fixture.hpp>
+#include <omniconn/testing/conformance/connector_flow_cases.hpp>
+#include <omniconn/testing/conformance/connector_many_cases.hpp>
 #include <omniconn/testing/conformance/connector_put_get_cases.hpp>
 #include <omniconn/testing/conformance/connector_reader_cases.hpp>
 #include <omniconn/testing/conformance/connector_waiting_cases.hpp>
@@ -42,6 +44,12 @@ REGISTER_TYPED_TEST_SUITE_P(
     what_is_absent_ends_as_the_deadline_says, a_stop_token_ends_a_wait, a_put_wakes_who_waits, giving_back_and_consuming_wake_who_waits,
     who_waits_by_locator_learns_of_the_end, close_ends_a_wait, of_two_producers_exactly_one_wins, many_threads_lose_nothing,
     giving_up_and_putting_race_and_nothing_is_lost,
+    // several keys
+    any_of_several_is_the_first_that_is_there, any_of_several_leaves_the_others_alone, whichever_of_hundreds_comes_wakes_who_waits,
+    any_of_several_says_which_cannot_be_had, all_of_several_come_in_order, all_of_several_or_nothing, one_that_cannot_be_had_ends_all,
+    impossible_lists_of_keys_are_misconfigured, close_ends_a_wait_for_several, of_several_who_get_any_each_object_is_one_s,
+    // what a producer knows of its readers
+    several_reservations_or_none, a_receipt_tells_when_it_was_read, what_finds_no_room_waits_or_drops_where_that_can_be_had,
     // clean-up, memory, health, the end
     cleanup_takes_exactly_one_key, cleanup_of_a_request_takes_all_that_is_its, cleanup_leaves_views_alone, exists_follows_the_object,
     a_payload_larger_than_the_memory_is_no_space, full_memory_serves_again_when_readers_have_read, what_is_read_returns_its_memory,
