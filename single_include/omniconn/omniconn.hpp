@@ -10626,7 +10626,8 @@ struct connector_defaults {
   bool envelope = true;
   /// What a put does that finds no room, or a limit below reached, on transports that can do more than fail (`transport_room`).
   on_full full = on_full::fail;
-  /// The most objects and payload bytes of this connector that may be unread, or kept, at once; 0: as much as there is memory and keys.
+  /// The most objects and payload bytes of this connector that may be unread, or kept, at once; 0: as much as there is memory and keys. A connector for each edge makes them
+  /// the edge's limits.
   std::uint64_t max_unread_objects = 0;
   std::uint64_t max_unread_bytes = 0;
   /// A waiting get ends with `peer_lost` when the process died that puts for the edge's sender and nobody else does, on transports that hear of it
