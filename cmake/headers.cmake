@@ -113,11 +113,14 @@ set(omniconn_headers_core
   omniconn/transport/inproc/store.hpp
   omniconn/transport/inproc/waiter.hpp
   omniconn/transport/inproc.hpp
+  omniconn/transport/shm/arenas.hpp
   omniconn/transport/shm/directory.hpp
   omniconn/transport/shm/endpoint.hpp
   omniconn/transport/shm/fifo.hpp
   omniconn/transport/shm/hold.hpp
   omniconn/transport/shm/layout.hpp
+  omniconn/transport/shm/lent.hpp
+  omniconn/transport/shm/lent_regions.hpp
   omniconn/transport/shm/listen.hpp
   omniconn/transport/shm/lookup.hpp
   omniconn/transport/shm/probe.hpp

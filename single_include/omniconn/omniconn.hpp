@@ -4341,7 +4341,7 @@ namespace detail {
 
 /// How many forks lie between this process and the one that started the program. Counts from the first `watch_forks` on.
 inline std::atomic<std::uint32_t> fork_count{0};
-/// How often this process forked: its children may still have copies of its descriptors.
+/// How often this process forked, counted from the first `watch_forks` on: its children may still have copies of its descriptors.
 inline std::atomic<std::uint32_t> children_forked{0};
 
 /// When something was made, counted in forks. It tells a child what it has from its parent.
@@ -4383,6 +4383,7 @@ class fork_witness {
 
  private:
   friend fork_mark watch_forks() noexcept;
+  friend class fork_pause;
   struct list {
     std::mutex mutex;
     fork_witness* first = nullptr;
@@ -4408,6 +4409,16 @@ class fork_witness {
   void* object_;
   fork_witness* previous_ = nullptr;
   fork_witness* next_ = nullptr;
+};
+
+/// As long as one lives nobody forks: for the few system calls between the making of a descriptor that no child may have and the place where it is let go
+/// of, or its end. Not twice in one thread.
+class fork_pause {
+ public:
+  fork_pause() : lock_(fork_witness::witnesses().mutex) {}
+
+ private:
+  std::scoped_lock<std::mutex> lock_;
 };
 
 inline fork_mark watch_forks() noexcept {
@@ -5083,6 +5094,21 @@ class lock_patience {
   bool began_ = false, is_callers_ = false;
 };
 
+/// Opens the gate by name where a call gives up: a child of this moment has the descriptor, so that closing it would not.
+class held_gate {
+ public:
+  explicit held_gate(int fd) noexcept : fd_(fd) {}
+  held_gate(held_gate const&) = delete;
+  held_gate& operator=(held_gate const&) = delete;
+  ~held_gate() {
+    if (fd_ >= 0) byte_lock::unlock(fd_, 0);
+  }
+  void keep() noexcept { fd_ = -1; }
+
+ private:
+  int fd_;
+};
+
 /// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
 class directory {
  public:
@@ -5107,18 +5133,28 @@ class directory {
       lock_patience gate(until);
       while (!byte_lock::try_lock(fd.get(), 0))
         if (!gate.wait()) return diagnosis(gate.gate_error()).in(path);
+      held_gate gate_held(fd.get());
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
       failpoint("shm.open.gate_held");
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
-      auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
+      // Mapped through a description of its own: a forked child has the mapping, and with it whatever locks belong to what was mapped.
+      unique_fd const mapped(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+      if (!mapped && errno == ENOENT) continue;
+      if (!mapped) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
+      struct stat same {};
+      if (::fstat(mapped.get(), &same) != 0 || same.st_ino != st->st_ino || same.st_dev != st->st_dev) continue;  // somebody put another in its place
+      auto opened = map(fd, mapped.get(), static_cast<std::size_t>(st->st_size));
       if (!opened) return diagnosis(opened.error()).in(path);
+      gate_held.keep();
       if (opened->head().dead.load(std::memory_order_acquire) != 0) {
         ::unlink(path.c_str());  // its last user died before it could: we hold the gate of this file, and the name is still its own
+        opened->open_gate();
         continue;
       }
       failpoint("shm.open.mapped");
-      auto const too_small = [&path](char const* option, std::uint64_t has) {
+      auto const too_small = [&](char const* option, std::uint64_t has) {
+        opened->open_gate();
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with " + option + " " + std::to_string(has) + "; ask for no more, or take another namespace, or end its users");
       };
       if (wanted.slots > opened->geometry_.slots) return too_small("max_keys", opened->geometry_.slots);
@@ -5156,7 +5192,11 @@ class directory {
 
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
   void remove_fifo(std::uint32_t i) const noexcept { ::unlink(fifo_path(i).c_str()); }
-  void ring_participant(std::uint32_t i) const { ring_fifo(fifo_path(i)); }
+  void ring_participant(std::uint32_t i) const {
+    std::string const path = fifo_path(i);
+    fork_pause const no_child;  // which would have the other's FIFO open for writing, as if that lived
+    ring_fifo(path);
+  }
   /// In a forked child: the lock is the parent's, and must not outlive it.
   void let_go() noexcept { fd_.reset(); }
 
@@ -5209,10 +5249,11 @@ class directory {
     return {};
   }
 
-  static result<directory> map(unique_fd fd, std::size_t file_size) {
+  /// Takes the descriptor on success.
+  static result<directory> map(unique_fd& fd, int mapped, std::size_t file_size) {
     if (file_size < sizeof(header))
       return {error_kind::corrupt, "the namespace's directory is truncated; end its users, then `omniconn gc --rebuild`"};
-    auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
+    auto mapping = file_mapping::map(mapped, file_size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     auto const* head = reinterpret_cast<header const*>(mapping->base());
     if (head->magic != directory_magic)
@@ -6122,24 +6163,22 @@ class session {
   session(session const&) = delete;
   session& operator=(session const&) = delete;
 
+  /// Opens the namespace's directory, as `directory::open` does, and joins the namespace.
+  static result<std::shared_ptr<session>, diagnosis> open(names const& where, std::string_view name, bounds const& wanted, bool create, deadline until) {
+    watch_forks();
+    for (int round = 0;; ++round) {
+      std::uint32_t const forked = children_forked.load();
+      auto dir = directory::open(where, wanted, create, until);
+      if (!dir) return std::move(dir.error());
+      auto out = std::make_shared<session>(std::move(*dir), where);
+      // A child that came before the session was known to forks has the directory open, and with it our life.
+      if (children_forked.load() == forked || round == 1000) return enter(std::move(out), where, name);
+      out->dir_.open_gate();
+    }
+  }
   /// Joins the namespace. \requires `dir`'s gate is held; it is open afterwards.
   static result<std::shared_ptr<session>, diagnosis> join(directory dir, names const& where, std::string_view name) {
-    auto out = std::make_shared<session>(std::move(dir), where);
-    auto const joined = out->take_record(name);
-    out->dir_.open_gate();
-    failpoint("shm.open.gate_open");
-    if (!joined) {
-      out->leave();  // we may have been the first
-      return joined.error();
-    }
-    sweep(out->dir_, where, out->me_);
-    out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
-    if (auto started = out->warden_->start(); !started) {
-      out->warden_.reset();
-      return diagnosis(started.error());
-    }
-    out->ring_everybody();
-    return out;
+    return enter(std::make_shared<session>(std::move(dir), where), where, name);
   }
 
   ~session() {
@@ -6308,6 +6347,24 @@ class session {
   static constexpr int no_event = -1;
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
+  static result<std::shared_ptr<session>, diagnosis> enter(std::shared_ptr<session> out, names const& where, std::string_view name) {
+    auto const joined = out->take_record(name);
+    out->dir_.open_gate();
+    failpoint("shm.open.gate_open");
+    if (!joined) {
+      out->leave();  // we may have been the first
+      return joined.error();
+    }
+    sweep(out->dir_, where, out->me_);
+    out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
+    if (auto started = out->warden_->start(); !started) {
+      out->warden_.reset();
+      return diagnosis(started.error());
+    }
+    out->ring_everybody();
+    return out;
+  }
+
   result<void, diagnosis> take_record(std::string_view name) {
     // Records that say of a death are taken last: somebody may still want to know.
     for (std::uint32_t k = 0; k != 2 * max_participants; ++k) {
@@ -6340,18 +6397,25 @@ class session {
       p.state.store(participant_state::live);
       failpoint("shm.open.live");
       // After the state: whoever finds the record of a dead one removes its FIFO with it.
-      auto fifo = make_fifo(where_.fifo_path(i));
+      auto fifo = make_own_fifo(i);
       if (!fifo) {
         settle(dir_, where_, i);
         byte_lock::unlock(dir_.fd(), i + 1);
         return fifo.error();
       }
       failpoint("shm.open.fifo_made");
-      fifo_ = std::move(*fifo);
       me_ = i;
       return {};
     }
     return diagnosis(error_kind::no_space, where_.directory_path() + ": 256 participants use this namespace already; take another one");
+  }
+
+  result<void, diagnosis> make_own_fifo(std::uint32_t i) {
+    fork_pause const no_child;
+    auto made = make_fifo(where_.fifo_path(i));
+    if (!made) return std::move(made.error());
+    fifo_ = std::move(*made);
+    return {};
   }
 
   static std::uint64_t process_id() noexcept {
@@ -7746,9 +7810,7 @@ class shm_transport {
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true, o.until);
-    if (!dir) return std::move(dir.error());
-    auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
+    auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {slots, readers, o.max_namespace_bytes}, true, o.until);
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
@@ -7759,11 +7821,8 @@ class shm_transport {
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
     detail::shm::names where(folder_of(o), namespace_of(o));
-    auto dir = detail::shm::directory::open(where, {}, false, o.until);
-    if (!dir && dir.error().kind() == error_kind::not_found) return {};
-    if (!dir) return std::move(dir.error());
-    auto joined = detail::shm::session::join(std::move(*dir), where, "collector");
-    if (!joined) return std::move(joined.error());
+    auto joined = detail::shm::session::open(where, "collector", {}, false, o.until);
+    if (!joined && joined.error().kind() != error_kind::not_found) return std::move(joined.error());
     return {};
   }
 

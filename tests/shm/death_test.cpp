@@ -120,6 +120,18 @@ TEST_F(shm_death, a_forked_child_neither_uses_the_connector_nor_keeps_its_parent
   EXPECT_EQ(consumer->answer(), "error peer_lost") << "heard, though the child lives on";
 }
 
+// Another thread may fork at any moment, also while the connector opens.
+TEST_F(shm_death, a_child_that_came_in_the_midst_of_open_does_not_keep_its_parent_alive) {
+  for (std::string const where : {"shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.live", "shm.open.fifo_made", "shm.open.gate_open"}) {
+    auto const producer = start({"fork_at=" + where}), consumer = start();
+    EXPECT_EQ(producer->ask("put a 1 10"), "ok 10");
+    EXPECT_TRUE(consumer->ask("get a r 60000 1").starts_with("got 10 good"));
+    consumer->send("get b r 600000 2");
+    EXPECT_EQ(producer->kill(), status_killed);
+    EXPECT_EQ(consumer->answer(), "error peer_lost") << where;
+  }
+}
+
 // A name of a stage may have 255 bytes, and there may be more of them than places for names.
 TEST_F(shm_death, stages_with_long_names_and_more_names_than_places_work_as_before) {
   omniconn::shm_connector<>::options o;

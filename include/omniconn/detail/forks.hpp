@@ -16,7 +16,7 @@ namespace detail {
 
 /// How many forks lie between this process and the one that started the program. Counts from the first `watch_forks` on.
 inline std::atomic<std::uint32_t> fork_count{0};
-/// How often this process forked: its children may still have copies of its descriptors.
+/// How often this process forked, counted from the first `watch_forks` on: its children may still have copies of its descriptors.
 inline std::atomic<std::uint32_t> children_forked{0};
 
 /// When something was made, counted in forks. It tells a child what it has from its parent.
@@ -58,6 +58,7 @@ class fork_witness {
 
  private:
   friend fork_mark watch_forks() noexcept;
+  friend class fork_pause;
   struct list {
     std::mutex mutex;
     fork_witness* first = nullptr;
@@ -83,6 +84,16 @@ class fork_witness {
   void* object_;
   fork_witness* previous_ = nullptr;
   fork_witness* next_ = nullptr;
+};
+
+/// As long as one lives nobody forks: for the few system calls between the making of a descriptor that no child may have and the place where it is let go
+/// of, or its end. Not twice in one thread.
+class fork_pause {
+ public:
+  fork_pause() : lock_(fork_witness::witnesses().mutex) {}
+
+ private:
+  std::scoped_lock<std::mutex> lock_;
 };
 
 inline fork_mark watch_forks() noexcept {

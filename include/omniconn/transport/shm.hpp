@@ -106,9 +106,7 @@ class shm_transport {
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto dir = shm::directory::open(where, {slots, readers, o.max_namespace_bytes}, true, o.until);
-    if (!dir) return std::move(dir.error());
-    auto joined = shm::session::join(std::move(*dir), where, o.name.empty() ? o.reader : o.name);
+    auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {slots, readers, o.max_namespace_bytes}, true, o.until);
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
@@ -119,11 +117,8 @@ class shm_transport {
   /// Success also where there is nothing.
   static result<void, diagnosis> collect(options const& o) {
     detail::shm::names where(folder_of(o), namespace_of(o));
-    auto dir = detail::shm::directory::open(where, {}, false, o.until);
-    if (!dir && dir.error().kind() == error_kind::not_found) return {};
-    if (!dir) return std::move(dir.error());
-    auto joined = detail::shm::session::join(std::move(*dir), where, "collector");
-    if (!joined) return std::move(joined.error());
+    auto joined = detail::shm::session::open(where, "collector", {}, false, o.until);
+    if (!joined && joined.error().kind() != error_kind::not_found) return std::move(joined.error());
     return {};
   }
 

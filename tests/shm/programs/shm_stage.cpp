@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One stage of a pipeline as a process of its own: commands on stdin, one line of answer each on stdout.
 //
-//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory, patient
+//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory, patient, fork_at=FAILPOINT: a child in the midst of open, which stays as below
 //
 //   put KEY SEED SIZE [READER,READER...]         ok SIZE | error KIND
 //   replace KEY SEED SIZE                        the same with on_existing::replace
@@ -66,6 +66,21 @@ void stop(std::string_view failpoint) noexcept {
   std::raise(SIGSTOP);
 }
 
+void wait_for_the_other_end() {
+  pollfd other_end{STDIN_FILENO, 0, 0};
+  while (::poll(&other_end, 1, -1) < 0 || other_end.revents == 0) {
+  }
+}
+
+std::string fork_at;
+void fork_there(std::string_view failpoint) noexcept {
+  if (failpoint != fork_at) return;
+  omniconn::set_failpoint_hook(nullptr);
+  if (::fork() != 0) return;
+  wait_for_the_other_end();
+  ::_exit(0);
+}
+
 std::string failure(omniconn::error const& e) { return "error " + std::string(to_string(e.kind())); }
 
 std::string put(stage_connector& c, std::istream& words, bool replace) {
@@ -119,6 +134,10 @@ int main(int argc, char** argv) {
     auto const value = std::strtoull(option.c_str() + equals + 1, nullptr, 10);
     if (option.starts_with("lease_ms=")) o.defaults.lease = std::chrono::milliseconds(value);
     if (option.starts_with("patient=")) o.defaults.report_lost_peer = value == 0;
+    if (option.starts_with("fork_at=")) {
+      fork_at = option.substr(equals + 1);
+      omniconn::set_failpoint_hook(&fork_there);
+    }
     if (option.starts_with("memory=")) o.transport.memory_pool_size = value;
   }
   auto connector = stage_connector::open(o);
@@ -152,9 +171,7 @@ int main(int argc, char** argv) {
         auto const refused = connector->put(hop, "child", omniconn::const_bytes{});
         std::cout << "ok " << (refused ? "put" : to_string(refused.error().kind())) << std::endl;
         connector->close();
-        pollfd other_end{STDIN_FILENO, 0, 0};
-        while (::poll(&other_end, 1, -1) < 0 || other_end.revents == 0) {
-        }
+        wait_for_the_other_end();
         return 0;  // destructors run
       }
       continue;  // the child answers

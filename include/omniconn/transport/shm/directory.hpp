@@ -26,6 +26,7 @@
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/failpoint.hpp>
+#include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm/fifo.hpp>
@@ -164,6 +165,21 @@ class lock_patience {
   bool began_ = false, is_callers_ = false;
 };
 
+/// Opens the gate by name where a call gives up: a child of this moment has the descriptor, so that closing it would not.
+class held_gate {
+ public:
+  explicit held_gate(int fd) noexcept : fd_(fd) {}
+  held_gate(held_gate const&) = delete;
+  held_gate& operator=(held_gate const&) = delete;
+  ~held_gate() {
+    if (fd_ >= 0) byte_lock::unlock(fd_, 0);
+  }
+  void keep() noexcept { fd_ = -1; }
+
+ private:
+  int fd_;
+};
+
 /// The mapped directory. The accessors check no bounds: callers pass indices that they checked.
 class directory {
  public:
@@ -188,18 +204,28 @@ class directory {
       lock_patience gate(until);
       while (!byte_lock::try_lock(fd.get(), 0))
         if (!gate.wait()) return diagnosis(gate.gate_error()).in(path);
+      held_gate gate_held(fd.get());
       auto st = stat_own_file(fd.get());
       if (!st) return diagnosis(st.error()).in(path);
       failpoint("shm.open.gate_held");
       if (st->st_nlink == 0) continue;  // the last user unlinked it while we waited
-      auto opened = map(std::move(fd), static_cast<std::size_t>(st->st_size));
+      // Mapped through a description of its own: a forked child has the mapping, and with it whatever locks belong to what was mapped.
+      unique_fd const mapped(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+      if (!mapped && errno == ENOENT) continue;
+      if (!mapped) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
+      struct stat same {};
+      if (::fstat(mapped.get(), &same) != 0 || same.st_ino != st->st_ino || same.st_dev != st->st_dev) continue;  // somebody put another in its place
+      auto opened = map(fd, mapped.get(), static_cast<std::size_t>(st->st_size));
       if (!opened) return diagnosis(opened.error()).in(path);
+      gate_held.keep();
       if (opened->head().dead.load(std::memory_order_acquire) != 0) {
         ::unlink(path.c_str());  // its last user died before it could: we hold the gate of this file, and the name is still its own
+        opened->open_gate();
         continue;
       }
       failpoint("shm.open.mapped");
-      auto const too_small = [&path](char const* option, std::uint64_t has) {
+      auto const too_small = [&](char const* option, std::uint64_t has) {
+        opened->open_gate();
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with " + option + " " + std::to_string(has) + "; ask for no more, or take another namespace, or end its users");
       };
       if (wanted.slots > opened->geometry_.slots) return too_small("max_keys", opened->geometry_.slots);
@@ -237,7 +263,11 @@ class directory {
 
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
   void remove_fifo(std::uint32_t i) const noexcept { ::unlink(fifo_path(i).c_str()); }
-  void ring_participant(std::uint32_t i) const { ring_fifo(fifo_path(i)); }
+  void ring_participant(std::uint32_t i) const {
+    std::string const path = fifo_path(i);
+    fork_pause const no_child;  // which would have the other's FIFO open for writing, as if that lived
+    ring_fifo(path);
+  }
   /// In a forked child: the lock is the parent's, and must not outlive it.
   void let_go() noexcept { fd_.reset(); }
 
@@ -290,10 +320,11 @@ class directory {
     return {};
   }
 
-  static result<directory> map(unique_fd fd, std::size_t file_size) {
+  /// Takes the descriptor on success.
+  static result<directory> map(unique_fd& fd, int mapped, std::size_t file_size) {
     if (file_size < sizeof(header))
       return {error_kind::corrupt, "the namespace's directory is truncated; end its users, then `omniconn gc --rebuild`"};
-    auto mapping = file_mapping::map(fd.get(), file_size, PROT_READ | PROT_WRITE);
+    auto mapping = file_mapping::map(mapped, file_size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
     auto const* head = reinterpret_cast<header const*>(mapping->base());
     if (head->magic != directory_magic)

@@ -57,24 +57,22 @@ class session {
   session(session const&) = delete;
   session& operator=(session const&) = delete;
 
+  /// Opens the namespace's directory, as `directory::open` does, and joins the namespace.
+  static result<std::shared_ptr<session>, diagnosis> open(names const& where, std::string_view name, bounds const& wanted, bool create, deadline until) {
+    watch_forks();
+    for (int round = 0;; ++round) {
+      std::uint32_t const forked = children_forked.load();
+      auto dir = directory::open(where, wanted, create, until);
+      if (!dir) return std::move(dir.error());
+      auto out = std::make_shared<session>(std::move(*dir), where);
+      // A child that came before the session was known to forks has the directory open, and with it our life.
+      if (children_forked.load() == forked || round == 1000) return enter(std::move(out), where, name);
+      out->dir_.open_gate();
+    }
+  }
   /// Joins the namespace. \requires `dir`'s gate is held; it is open afterwards.
   static result<std::shared_ptr<session>, diagnosis> join(directory dir, names const& where, std::string_view name) {
-    auto out = std::make_shared<session>(std::move(dir), where);
-    auto const joined = out->take_record(name);
-    out->dir_.open_gate();
-    failpoint("shm.open.gate_open");
-    if (!joined) {
-      out->leave();  // we may have been the first
-      return joined.error();
-    }
-    sweep(out->dir_, where, out->me_);
-    out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
-    if (auto started = out->warden_->start(); !started) {
-      out->warden_.reset();
-      return diagnosis(started.error());
-    }
-    out->ring_everybody();
-    return out;
+    return enter(std::make_shared<session>(std::move(dir), where), where, name);
   }
 
   ~session() {
@@ -243,6 +241,24 @@ class session {
   static constexpr int no_event = -1;
   static constexpr std::size_t shown_name = 23;  // bytes of a participant's name that others are shown
 
+  static result<std::shared_ptr<session>, diagnosis> enter(std::shared_ptr<session> out, names const& where, std::string_view name) {
+    auto const joined = out->take_record(name);
+    out->dir_.open_gate();
+    failpoint("shm.open.gate_open");
+    if (!joined) {
+      out->leave();  // we may have been the first
+      return joined.error();
+    }
+    sweep(out->dir_, where, out->me_);
+    out->warden_ = std::make_unique<warden<session>>(out->dir_, out->me_, out->fifo_.get(), *out);
+    if (auto started = out->warden_->start(); !started) {
+      out->warden_.reset();
+      return diagnosis(started.error());
+    }
+    out->ring_everybody();
+    return out;
+  }
+
   result<void, diagnosis> take_record(std::string_view name) {
     // Records that say of a death are taken last: somebody may still want to know.
     for (std::uint32_t k = 0; k != 2 * max_participants; ++k) {
@@ -275,18 +291,25 @@ class session {
       p.state.store(participant_state::live);
       failpoint("shm.open.live");
       // After the state: whoever finds the record of a dead one removes its FIFO with it.
-      auto fifo = make_fifo(where_.fifo_path(i));
+      auto fifo = make_own_fifo(i);
       if (!fifo) {
         settle(dir_, where_, i);
         byte_lock::unlock(dir_.fd(), i + 1);
         return fifo.error();
       }
       failpoint("shm.open.fifo_made");
-      fifo_ = std::move(*fifo);
       me_ = i;
       return {};
     }
     return diagnosis(error_kind::no_space, where_.directory_path() + ": 256 participants use this namespace already; take another one");
+  }
+
+  result<void, diagnosis> make_own_fifo(std::uint32_t i) {
+    fork_pause const no_child;
+    auto made = make_fifo(where_.fifo_path(i));
+    if (!made) return std::move(made.error());
+    fifo_ = std::move(*made);
+    return {};
   }
 
   static std::uint64_t process_id() noexcept {
