@@ -186,6 +186,32 @@ class connector {
     return out;
   }
 
+  /// The caller's own memory, from which objects are sent in place; what kinds, and how long they live, the transport's page says. It stays as it is, and the bytes of an
+  /// object untouched, until nobody needs them (`wait_consumed`). \returns the region, for `forget`. \errors `unsupported`: other processes cannot reach it; reserve instead.
+  result<std::uint64_t> adopt(mutable_bytes memory)
+    requires transport_adopt<Transport>
+  {
+    return counted(core_->transport.adopt_region(memory));
+  }
+  /// Takes it back. \errors `misconfigured`: no such region, or objects in it are still with readers.
+  result<void> forget(std::uint64_t region)
+    requires transport_adopt<Transport>
+  {
+    return counted(core_->transport.forget_region(region));
+  }
+  /// Publishes bytes of adopted memory where they lie. \copies none. \errors as put; `misconfigured`: they do not lie in memory that was adopted.
+  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw)
+    requires transport_adopt<Transport>
+  {
+    gather_list parts;
+    parts.reference(bytes);
+    auto const attempt = [&]() { return publish_pieces(e, key, parts, new_info(kind, bytes.size(), o), o); };
+    result<receipt> out = attempt();
+    again_in_room(out, e, o, attempt);
+    if (!out) count(out.error());
+    return out;
+  }
+
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
@@ -468,7 +494,7 @@ class connector {
 
   /// The put of a transport that copies the pieces itself: they go to it as they are, and are the caller's again at the end.
   result<receipt> publish_pieces(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
-    requires(caps.gathers)
+    requires(caps.gathers || (transport_adopt<Transport> && caps.carries_info))
   {
     auto& c = *core_;
     key_scratch scratch;

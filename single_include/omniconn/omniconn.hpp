@@ -4250,6 +4250,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.replace.bucket_locked", "shm.replace.ready", "shm.replace.old_drained",
     "shm.abort.ref_removed", "shm.abort.slot_returned",
     "shm.lock.taken_from_the_dead",
+    "shm.adopt.recorded", "shm.adopt.named",
     "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page",
     "shm.chunk.leased", "shm.chunk.taken_over", "shm.chunk.ref_removed", "shm.chunk.slot_freed", "shm.chunk.lost",
     "shm.reclaim.found", "shm.reclaim.slot_freed",
@@ -4572,6 +4573,22 @@ OMNICONN_END_NAMESPACE
 #include <fcntl.h>
 #include <unistd.h>
 
+// ==== begin <omniconn/transport/shm/arenas.hpp>
+// The memory of other participants, mapped for reading.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 // ==== begin <omniconn/transport/shm/directory.hpp>
 // The directory file of a namespace: made whole or not at all, opened with suspicion, locked byte by byte.
 
@@ -4689,6 +4706,7 @@ inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to produce
 inline constexpr std::uint32_t max_slots = 1U << 21U;
 inline constexpr std::uint32_t usual_slots = 4096;
 inline constexpr std::uint32_t inline_key = 32;
+inline constexpr std::uint64_t region_mask = 0xffff;  // of an arena's id: 0 for the arena, else a number of memory that its producer lends
 inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
 
 /// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
@@ -4804,7 +4822,8 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   basic_stage_set<Atomic> gets;
   shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
   shared_word<std::uint64_t, Atomic> memory;   ///< bytes of its arena that are payload memory
-  std::array<std::uint32_t, 2> reserved;
+  shared_word<std::uint32_t, Atomic> regions;  ///< lent so far: their names are the arena's id with a number of up to this
+  std::uint32_t reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);
@@ -5291,6 +5310,224 @@ class directory {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/directory.hpp>
+// ==== begin <omniconn/transport/shm/lent.hpp>
+// Memory that a producer lends instead of copying out of it: where it lies, and how readers of other processes reach it.
+//
+// A file of the folder's own file system gets one more name beside the arenas, and is then what an arena is. A memfd cannot have a name: a symbolic link that
+// nobody follows says in its text whose descriptor it is, `lent:<pid>:<fd>:<device>:<inode>`, and a reader opens /proc/<pid>/fd/<fd>, which ends with the producer.
+
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// A file that shows the memory of a range of addresses.
+struct lent_memory {
+  unique_fd fd;                 ///< a duplicate: it stays open as long as the memory is lent
+  std::uint64_t offset = 0;     ///< of the range in the file
+  std::uint64_t device = 0, inode = 0;
+  bool survives = false;        ///< it has a name that stays when the producer ends
+};
+
+inline error not_shareable() noexcept {
+  return {error_kind::unsupported, "other processes cannot reach this memory: map a memfd or a file of /dev/shm with MAP_SHARED, or reserve memory of the connector and write there"};
+}
+
+/// The mapping of a range in /proc/self/maps: one shared file for all of it. \errors `unsupported`.
+inline result<lent_memory> mapping_of(mutable_bytes range) {
+  unique_fd const maps(::open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+  if (!maps) return errno_error("reading /proc/self/maps failed");
+  std::string text;
+  char some[4096];
+  for (;;) {
+    ssize_t const n = ::read(maps.get(), some, sizeof some);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    text.append(some, static_cast<std::size_t>(n));
+  }
+  lent_memory out;
+  auto const begin = reinterpret_cast<std::uintptr_t>(range.data());
+  auto at = begin;  // so far all belongs to one file
+  for (char const* line = text.c_str(); *line != '\0' && at < begin + range.size();) {
+    unsigned long long first = 0, last = 0, offset = 0, inode = 0;
+    unsigned major = 0, minor = 0;
+    char rights[5] = {};
+    if (std::sscanf(line, "%llx-%llx %4s %llx %x:%x %llu", &first, &last, rights, &offset, &major, &minor, &inode) != 7) return not_shareable();
+    if (char const* const end = std::strchr(line, '\n'); end != nullptr) line = end + 1;
+    else line += std::strlen(line);
+    if (at < first || at >= last) continue;
+    std::uint64_t const device = ::makedev(major, minor), here = offset + (at - first);
+    if (rights[0] != 'r' || rights[3] != 's' || inode == 0) return not_shareable();
+    if (at == begin) {
+      out.offset = here;
+      out.device = device;
+      out.inode = inode;
+    } else if (device != out.device || inode != out.inode || here != out.offset + (at - begin)) {
+      return not_shareable();
+    }
+    at = last;
+  }
+  if (at < begin + range.size()) return not_shareable();
+  return out;
+}
+
+/// A duplicate of a descriptor of that file, which this process still has open. \errors `unsupported`: it has none.
+inline result<unique_fd> descriptor_of(std::uint64_t device, std::uint64_t inode) {
+  DIR* const folder = ::opendir("/proc/self/fd");
+  if (folder == nullptr) return errno_error("reading /proc/self/fd failed");
+  unique_fd found;
+  while (dirent const* const entry = ::readdir(folder)) {
+    struct stat st {};
+    int const fd = std::atoi(entry->d_name);
+    if (entry->d_name[0] == '.' || fd == ::dirfd(folder) || ::fstat(fd, &st) != 0 || st.st_dev != device || st.st_ino != inode) continue;
+    found = unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (found) break;
+  }
+  ::closedir(folder);
+  if (!found) return {error_kind::unsupported, "this process has no descriptor of the file behind this memory any more; keep it open until the memory is adopted"};
+  return found;
+}
+
+inline std::string text_of_lent(int fd, std::uint64_t device, std::uint64_t inode) {
+  return "lent:" + std::to_string(::getpid()) + ":" + std::to_string(fd) + ":" + std::to_string(device) + ":" + std::to_string(inode);
+}
+
+/// Finds the file behind `range` and gives it the name `path`. \errors `unsupported`, `unauthorized`.
+inline result<lent_memory> lend(mutable_bytes range, std::string const& path) {
+  auto out = mapping_of(range);
+  if (!out) return out.error();
+  auto fd = descriptor_of(out->device, out->inode);
+  if (!fd) return fd.error();
+  struct stat st {};
+  if (::fstat(fd->get(), &st) != 0) return errno_error("reading the attributes of the memory's file failed");
+  if (!S_ISREG(st.st_mode) || st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the file behind this memory is not a plain file of this user"};
+  if (out->offset + range.size() > static_cast<std::uint64_t>(st.st_size)) return {error_kind::misconfigured, "the memory reaches beyond the end of its file; make the file longer first"};
+  // A file that can shrink is a SIGBUS for those who read it. Not every one can be sealed, and then its owner has to keep it as it is.
+  (void)::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_SHRINK);
+  char self[64];
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd->get());
+  if ((st.st_mode & 0077U) == 0 && ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    out->survives = true;
+  } else if (::symlink(text_of_lent(fd->get(), out->device, out->inode).c_str(), path.c_str()) != 0) {
+    return errno_error("naming the adopted memory failed");
+  }
+  out->fd = std::move(*fd);
+  return out;
+}
+
+/// The reader's way to memory whose name is a link. What the link says is believed only as far as the file behind it is the one that it names.
+inline result<unique_fd> open_lent(std::string const& path) {
+  char text[128];
+  ssize_t const n = ::readlink(path.c_str(), text, sizeof text);
+  std::string_view rest(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+  error const no_link{error_kind::corrupt, "the name of a producer's memory is a symbolic link that no producer made"};
+  if (!rest.starts_with("lent:")) return no_link;
+  rest.remove_prefix(5);
+  std::uint64_t numbers[4]{};
+  for (std::size_t i = 0; i != 4; ++i) {
+    auto const [end, problem] = std::from_chars(rest.data(), rest.data() + rest.size(), numbers[i]);
+    if (problem != std::errc() || (i != 3 && (end == rest.data() + rest.size() || *end != ':')) || (i == 3 && end != rest.data() + rest.size())) return no_link;
+    if (i != 3) rest.remove_prefix(static_cast<std::size_t>(end - rest.data()) + 1);
+  }
+  std::string const there = "/proc/" + std::to_string(numbers[0]) + "/fd/" + std::to_string(numbers[1]);
+  struct stat st {};
+  // Looked at before it is opened: another process may have the number by now, and the descriptor may be a device.
+  if (::stat(there.c_str(), &st) != 0 || st.st_dev != numbers[2] || st.st_ino != numbers[3])
+    return {error_kind::lost, "the object lay in memory of a process that has ended, or that is of another pid namespace"};
+  unique_fd fd(::open(there.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd) return errno_error("opening the memory of another process failed");
+  if (::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != ::geteuid() || st.st_dev != numbers[2] || st.st_ino != numbers[3])
+    return {error_kind::unauthorized, "the memory that the object lies in is not a plain file of this user"};
+  return fd;
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/lent.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Another participant's arena, mapped read-only.
+struct mapped_arena {
+  std::uint64_t id = 0;
+  file_mapping mapping;
+
+  /// The bytes at `offset`, or nothing where they would lie outside the file.
+  [[nodiscard]] bool contains(std::uint64_t offset, std::uint64_t size) const noexcept {
+    return offset <= mapping.size() && size <= mapping.size() - offset;
+  }
+  [[nodiscard]] const_bytes at(std::uint64_t offset, std::uint64_t size) const noexcept {
+    return {mapping.base() + offset, static_cast<std::size_t>(size)};
+  }
+};
+
+/// Each is mapped on first use and kept, so that a get costs no system call. \threadsafety all members.
+class arena_cache {
+ public:
+  /// It stays mapped, but its producer takes the memory out of it when it leaves.
+  /// \errors `corrupt`, `unauthorized`; `lost`, `unsupported`: memory that a producer lent and that cannot be reached (any more).
+  result<std::shared_ptr<mapped_arena const>> get(directory const& dir, names const& where, std::uint32_t owner, std::uint64_t id) {
+    if (owner >= max_participants || (id & ~region_mask) == 0) return {error_kind::corrupt, "the namespace's directory names an impossible arena"};
+    std::scoped_lock const lock(mutex_);
+    auto& known = arenas_[owner];
+    for (auto const& one : known)
+      if (one->id == id) return one;
+    auto fd = open(where.arena_path(id), (id & region_mask) != 0);
+    if (fd == error_kind::lost && dir.held_elsewhere(owner + 1))
+      return {error_kind::unsupported, "the object lies in a memfd of a process of another pid namespace, where this one cannot reach it; adopt a file of /dev/shm, or reserve"};
+    if (!fd) return fd.error();
+    struct stat about {};
+    if (::fstat(fd->get(), &about) != 0) return errno_error("reading the attributes of a producer's memory failed");
+    auto mapping = file_mapping::map(fd->get(), static_cast<std::size_t>(about.st_size), PROT_READ);
+    if (!mapping) return mapping.error();
+    failpoint("shm.get.arena_mapped");
+    auto fresh = std::make_shared<mapped_arena>();
+    fresh->id = id;
+    fresh->mapping = std::move(*mapping);
+    if (known.size() == most_of_one) known.erase(known.begin());  // it stays mapped while holds refer to it, as does that of the record's earlier user
+    known.push_back(fresh);
+    return std::shared_ptr<mapped_arena const>(std::move(fresh));
+  }
+
+ private:
+  static constexpr std::size_t most_of_one = 8;
+
+  static result<unique_fd> open(std::string const& path, bool may_be_lent) {
+    unique_fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd && errno == ELOOP && may_be_lent) return open_lent(path);
+    if (!fd && errno == ENOENT) return {error_kind::corrupt, "the namespace's directory names an arena that is not there: somebody removed the file"};
+    if (!fd) return errno_error("opening a producer's arena failed");
+    if (auto const st = stat_own_file(fd.get()); !st) return st.error();
+    return fd;
+  }
+
+  std::mutex mutex_;
+  std::vector<std::vector<std::shared_ptr<mapped_arena const>>> arenas_{max_participants};
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/arenas.hpp>
 // ==== begin <omniconn/transport/shm/listen.hpp>
 // Participants that hear of every event, because somebody of theirs sleeps in an event loop of its own and not in a futex.
 //
@@ -5867,6 +6104,11 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
   failpoint("shm.recovery.arena_removed");
 }
 
+/// The names only: what a producer lent is not ours to empty.
+inline void remove_regions(names const& where, std::uint64_t arena, std::uint32_t regions) noexcept {
+  for (std::uint32_t k = 1; k <= regions && k <= region_mask; ++k) ::unlink(where.arena_path(arena | k).c_str());
+}
+
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
 /// \requires the caller holds the lock of participant `i`, and nobody writes in the arena. \returns bytes that are needed, or `unknown_memory`.
 inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
@@ -5886,8 +6128,8 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
   for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
     auto const& s = dir.slot_at(k);
     auto const state = control::state(s.ctl.load());
-    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || s.arena != arena) continue;
-    need(s.offset, s.size);
+    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
+    if (s.arena == arena) need(s.offset, s.size);
     if (s.key_size > inline_key) need(std::uint64_t{k} * key_cell, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
@@ -5930,15 +6172,19 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
     std::uint32_t const in_use = settle_slots(dir, i);
     failpoint("shm.recovery.slots_settled");
     if (in_use == 0) {
-      if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
+      if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0) {
+        remove_regions(where, arena, p.regions);
+        remove_arena(where, arena);
+      }
       p.arena = 0;
+      p.regions = 0;
       p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
       return;
     }
-    if (std::uint64_t const arena = p.arena; arena != 0)
+    if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
       if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);
@@ -6140,20 +6386,6 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-/// Another participant's arena, mapped read-only.
-struct mapped_arena {
-  std::uint64_t id = 0;
-  file_mapping mapping;
-
-  /// The bytes at `offset`, or nothing where they would lie outside the file.
-  [[nodiscard]] bool contains(std::uint64_t offset, std::uint64_t size) const noexcept {
-    return offset <= mapping.size() && size <= mapping.size() - offset;
-  }
-  [[nodiscard]] const_bytes at(std::uint64_t offset, std::uint64_t size) const noexcept {
-    return {mapping.base() + offset, static_cast<std::size_t>(size)};
-  }
-};
-
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
 /// \threadsafety all members.
@@ -6228,26 +6460,8 @@ class session {
     }
   }
 
-  /// The arena of participant `owner`, mapped on first use. It stays mapped, but its producer takes the memory out of it when it leaves.
-  result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) {
-    if (owner >= max_participants || id == 0) return {error_kind::corrupt, "the namespace's directory names an impossible arena"};
-    std::scoped_lock const lock(mutex_);
-    auto& cached = arenas_[owner];
-    if (cached != nullptr && cached->id == id) return cached;
-    unique_fd fd(::open(where_.arena_path(id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd && errno == ENOENT) return {error_kind::corrupt, "the namespace's directory names an arena that is not there: somebody removed the file"};
-    if (!fd) return errno_error("opening a producer's arena failed");
-    auto st = stat_own_file(fd.get());
-    if (!st) return st.error();
-    auto mapping = file_mapping::map(fd.get(), static_cast<std::size_t>(st->st_size), PROT_READ);
-    if (!mapping) return mapping.error();
-    failpoint("shm.get.arena_mapped");
-    auto fresh = std::make_shared<mapped_arena>();
-    fresh->id = id;
-    fresh->mapping = std::move(*mapping);
-    cached = std::move(fresh);  // the arena of the record's earlier user stays mapped while holds refer to it
-    return cached;
-  }
+  /// The arena of participant `owner`, or memory that it lends.
+  result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) { return arenas_.get(dir_, where_, owner, id); }
 
   /// Frees what retirement of an orphan's slot may have made free.
   void retired_of(std::uint32_t owner) noexcept {
@@ -6383,6 +6597,7 @@ class session {
       p.arena = 0;
       p.arena_size = 0;
       p.memory = 0;
+      p.regions = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
@@ -6538,7 +6753,7 @@ class session {
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
-  std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
+  arena_cache arenas_;
   fork_witness forks_{[](void* self) noexcept { static_cast<session*>(self)->let_go(); }, this};  // last: see there
 };
 
@@ -6618,6 +6833,85 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+// ==== begin <omniconn/transport/shm/lent_regions.hpp>
+// The memory that one producer has adopted, and how many of its objects lie in each part.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Where a payload lies, as readers see it.
+struct payload_place {
+  std::uint64_t arena = 0;   ///< the producer's, or a region that it lends
+  std::uint64_t offset = 0;  ///< in its file
+  bool survives = true;      ///< its producer
+};
+
+/// Not thread-safe: the transport holds its put lock around every call.
+class lent_regions {
+ public:
+  struct region {
+    std::uint64_t id = 0;
+    std::byte* base = nullptr;
+    std::size_t size = 0;
+    std::size_t uses = 0;  ///< objects in it that somebody may still read
+    lent_memory file;
+  };
+
+  [[nodiscard]] std::optional<payload_place> place_of(const_bytes bytes) const noexcept {
+    for (auto const& r : regions_)
+      if (bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.size)
+        return payload_place{r.id, r.file.offset + static_cast<std::uint64_t>(bytes.data() - r.base), r.file.survives};
+    return std::nullopt;
+  }
+  [[nodiscard]] region* find(std::uint64_t id) noexcept {
+    if ((id & region_mask) == 0) return nullptr;  // the arena: not lent
+    for (auto& r : regions_)
+      if (r.id == id) return &r;
+    return nullptr;
+  }
+
+  /// A number is used once, because readers keep what they mapped. \returns the number.
+  result<std::uint64_t> add(mutable_bytes user, names const& where, std::uint64_t arena, auto& record) {
+    if (user.empty()) return {error_kind::misconfigured, "there is nothing to adopt: the memory is empty"};
+    std::uint32_t const number = record.regions + 1U;
+    if (number > region_mask) return {error_kind::no_space, "65,535 regions of memory were adopted already; adopt fewer and larger ones, or open a new connector"};
+    record.regions = number;  // before the name: whoever tidies up after a crash looks for it
+    failpoint("shm.adopt.recorded");
+    auto file = lend(user, where.arena_path(arena | number));
+    if (!file) return file.error();
+    failpoint("shm.adopt.named");
+    regions_.push_back({arena | number, user.data(), user.size(), 0, std::move(*file)});
+    return std::uint64_t{number};
+  }
+  result<void> remove(std::uint64_t number, names const& where) {
+    for (std::size_t i = 0; i != regions_.size(); ++i) {
+      if ((regions_[i].id & region_mask) != number) continue;
+      if (regions_[i].uses != 0) return {error_kind::misconfigured, "objects in this memory are still with readers; wait until they are consumed (wait_consumed), or clean them up"};
+      ::unlink(where.arena_path(regions_[i].id).c_str());
+      regions_.erase(regions_.begin() + static_cast<std::ptrdiff_t>(i));
+      return {};
+    }
+    return {error_kind::misconfigured, "no such region: it was never adopted, or is forgotten"};
+  }
+
+ private:
+  std::vector<region> regions_;
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/lent_regions.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -6685,9 +6979,10 @@ template <class Session> class basic_producer {
     }
   }
   /// \requires `expect_token` was called for it.
-  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, outgoing const& out) noexcept {
+  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, outgoing const& out) noexcept {
     release_token(index);  // of an object that ended here and that we did not look after since
-    entry_of(index) = {out.token, generation, size, out.dispose, true};
+    entry_of(index) = {out.token, generation, size, region, out.dispose, true};
+    if (auto* const lent = regions_.find(region)) ++lent->uses;
     ++out_;
     out_bytes_ += size;
     order_.push_back({index, generation});
@@ -6811,11 +7106,22 @@ template <class Session> class basic_producer {
     return n;
   }
 
-  /// Offset of `p` in the arena file. \requires `p` lies in `memory()`.
-  [[nodiscard]] std::uint64_t offset_of(std::byte const* p) const noexcept { return static_cast<std::uint64_t>(p - mapping_.base()); }
-  [[nodiscard]] bool owns(const_bytes bytes) const noexcept {
-    auto const r = memory();
-    return r.base != nullptr && bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.committed;
+  /// Where a payload lies for readers; nothing where they cannot reach it.
+  [[nodiscard]] std::optional<payload_place> place_of(const_bytes bytes) const noexcept {
+    if (bytes.empty()) return payload_place{};
+    if (auto const r = memory(); r.base != nullptr && bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.committed)
+      return payload_place{arena_id_, static_cast<std::uint64_t>(bytes.data() - mapping_.base()), true};
+    return regions_.place_of(bytes);
+  }
+
+  /// Lends memory of the caller. \returns the region's number.
+  result<std::uint64_t> adopt(mutable_bytes user) {
+    if (auto opened = open_arena(); !opened) return opened.error();
+    return regions_.add(user, session_.where(), arena_id_, session_.record());
+  }
+  result<void> forget(std::uint64_t region) {
+    collect();
+    return regions_.remove(region, session_.where());
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
 
@@ -6830,6 +7136,7 @@ template <class Session> class basic_producer {
     std::uint64_t token = 0;
     std::uint64_t generation = 0;  // of the slot
     std::uint64_t size = 0;        // of the payload
+    std::uint64_t region = 0;      // that it lies in
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
@@ -6883,7 +7190,7 @@ template <class Session> class basic_producer {
     failpoint("shm.arena.made");
     auto mapping = file_mapping::map(fd->get(), size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
-    std::uint64_t const id = random_u64() | 1U;
+    std::uint64_t const id = (random_u64() | (region_mask + 1)) & ~region_mask;
     // The record first: whoever tidies up after a crash in between finds a name that does not exist, not a file that nobody names.
     session_.record().arena = id;
     session_.record().arena_size = size;
@@ -6990,6 +7297,7 @@ template <class Session> class basic_producer {
     if (!std::exchange(entry.set, false)) return false;
     --out_;
     out_bytes_ -= entry.size;
+    if (auto* const lent = regions_.find(entry.region)) --lent->uses;
     return true;
   }
   [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
@@ -7012,6 +7320,7 @@ template <class Session> class basic_producer {
   std::uint64_t arena_id_ = 0;
   unique_fd fd_;
   file_mapping mapping_;
+  lent_regions regions_;
   std::uint32_t seen_seq_ = 0;
   std::vector<std::uint32_t> chunks_;  // leased
   std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk
@@ -7190,9 +7499,15 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
       auto const key = s.key.load();
       if (std::string_view(key.data(), key_size) != op.key_) return false;
     } else {
+      auto keys = mapped;  // of memory that is lent they lie in its producer's arena
+      if (std::uint64_t const id = s.arena; (id & region_mask) != 0) {
+        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id & ~region_mask);
+        if (!arena) return arena.error();
+        keys = std::move(*arena);
+      }
       std::uint64_t const at = std::uint64_t{index} * key_cell;
-      if (mapped == nullptr || !mapped->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-      if (text_of(mapped->at(at, key_size)) != op.key_) return false;
+      if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+      if (text_of(keys->at(at, key_size)) != op.key_) return false;
     }
   }
   if (mapped != nullptr) {
@@ -7537,7 +7852,8 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
                                              reader_numbers const& readers, publish_options const& o) {
   std::unique_lock lock(e.put_mutex);
   auto& writer = e.writer;
-  if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
+  auto const lies = writer.place_of(payload);
+  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
   if (o.flow != nullptr && o.flow->from != e.put_for) {
     lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
     if (auto const id = e.session->stage_id(o.flow->from, o.until)) e.session->puts_for(*id);
@@ -7578,19 +7894,19 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
       s.key.store(key.data(), key.size());
     }
     s.key_size = static_cast<std::uint16_t>(key.size());
-    s.arena = writer.arena_id();
-    s.offset = payload.empty() ? 0 : writer.offset_of(payload.data());
+    s.arena = payload.empty() ? writer.arena_id() : lies->arena;
+    s.offset = lies->offset;
     s.size = payload.size();
     s.trace = info.trace;
     s.kind = static_cast<std::uint16_t>(info.kind);
-    s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
+    s.lease = o.lease.count() <= 0 || !lies->survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
     s.expires.store(0, std::memory_order_relaxed);
     s.readers.store(readers.kept ? s.kept : static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
     if (readers.kept) s.touched.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers.count; ++i)
       dir.claim_at(index, i).store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
     failpoint("shm.put.described");
-    writer.set_token(index, generation, payload.size(), out);
+    writer.set_token(index, generation, payload.size(), lies->arena, out);
     return index;
   }
 }
@@ -7909,6 +8225,24 @@ class shm_transport {
     return state_->native_fd();
   }
 
+  /// Memory of the caller that readers map as it is: a memfd or a file of /dev/shm, mapped shared, with a descriptor still open. Payloads may lie in it from now on; what
+  /// readers see is the file, so that bytes stay untouched and the file as long as it is until nobody needs them (`watch`). A file in the namespace's own file
+  /// system outlives the producer like an arena, if its mode is 0600; objects in any other memory end with it. \returns the region, for `forget_region`.
+  /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted.
+  result<std::uint64_t> adopt_region(mutable_bytes user) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    std::scoped_lock const lock(state_->put_mutex);
+    return state_->writer.adopt(user);
+  }
+  /// Takes the memory back. \errors `misconfigured`: no such region, or objects in it are still with readers.
+  result<void> forget_region(std::uint64_t region) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    std::scoped_lock const lock(state_->put_mutex);
+    return state_->writer.forget(region);
+  }
+
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
   [[nodiscard]] std::uint32_t room_seen() noexcept {
     call const entered(state_.get());
@@ -8106,7 +8440,7 @@ class shm_transport {
       return true;
     }
     std::uint64_t const at = std::uint64_t{index} * detail::shm::key_cell;
-    auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
+    auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena & ~detail::shm::region_mask);
     if (!arena || !(*arena)->contains(at, size)) return false;
     out.assign(text_of((*arena)->at(at, size)));
     return true;
@@ -11731,6 +12065,32 @@ class connector {
     return out;
   }
 
+  /// The caller's own memory, from which objects are sent in place; what kinds, and how long they live, the transport's page says. It stays as it is, and the bytes of an
+  /// object untouched, until nobody needs them (`wait_consumed`). \returns the region, for `forget`. \errors `unsupported`: other processes cannot reach it; reserve instead.
+  result<std::uint64_t> adopt(mutable_bytes memory)
+    requires transport_adopt<Transport>
+  {
+    return counted(core_->transport.adopt_region(memory));
+  }
+  /// Takes it back. \errors `misconfigured`: no such region, or objects in it are still with readers.
+  result<void> forget(std::uint64_t region)
+    requires transport_adopt<Transport>
+  {
+    return counted(core_->transport.forget_region(region));
+  }
+  /// Publishes bytes of adopted memory where they lie. \copies none. \errors as put; `misconfigured`: they do not lie in memory that was adopted.
+  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw)
+    requires transport_adopt<Transport>
+  {
+    gather_list parts;
+    parts.reference(bytes);
+    auto const attempt = [&]() { return publish_pieces(e, key, parts, new_info(kind, bytes.size(), o), o); };
+    result<receipt> out = attempt();
+    again_in_room(out, e, o, attempt);
+    if (!out) count(out.error());
+    return out;
+  }
+
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
@@ -12013,7 +12373,7 @@ class connector {
 
   /// The put of a transport that copies the pieces itself: they go to it as they are, and are the caller's again at the end.
   result<receipt> publish_pieces(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
-    requires(caps.gathers)
+    requires(caps.gathers || (transport_adopt<Transport> && caps.carries_info))
   {
     auto& c = *core_;
     key_scratch scratch;

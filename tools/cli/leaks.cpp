@@ -113,7 +113,7 @@ bool is_named(snapshot const& seen, space_file const& file) {
   auto const number = static_cast<std::uint32_t>(file.number);
   if (file.what == space_file::part::fifo) return seen.lives(number) || seen.who(number).state.load() == shm::participant_state::live;
   for (std::uint32_t i = 0; i != shm::max_participants; ++i)
-    if (seen.who(i).arena == file.number) return true;
+    if (std::uint64_t const arena = seen.who(i).arena; arena != 0 && arena == (file.number & ~shm::region_mask) && (file.number & shm::region_mask) <= seen.who(i).regions) return true;
   return false;
 }
 

@@ -162,7 +162,7 @@ class reader {
     }
     if (size > omniconn::max_key_size) return "?";
     char id[32];
-    std::snprintf(id, sizeof id, ".%016llx", static_cast<unsigned long long>(s.arena));
+    std::snprintf(id, sizeof id, ".%016llx", static_cast<unsigned long long>(s.arena & ~shm::region_mask));
     unique_fd const arena(::open((stem_ + id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     if (!arena) return "?";
     auto const about = shm::stat_own_file(arena.get());

@@ -22,6 +22,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.replace.bucket_locked", "shm.replace.ready", "shm.replace.old_drained",
     "shm.abort.ref_removed", "shm.abort.slot_returned",
     "shm.lock.taken_from_the_dead",
+    "shm.adopt.recorded", "shm.adopt.named",
     "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page",
     "shm.chunk.leased", "shm.chunk.taken_over", "shm.chunk.ref_removed", "shm.chunk.slot_freed", "shm.chunk.lost",
     "shm.reclaim.found", "shm.reclaim.slot_freed",

@@ -205,6 +205,24 @@ class shm_transport {
     return state_->native_fd();
   }
 
+  /// Memory of the caller that readers map as it is: a memfd or a file of /dev/shm, mapped shared, with a descriptor still open. Payloads may lie in it from now on; what
+  /// readers see is the file, so that bytes stay untouched and the file as long as it is until nobody needs them (`watch`). A file in the namespace's own file
+  /// system outlives the producer like an arena, if its mode is 0600; objects in any other memory end with it. \returns the region, for `forget_region`.
+  /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted.
+  result<std::uint64_t> adopt_region(mutable_bytes user) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    std::scoped_lock const lock(state_->put_mutex);
+    return state_->writer.adopt(user);
+  }
+  /// Takes the memory back. \errors `misconfigured`: no such region, or objects in it are still with readers.
+  result<void> forget_region(std::uint64_t region) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    std::scoped_lock const lock(state_->put_mutex);
+    return state_->writer.forget(region);
+  }
+
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
   [[nodiscard]] std::uint32_t room_seen() noexcept {
     call const entered(state_.get());
@@ -402,7 +420,7 @@ class shm_transport {
       return true;
     }
     std::uint64_t const at = std::uint64_t{index} * detail::shm::key_cell;
-    auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena);
+    auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena & ~detail::shm::region_mask);
     if (!arena || !(*arena)->contains(at, size)) return false;
     out.assign(text_of((*arena)->at(at, size)));
     return true;

@@ -37,6 +37,7 @@ inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to produce
 inline constexpr std::uint32_t max_slots = 1U << 21U;
 inline constexpr std::uint32_t usual_slots = 4096;
 inline constexpr std::uint32_t inline_key = 32;
+inline constexpr std::uint64_t region_mask = 0xffff;  // of an arena's id: 0 for the arena, else a number of memory that its producer lends
 inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
 
 /// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
@@ -152,7 +153,8 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   basic_stage_set<Atomic> gets;
   shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
   shared_word<std::uint64_t, Atomic> memory;   ///< bytes of its arena that are payload memory
-  std::array<std::uint32_t, 2> reserved;
+  shared_word<std::uint32_t, Atomic> regions;  ///< lent so far: their names are the arena's id with a number of up to this
+  std::uint32_t reserved;
 };
 struct participant : basic_participant<std::atomic> {};  // no alias: g++ would warn of every parameter of that name
 static_assert(sizeof(participant) == 128);

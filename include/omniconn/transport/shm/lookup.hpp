@@ -60,9 +60,15 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
       auto const key = s.key.load();
       if (std::string_view(key.data(), key_size) != op.key_) return false;
     } else {
+      auto keys = mapped;  // of memory that is lent they lie in its producer's arena
+      if (std::uint64_t const id = s.arena; (id & region_mask) != 0) {
+        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id & ~region_mask);
+        if (!arena) return arena.error();
+        keys = std::move(*arena);
+      }
       std::uint64_t const at = std::uint64_t{index} * key_cell;
-      if (mapped == nullptr || !mapped->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-      if (text_of(mapped->at(at, key_size)) != op.key_) return false;
+      if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+      if (text_of(keys->at(at, key_size)) != op.key_) return false;
     }
   }
   if (mapped != nullptr) {

@@ -16,6 +16,7 @@
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/shm/lent_regions.hpp>
 #include <omniconn/transport/shm/session.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -84,9 +85,10 @@ template <class Session> class basic_producer {
     }
   }
   /// \requires `expect_token` was called for it.
-  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, outgoing const& out) noexcept {
+  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, outgoing const& out) noexcept {
     release_token(index);  // of an object that ended here and that we did not look after since
-    entry_of(index) = {out.token, generation, size, out.dispose, true};
+    entry_of(index) = {out.token, generation, size, region, out.dispose, true};
+    if (auto* const lent = regions_.find(region)) ++lent->uses;
     ++out_;
     out_bytes_ += size;
     order_.push_back({index, generation});
@@ -210,11 +212,22 @@ template <class Session> class basic_producer {
     return n;
   }
 
-  /// Offset of `p` in the arena file. \requires `p` lies in `memory()`.
-  [[nodiscard]] std::uint64_t offset_of(std::byte const* p) const noexcept { return static_cast<std::uint64_t>(p - mapping_.base()); }
-  [[nodiscard]] bool owns(const_bytes bytes) const noexcept {
-    auto const r = memory();
-    return r.base != nullptr && bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.committed;
+  /// Where a payload lies for readers; nothing where they cannot reach it.
+  [[nodiscard]] std::optional<payload_place> place_of(const_bytes bytes) const noexcept {
+    if (bytes.empty()) return payload_place{};
+    if (auto const r = memory(); r.base != nullptr && bytes.data() >= r.base && bytes.data() + bytes.size() <= r.base + r.committed)
+      return payload_place{arena_id_, static_cast<std::uint64_t>(bytes.data() - mapping_.base()), true};
+    return regions_.place_of(bytes);
+  }
+
+  /// Lends memory of the caller. \returns the region's number.
+  result<std::uint64_t> adopt(mutable_bytes user) {
+    if (auto opened = open_arena(); !opened) return opened.error();
+    return regions_.add(user, session_.where(), arena_id_, session_.record());
+  }
+  result<void> forget(std::uint64_t region) {
+    collect();
+    return regions_.remove(region, session_.where());
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
 
@@ -229,6 +242,7 @@ template <class Session> class basic_producer {
     std::uint64_t token = 0;
     std::uint64_t generation = 0;  // of the slot
     std::uint64_t size = 0;        // of the payload
+    std::uint64_t region = 0;      // that it lies in
     void (*dispose)(std::uint64_t) noexcept = nullptr;
     bool set = false;
   };
@@ -282,7 +296,7 @@ template <class Session> class basic_producer {
     failpoint("shm.arena.made");
     auto mapping = file_mapping::map(fd->get(), size, PROT_READ | PROT_WRITE);
     if (!mapping) return mapping.error();
-    std::uint64_t const id = random_u64() | 1U;
+    std::uint64_t const id = (random_u64() | (region_mask + 1)) & ~region_mask;
     // The record first: whoever tidies up after a crash in between finds a name that does not exist, not a file that nobody names.
     session_.record().arena = id;
     session_.record().arena_size = size;
@@ -389,6 +403,7 @@ template <class Session> class basic_producer {
     if (!std::exchange(entry.set, false)) return false;
     --out_;
     out_bytes_ -= entry.size;
+    if (auto* const lent = regions_.find(entry.region)) --lent->uses;
     return true;
   }
   [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
@@ -411,6 +426,7 @@ template <class Session> class basic_producer {
   std::uint64_t arena_id_ = 0;
   unique_fd fd_;
   file_mapping mapping_;
+  lent_regions regions_;
   std::uint32_t seen_seq_ = 0;
   std::vector<std::uint32_t> chunks_;  // leased
   std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk

@@ -55,7 +55,8 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
                                              reader_numbers const& readers, publish_options const& o) {
   std::unique_lock lock(e.put_mutex);
   auto& writer = e.writer;
-  if (!payload.empty() && !writer.owns(payload)) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block"};
+  auto const lies = writer.place_of(payload);
+  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
   if (o.flow != nullptr && o.flow->from != e.put_for) {
     lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
     if (auto const id = e.session->stage_id(o.flow->from, o.until)) e.session->puts_for(*id);
@@ -96,19 +97,19 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
       s.key.store(key.data(), key.size());
     }
     s.key_size = static_cast<std::uint16_t>(key.size());
-    s.arena = writer.arena_id();
-    s.offset = payload.empty() ? 0 : writer.offset_of(payload.data());
+    s.arena = payload.empty() ? writer.arena_id() : lies->arena;
+    s.offset = lies->offset;
     s.size = payload.size();
     s.trace = info.trace;
     s.kind = static_cast<std::uint16_t>(info.kind);
-    s.lease = o.lease.count() <= 0 ? 0 : static_cast<std::uint64_t>(o.lease.count());
+    s.lease = o.lease.count() <= 0 || !lies->survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
     s.expires.store(0, std::memory_order_relaxed);
     s.readers.store(readers.kept ? s.kept : static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
     if (readers.kept) s.touched.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i != readers.count; ++i)
       dir.claim_at(index, i).store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
     failpoint("shm.put.described");
-    writer.set_token(index, generation, payload.size(), out);
+    writer.set_token(index, generation, payload.size(), lies->arena, out);
     return index;
   }
 }

@@ -116,6 +116,11 @@ inline void remove_arena(names const& where, std::uint64_t id) noexcept {
   failpoint("shm.recovery.arena_removed");
 }
 
+/// The names only: what a producer lent is not ours to empty.
+inline void remove_regions(names const& where, std::uint64_t arena, std::uint32_t regions) noexcept {
+  for (std::uint32_t k = 1; k <= regions && k <= region_mask; ++k) ::unlink(where.arena_path(arena | k).c_str());
+}
+
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
 /// \requires the caller holds the lock of participant `i`, and nobody writes in the arena. \returns bytes that are needed, or `unknown_memory`.
 inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
@@ -135,8 +140,8 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
   for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
     auto const& s = dir.slot_at(k);
     auto const state = control::state(s.ctl.load());
-    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || s.arena != arena) continue;
-    need(s.offset, s.size);
+    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
+    if (s.arena == arena) need(s.offset, s.size);
     if (s.key_size > inline_key) need(std::uint64_t{k} * key_cell, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
@@ -179,15 +184,19 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
     std::uint32_t const in_use = settle_slots(dir, i);
     failpoint("shm.recovery.slots_settled");
     if (in_use == 0) {
-      if (std::uint64_t const arena = p.arena; arena != 0) remove_arena(where, arena);
+      if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0) {
+        remove_regions(where, arena, p.regions);
+        remove_arena(where, arena);
+      }
       p.arena = 0;
+      p.regions = 0;
       p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
       return;
     }
-    if (std::uint64_t const arena = p.arena; arena != 0)
+    if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
       if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);

@@ -22,6 +22,7 @@
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/failpoint.hpp>
+#include <omniconn/transport/shm/arenas.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 #include <omniconn/transport/shm/listen.hpp>
@@ -33,20 +34,6 @@
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
-
-/// Another participant's arena, mapped read-only.
-struct mapped_arena {
-  std::uint64_t id = 0;
-  file_mapping mapping;
-
-  /// The bytes at `offset`, or nothing where they would lie outside the file.
-  [[nodiscard]] bool contains(std::uint64_t offset, std::uint64_t size) const noexcept {
-    return offset <= mapping.size() && size <= mapping.size() - offset;
-  }
-  [[nodiscard]] const_bytes at(std::uint64_t offset, std::uint64_t size) const noexcept {
-    return {mapping.base() + offset, static_cast<std::size_t>(size)};
-  }
-};
 
 /// Lives as long as the transport object or any of its holds: a hold needs the participant's lock, which says that it is alive. In a forked child
 /// it is a thing of the past: it changes nothing any more.
@@ -122,26 +109,8 @@ class session {
     }
   }
 
-  /// The arena of participant `owner`, mapped on first use. It stays mapped, but its producer takes the memory out of it when it leaves.
-  result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) {
-    if (owner >= max_participants || id == 0) return {error_kind::corrupt, "the namespace's directory names an impossible arena"};
-    std::scoped_lock const lock(mutex_);
-    auto& cached = arenas_[owner];
-    if (cached != nullptr && cached->id == id) return cached;
-    unique_fd fd(::open(where_.arena_path(id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd && errno == ENOENT) return {error_kind::corrupt, "the namespace's directory names an arena that is not there: somebody removed the file"};
-    if (!fd) return errno_error("opening a producer's arena failed");
-    auto st = stat_own_file(fd.get());
-    if (!st) return st.error();
-    auto mapping = file_mapping::map(fd.get(), static_cast<std::size_t>(st->st_size), PROT_READ);
-    if (!mapping) return mapping.error();
-    failpoint("shm.get.arena_mapped");
-    auto fresh = std::make_shared<mapped_arena>();
-    fresh->id = id;
-    fresh->mapping = std::move(*mapping);
-    cached = std::move(fresh);  // the arena of the record's earlier user stays mapped while holds refer to it
-    return cached;
-  }
+  /// The arena of participant `owner`, or memory that it lends.
+  result<std::shared_ptr<mapped_arena const>> arena(std::uint32_t owner, std::uint64_t id) { return arenas_.get(dir_, where_, owner, id); }
 
   /// Frees what retirement of an orphan's slot may have made free.
   void retired_of(std::uint32_t owner) noexcept {
@@ -277,6 +246,7 @@ class session {
       p.arena = 0;
       p.arena_size = 0;
       p.memory = 0;
+      p.regions = 0;
       p.since_ns = boot_time_ns();
       p.pid = static_cast<std::uint32_t>(::getpid());
       p.epoch.fetch_add(1, std::memory_order_relaxed);
@@ -432,7 +402,7 @@ class session {
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
   std::vector<std::pair<std::string, std::uint16_t>> readers_;
-  std::vector<std::shared_ptr<mapped_arena const>> arenas_{max_participants};
+  arena_cache arenas_;
   fork_witness forks_{[](void* self) noexcept { static_cast<session*>(self)->let_go(); }, this};  // last: see there
 };
 
