@@ -38,7 +38,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     giving_back_serves_the_next_who_waits, a_named_reader_that_gives_back_has_its_share_again, everybody_who_waits_is_served,
     no_block_returns_while_somebody_reads, blocks_return_by_token_where_there_is_no_function,
     // endings
-    a_taken_key_already_exists, begin_reserves_the_key, replace_is_for_those_who_come_later, replace_where_it_is_not_offered_is_unsupported,
+    a_taken_key_already_exists, begin_reserves_the_key, keys_that_are_not_shared_are_each_producers_own, replace_is_for_those_who_come_later, replace_where_it_is_not_offered_is_unsupported,
     a_put_that_is_given_up_leaves_nothing, erase_takes_the_unread, erase_leaves_holds_alone, erase_if_takes_what_matches, closed_is_closed,
     close_ends_operations_that_wait, a_put_across_close_fails_and_returns_its_block, unread_objects_live_as_long_as_caps_say,
     holds_outlive_both_transports, a_transport_moves,
