@@ -21,6 +21,7 @@
 #include <omniconn/serializer/raw.hpp>
 #include <omniconn/transport/inproc.hpp>
 #include <omniconn/transport/shm.hpp>
+#include <omniconn/transport/shm_sealed.hpp>
 #include <omniconn/transport/shm_segment.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -36,6 +37,10 @@ using inproc_connector = connector<inproc_transport, Serializer, namespaced_keyi
 /// Shared memory in vLLM-Omni's layout, beside Python stages: raw keys, one reader, nothing but the payload in a segment.
 template <class Serializer = raw_serializer>
 using shm_segment_connector = connector<shm_segment_transport, Serializer, raw_keying, heap_allocator>;
+
+/// Shared memory between processes that do not trust each other: sealed, and gone with its producer.
+template <class Serializer = raw_serializer>
+using shm_sealed_connector = connector<shm_sealed_transport, Serializer, namespaced_keying, heap_allocator>;
 
 namespace detail {
 
@@ -192,6 +197,40 @@ result<any_connector, diagnosis> open_segment_connector(option_reader& options) 
   });
 }
 
+/// Options of sealed memory.
+inline shm_sealed_transport::options read_sealed_options(option_reader& options, connector_defaults const& defaults) {
+  shm_sealed_transport::options out;
+  out.space = options.take_string("namespace", "");
+  out.directory = options.take_string("directory", "");
+  if (!defaults.reader.empty()) out.reader = defaults.reader;
+  if (auto const* users = options.take("allow_users"); users != nullptr) {
+    auto const* list = users->if_array();
+    if (list == nullptr) options.problem("allow_users is " + describe(*users) + ", expected a list of user numbers; write [1000, 1001], as `id -u NAME` says them");
+    for (std::size_t i = 0; list != nullptr && i != list->size(); ++i) {
+      auto const user = (*list)[i].as_uint64();
+      if (user && *user < UINT32_MAX) {
+        out.allow_users.push_back(static_cast<std::uint32_t>(*user));
+      } else {
+        options.problem("allow_users holds " + describe((*list)[i]) + ", expected user numbers; `id -u NAME` says them");
+      }
+    }
+  }
+  return out;
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> make_sealed_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  auto const defaults = read_defaults(options);
+  auto const transport = read_sealed_options(options, defaults);
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<shm_sealed_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
+}
+
 /// `SharedMemoryConnector` means the layout that Python stages use. Ours only where the configuration says that every stage is ours.
 template <class... Serializers>
 result<any_connector, diagnosis> make_shared_memory_connector(connector_spec const& spec) {
@@ -215,6 +254,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   constexpr auto note = "serializer raw; register_msgpack adds omni_msgpack";
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
+  factory.replace_connector("SealedShmConnector", &detail::make_sealed_connector<raw_serializer>, note);
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");

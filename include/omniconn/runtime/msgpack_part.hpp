@@ -15,6 +15,7 @@ inline void register_msgpack(connector_factory& factory) {
   constexpr auto note = "serializers omni_msgpack (default), raw";
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<objects, raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<objects, raw_serializer>, note);
+  factory.replace_connector("SealedShmConnector", &detail::make_sealed_connector<objects, raw_serializer>, note);
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>, note);
 }
 

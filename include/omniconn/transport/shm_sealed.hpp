@@ -70,7 +70,7 @@ class shm_sealed_transport {
     return shm_sealed_transport(std::make_unique<detail::sealed::endpoint>(std::move(*place), o.reader));
   }
 
-  /// The folder in which the sockets of these options' namespace lie. It stays, empty, when all have left.
+  /// The folder in which the sockets of this namespace lie. The last one out removes it, unless it is one for several users.
   [[nodiscard]] std::string folder() const { return state_ == nullptr ? std::string() : state_->place.path(); }
 
   // --- memory: any memory will do ---------------------------------------------------------------------------------------------------
@@ -213,6 +213,7 @@ class shm_sealed_transport {
     state_->consumer.close();
     state_->wait_until_empty();
     state_->objects.close();
+    state_->place.leave();
   }
 
  private:

@@ -161,9 +161,9 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
     }
     return i;
   };
+  if (closed_) return closed_error();
   pump();
   if (std::size_t const i = ready(); i != ops.size()) return i;
-  if (closed_) return closed_error();
   if (auto const may = may_sleep(ops, until, stop); !may) return may.error().kind() == error_kind::timed_out ? late(ops) : may.error();
 
   sleeper const me(*this);
@@ -172,8 +172,8 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
   // Near the end, so that a wait that is answered in time costs nothing.
   std::int64_t ping_at = until.is_never() || end - deadline::now_ns() < patience_ns ? for_ever : end - patience_ns;
   for (;;) {
-    if (std::size_t const i = ready(); i != ops.size()) return i;
     if (closed_) return closed_error();
+    if (std::size_t const i = ready(); i != ops.size()) return i;
     if (stop.stop_requested()) return error(error_kind::cancelled, "the wait was cancelled");
     std::int64_t const now = deadline::now_ns();
     if (now >= end) return late(ops);

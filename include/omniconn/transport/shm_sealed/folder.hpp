@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -86,9 +87,14 @@ class meeting_place {
     // The namespace is data: only its hash gets into a path.
     std::string const name = "omniconn-sealed-" + (shared ? std::string("shared") : std::to_string(out.own_)) + "-" + socket_name(checksum(bytes_of(space)));
     out.path_ = directory + "/" + name;
-    for (int attempt = 0; attempt != 3; ++attempt) {
+    for (int attempt = 0; attempt != 100; ++attempt) {
       out.folder_ = unique_fd(::openat(above.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-      if (out.folder_ || errno != ENOENT) break;
+      if (out.folder_ && (shared || out.stays(above.get(), name))) break;
+      if (out.folder_) {
+        errno = EBUSY;
+        continue;
+      }
+      if (errno != ENOENT) break;
       if (int const code = make(above.get(), name, shared ? 01777 : 0700); code != 0 && code != EEXIST)
         return diagnosis(kind_of_errno(code), "making the folder " + out.path_ + " failed; name a `directory` that can be written", code);
     }
@@ -105,6 +111,13 @@ class meeting_place {
     if ((st.st_mode & 0022U) != 0 && (st.st_mode & 01000U) == 0)
       return diagnosis(error_kind::unauthorized, out.path_ + " lets its users remove each other's sockets; it must be sticky (chmod +t)");
     return out;
+  }
+
+  /// The last one out removes the folder, unless it is one for several users.
+  void leave() const noexcept {
+    if (!users_.empty()) return;
+    if (::flock(folder_.get(), LOCK_EX | LOCK_NB) == 0) ::rmdir(path_.c_str());
+    ::flock(folder_.get(), LOCK_UN);  // a forked child may have the descriptor, and the lock with it, for longer
   }
 
   [[nodiscard]] std::string const& path() const noexcept { return path_; }
@@ -196,6 +209,12 @@ class meeting_place {
   static constexpr char const* young_prefix = ".new-";
   static constexpr int most_entries = 4096;
 
+  /// Keeps others from removing the folder. \returns false where one just does: it is another one then, or none.
+  [[nodiscard]] bool stays(int above, std::string const& name) const noexcept {
+    struct stat mine {}, named {};
+    return ::flock(folder_.get(), LOCK_SH) == 0 && ::fstat(folder_.get(), &mine) == 0 && ::fstatat(above, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+  }
   /// As long as it is made nobody sees it: its permissions must be right from the first look on. \returns an errno
   static int make(int above, std::string const& name, unsigned mode) {
     std::string const young = "." + name + "-" + socket_name(random_u64());
