@@ -195,10 +195,11 @@ inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q
   sleeper const me(*this);
   inquiries_.emplace(m.id, &q);
   std::int64_t const end = deadline::now_ns() + inquiry_ns;
-  while (!q.asked.empty() && !closed_ && deadline::now_ns() < end) static_cast<void>(sleep(lock, me.own(), end));
+  auto const answered = [&q] { return q.asked.empty() || (q.type == message_type::exists && q.sum != 0); };
+  while (!answered() && !closed_ && deadline::now_ns() < end) static_cast<void>(sleep(lock, me.own(), end));
   inquiries_.erase(m.id);
   if (closed_) return closed_error();
-  if (!q.asked.empty()) return stalled_error();
+  if (!answered()) return stalled_error();
   return {};
 }
 
@@ -212,7 +213,7 @@ inline result<std::uint64_t> desk::count(message_type what, wire_key key, std::u
   inquiry q{what};
   message m;
   m.key = key;
-  if (auto const done = inquire(lock, q, m, whom); !done && (q.sum == 0 || what != message_type::exists)) return done.error();
+  if (auto const done = inquire(lock, q, m, whom); !done) return done.error();
   return q.sum;
 }
 
