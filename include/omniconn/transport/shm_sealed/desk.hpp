@@ -319,7 +319,10 @@ class desk {
     if (died) {
       for (auto const& stage : l->stages)
         if (dead_stages_.size() != max_dead_stages) dead_stages_.emplace(stage);
-      troubles_[l->name] = {deadline::now_ns() + 5'000'000};  // if it lives, it threw us out: not at once again
+      // Its socket goes at once; if it lives it threw us out, and is not asked again at once.
+      unique_fd again;
+      peer who;
+      if (place_.connect(l->name, again, who) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
     }
     look_again_ns_ = 0;
     for (auto const& [id, q] : inquiries_)
