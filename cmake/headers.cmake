@@ -114,6 +114,18 @@ set(omniconn_headers_core
   omniconn/transport/shm/session.hpp
   omniconn/transport/shm/warden.hpp
   omniconn/transport/shm.hpp
+  omniconn/transport/shm_sealed/channel.hpp
+  omniconn/transport/shm_sealed/desk.hpp
+  omniconn/transport/shm_sealed/desk_calls.hpp
+  omniconn/transport/shm_sealed/folder.hpp
+  omniconn/transport/shm_sealed/house.hpp
+  omniconn/transport/shm_sealed/memory.hpp
+  omniconn/transport/shm_sealed/operations.hpp
+  omniconn/transport/shm_sealed/protocol.hpp
+  omniconn/transport/shm_sealed/publish.hpp
+  omniconn/transport/shm_sealed/table.hpp
+  omniconn/transport/shm_sealed/vault.hpp
+  omniconn/transport/shm_sealed.hpp
   omniconn/transport/shm_segment/claim.hpp
   omniconn/transport/shm_segment/endpoint.hpp
   omniconn/transport/shm_segment/files.hpp

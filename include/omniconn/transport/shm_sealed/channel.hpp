@@ -7,12 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -61,7 +61,7 @@ class channel final : public fork_witness {
     if (!socket_) return false;
     auto header = write_header(m);
     iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
-    if (waiting_.empty()) {
+    if (waiting_.size() == gone_) {
       int const code = send_now(parts, with);
       if (code != EAGAIN) return code == 0;
     }
@@ -75,23 +75,29 @@ class channel final : public fork_witness {
   /// \returns false where the connection is gone.
   bool flush() {
     std::scoped_lock const lock(mutex_);
-    while (socket_ && !waiting_.empty()) {
-      iovec one[1]{part_of(waiting_.front().bytes)};
-      int const code = send_now(one, waiting_.front().with);
+    while (socket_ && gone_ != waiting_.size()) {
+      packet& next = waiting_[gone_];
+      iovec one[1]{part_of(next.bytes)};
+      int const code = send_now(one, next.with);
       if (code == EAGAIN) return true;
       if (code != 0) return false;
-      waiting_.pop_front();
+      next = packet();
+      if (++gone_ == waiting_.size() || gone_ == crowded) {  // often enough for the memory, seldom enough for the time
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
+        gone_ = 0;
+      }
     }
     return static_cast<bool>(socket_);
   }
   [[nodiscard]] std::size_t unsent() const {
     std::scoped_lock const lock(mutex_);
-    return waiting_.size();
+    return waiting_.size() - gone_;
   }
   void close() {
     std::scoped_lock const lock(mutex_);
     socket_.reset();
     waiting_.clear();
+    gone_ = 0;
   }
 
   /// Takes one message, if there is one. `take_fds` false: descriptors that come along are closed by the kernel.
@@ -182,7 +188,8 @@ class channel final : public fork_witness {
 
   unique_fd socket_;
   mutable std::mutex mutex_;
-  std::deque<packet> waiting_;
+  std::vector<packet> waiting_;
+  std::size_t gone_ = 0;  ///< of those that waited, in front
 };
 
 }  // namespace detail::sealed

@@ -6,10 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,8 +20,10 @@
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/deadline.hpp>
+#include <omniconn/core/flat_map.hpp>
 #include <omniconn/core/function_ref.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/algorithm.hpp>
 #include <omniconn/detail/call_gate.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/concept.hpp>
@@ -48,7 +48,7 @@ class desk {
  public:
   static constexpr std::size_t max_links = 1024;  ///< producers of one namespace
   static constexpr std::size_t max_stages = 64;   ///< that one of them may say it puts for
-  static constexpr std::size_t max_dead_stages = 4096;
+  static constexpr std::size_t max_dead_stages = 256;
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
 
@@ -93,7 +93,7 @@ class desk {
     std::vector<link*> asked{};  ///< and have not answered
     std::uint64_t sum = 0;
     std::vector<std::string> keys{};
-    bool more = false, lost = false;
+    bool more = false;
   };
   /// A thread that sleeps. Others ring when they took what may be for it.
   class sleeper {
@@ -179,11 +179,14 @@ class desk {
   void look_around() {
     std::int64_t const now = deadline::now_ns();
     look_again_ns_ = watch_ ? for_ever : now + 10'000'000;  // without a watch (a user may have 128) we look ourselves
-    auto const names = place_.names();
-    std::set<std::string_view> const there(names.begin(), names.end());
-    std::erase_if(troubles_, [&](auto const& t) { return t.second.until_ns <= now || !there.contains(t.first); });
+    auto names = place_.names();
+    detail::sort(names.data(), names.size());
+    flat_map<std::string, trouble> still;
+    for (auto& [name, t] : troubles_)
+      if (t.until_ns > now && is_among(names, name)) still.emplace(name, std::move(t));
+    troubles_ = std::move(still);
     for (auto const& name : names) {
-      if (links_.contains(id_of_name(name)) || troubles_.contains(name) || links_.size() == max_links) continue;
+      if (links_.count(id_of_name(name)) != 0 || troubles_.count(name) != 0 || links_.size() == max_links) continue;
       unique_fd fd;
       peer who;
       switch (place_.connect(name, fd, who)) {
@@ -199,6 +202,11 @@ class desk {
       }
     }
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
+  }
+
+  static bool is_among(std::vector<std::string> const& sorted, std::string const& name) {
+    auto const at = detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
+    return at != sorted.end() && *at == name;
   }
 
   void hear(std::shared_ptr<link> const& from) {
@@ -225,8 +233,8 @@ class desk {
         break;
       case message_type::name:
         if (from->stages.size() == max_stages) return wrong("a producer puts for more stages than it may name");
-        from->stages.emplace(m.text);
-        if (auto const at = dead_stages_.find(m.text); at != dead_stages_.end()) dead_stages_.erase(at);
+        if (!from->puts_for(m.text)) from->stages.emplace_back(m.text);
+        std::erase(dead_stages_, m.text);
         break;
       case message_type::queued:
         if (auto* const op = get_of(m.id); op != nullptr) {
@@ -318,15 +326,14 @@ class desk {
     if (why != nullptr) troubles_[l->name] = {for_ever, false, l->who.text() + ": " + why->text()};
     if (died) {
       for (auto const& stage : l->stages)
-        if (dead_stages_.size() != max_dead_stages) dead_stages_.emplace(stage);
+        if (dead_stages_.size() != max_dead_stages && !is_dead(stage)) dead_stages_.push_back(stage);
       // Its socket goes at once; if it lives it threw us out, and is not asked again at once.
       unique_fd again;
       peer who;
       if (place_.connect(l->name, again, who) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
     }
     look_again_ns_ = 0;
-    for (auto const& [id, q] : inquiries_)
-      if (std::erase(q->asked, l.get()) != 0) q->lost = q->lost || why != nullptr;
+    for (auto const& [id, q] : inquiries_) std::erase(q->asked, l.get());
     std::vector<get_operation*> asking;
     for (auto const& [id, op] : gets_)
       if (std::erase_if(op->asks_, [&l](auto const& a) { return a.whom == l; }) != 0) asking.push_back(op);
@@ -350,6 +357,11 @@ class desk {
   [[nodiscard]] get_operation* get_of(std::uint64_t id) const noexcept {
     auto const at = gets_.find(id);
     return at == gets_.end() ? nullptr : at->second;
+  }
+  [[nodiscard]] bool is_dead(std::string_view stage) const noexcept {
+    for (auto const& s : dead_stages_)
+      if (s == stage) return true;
+    return false;
   }
   void ask(get_operation& op, std::shared_ptr<link> const& whom) {
     if (op.wanted_.producer != 0 && op.wanted_.producer != whom->id) return;
@@ -392,11 +404,11 @@ class desk {
   }
   /// A get whose sender died, once all who are left have answered that they have nothing.
   void end_if_lost(get_operation& op) {
-    if (!op.waits_ || op.stage_.empty() || !dead_stages_.contains(op.stage_)) return;
+    if (!op.waits_ || op.stage_.empty() || !is_dead(op.stage_)) return;
     for (auto const& a : op.asks_)
       if (!a.answered) return;
     for (auto const& [id, l] : links_)
-      if (l->stages.contains(op.stage_)) return;
+      if (l->puts_for(op.stage_)) return;
     fail(op, lost_error());
   }
   /// Nothing came. Where nobody serves us because nobody may, that is the reason.
@@ -421,11 +433,11 @@ class desk {
   std::uint32_t const born_ = current_fork();
   mutable std::mutex mutex_;
   unique_fd epoll_, watch_;
-  std::map<std::uint64_t, std::shared_ptr<link>> links_;
-  std::map<std::string, trouble, std::less<>> troubles_;
-  std::map<std::uint64_t, get_operation*> gets_;
-  std::map<std::uint64_t, inquiry*> inquiries_;
-  std::set<std::string, std::less<>> dead_stages_;
+  flat_map<std::uint64_t, std::shared_ptr<link>> links_;
+  flat_map<std::string, trouble> troubles_;
+  flat_map<std::uint64_t, get_operation*> gets_;
+  flat_map<std::uint64_t, inquiry*> inquiries_;
+  std::vector<std::string> dead_stages_;
   std::vector<bell const*> sleepers_;
   std::vector<std::unique_ptr<bell>> idle_bells_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);

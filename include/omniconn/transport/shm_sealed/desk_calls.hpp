@@ -110,7 +110,7 @@ inline error desk::late(std::span<operation* const> ops) const {
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
     for (auto const& a : op.asks_)
-      if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->stages.contains(op.stage_))) return stalled_error();
+      if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->puts_for(op.stage_))) return stalled_error();
   }
   return unless_refused({error_kind::timed_out, "the object did not come before the deadline"});
 }
@@ -122,7 +122,7 @@ inline void desk::send_pings(std::span<operation* const> ops) {
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
     for (auto const& a : op.asks_) {
-      if (op.stage_.empty() || !a.whom->stages.contains(op.stage_) || a.whom->ping != 0) continue;
+      if (op.stage_.empty() || !a.whom->puts_for(op.stage_) || a.whom->ping != 0) continue;
       message m;
       m.type = message_type::ping;
       m.id = a.whom->ping = ++last_id_;

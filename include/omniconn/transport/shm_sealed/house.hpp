@@ -6,8 +6,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -105,7 +103,7 @@ class house final : public fork_witness {
     door_.reset();
     message bye;
     bye.type = message_type::bye;
-    for (auto& c : customers_) static_cast<void>(c.line.send(bye));
+    for (auto& c : customers_) static_cast<void>(c->line.send(bye));
     customers_.clear();
     vault_ = vault();
   }
@@ -157,8 +155,8 @@ class house final : public fork_witness {
   };
   [[nodiscard]] figures look() const {
     std::scoped_lock const lock(mutex_);
-    figures out{vault_.objects(), vault_.bytes(), {}, {turned_away_.begin(), turned_away_.end()}};
-    for (auto const& c : customers_) out.served.push_back(c.who);
+    figures out{vault_.objects(), vault_.bytes(), {}, turned_away_};
+    for (auto const& c : customers_) out.served.push_back(c->who);
     return out;
   }
 
@@ -204,7 +202,7 @@ class house final : public fork_witness {
         if (stop_) return;
         full = no_descriptor_;
         polled.assign({{bell_.fd(), POLLIN, 0}, {full ? -1 : door_.get(), POLLIN, 0}});
-        for (auto const& c : customers_) polled.push_back({c.line.fd(), events_of(c), 0});
+        for (auto const& c : customers_) polled.push_back({c->line.fd(), events_of(*c), 0});
       }
       static_cast<void>(::poll(polled.data(), polled.size(), full ? 20 : -1));
       std::scoped_lock const lock(mutex_);
@@ -212,16 +210,15 @@ class house final : public fork_witness {
       if ((polled[0].revents & POLLIN) != 0) bell_.hush();
       std::size_t i = 2;  // only this thread adds and removes customers
       for (auto& c : customers_) {
-        if (polled[i].revents != 0 && !c.line.flush()) c.gone = true;
-        if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) hear(c);
+        if (polled[i].revents != 0 && !c->line.flush()) c->gone = true;
+        if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) hear(*c);
         ++i;
       }
       if (!jobs_.empty()) hear_all();
       work();
-      customers_.remove_if([this](guest& c) {
-        if (c.gone) vault_.leave(c);
-        return c.gone;
-      });
+      for (auto& c : customers_)
+        if (c->gone) vault_.leave(*c);
+      std::erase_if(customers_, [](auto const& c) { return c->gone; });
       if (full || (polled[1].revents & POLLIN) != 0) welcome();
     }
   }
@@ -233,7 +230,7 @@ class house final : public fork_witness {
   /// The thread looks for room only where it knows that some is needed.
   void ring_if_crowded() const {
     for (auto const& c : customers_)
-      if (c.line.unsent() != 0) return bell_.ring();
+      if (c->line.unsent() != 0) return bell_.ring();
   }
 
   // --- those who come -----------------------------------------------------------------------------------------------------------
@@ -257,8 +254,8 @@ class house final : public fork_witness {
         turn_away(who, stranger ? "not an allowed user" : "more consumers than can be served");
         continue;
       }
-      customers_.emplace_back(std::move(fd), who);
-      channel& line = customers_.back().line;
+      customers_.push_back(std::make_unique<guest>(std::move(fd), who));
+      channel& line = customers_.back()->line;
       m.type = message_type::hello;
       m.id = id_;
       static_cast<void>(line.send(m));
@@ -271,7 +268,7 @@ class house final : public fork_witness {
     }
   }
   void turn_away(peer const& who, std::string_view why) {
-    if (turned_away_.size() == max_remembered) turned_away_.pop_front();
+    if (turned_away_.size() == max_remembered) turned_away_.erase(turned_away_.begin());
     turned_away_.push_back(who.text() + ": " + std::string(why));
   }
   /// Says for whom we put: who waits for that stage hears when we die.
@@ -283,7 +280,7 @@ class house final : public fork_witness {
     message m;
     m.type = message_type::name;
     m.text = stage;
-    for (auto& c : customers_) static_cast<void>(c.line.send(m));
+    for (auto& c : customers_) static_cast<void>(c->line.send(m));
   }
 
   // --- what they say ------------------------------------------------------------------------------------------------------------
@@ -316,11 +313,11 @@ class house final : public fork_witness {
   /// Takes what all have said by now.
   void hear_all() {
     scratch_.clear();
-    for (auto const& c : customers_) scratch_.push_back({c.gone ? -1 : c.line.fd(), POLLIN, 0});
+    for (auto const& c : customers_) scratch_.push_back({c->gone ? -1 : c->line.fd(), POLLIN, 0});
     if (::poll(scratch_.data(), scratch_.size(), 0) <= 0) return;
     std::size_t i = 0;
     for (auto& c : customers_)
-      if (scratch_[i++].revents != 0) hear(c);
+      if (scratch_[i++].revents != 0) hear(*c);
     bell_.ring();  // where another thread heard it, ours has work
   }
   void work() {
@@ -349,9 +346,9 @@ class house final : public fork_witness {
   meeting_place const& place_;
   mutable std::mutex mutex_;
   vault vault_;
-  std::list<guest> customers_;
+  std::vector<std::unique_ptr<guest>> customers_;
   std::vector<std::string> stages_;
-  std::deque<std::string> turned_away_;
+  std::vector<std::string> turned_away_;
   std::vector<job> jobs_;
   std::vector<pollfd> scratch_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,8 +44,14 @@ struct link {
   bool greeted = false;
   bool left = false;       ///< said that it goes
   bool dropped = false;    ///< by us: its line is closed or not listened to any more
-  std::set<std::string, std::less<>> stages;  ///< that it puts for
+  std::vector<std::string> stages;  ///< that it puts for
   std::uint64_t ping = 0;  ///< that was not answered yet
+
+  [[nodiscard]] bool puts_for(std::string_view stage) const noexcept {
+    for (auto const& s : stages)
+      if (s == stage) return true;
+    return false;
+  }
 };
 
 /// A reader's claim on an object. A process that dies with one gives it back: its connection ends.

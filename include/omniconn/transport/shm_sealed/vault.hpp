@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,6 +19,7 @@
 #include <omniconn/core/result.hpp>
 #include <omniconn/transport/shm_sealed/channel.hpp>
 #include <omniconn/transport/shm_sealed/protocol.hpp>
+#include <omniconn/transport/shm_sealed/table.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -62,7 +62,7 @@ struct request {
 struct customer {
   explicit customer(unique_fd socket) : line(std::move(socket)) {}
   channel line;
-  std::map<std::uint64_t, request> requests;
+  table<request, &request::id> requests;
   std::size_t waiting = 0;
 };
 
@@ -75,21 +75,20 @@ class vault {
 
   /// Reserves a key. \returns false where it is taken.
   bool begin(wire_key key, bool replaces) {
-    entry& e = entries_[std::string(key)];
+    entry& e = entries_.find_or_add(key);
     if (!replaces && (e.current != nullptr || e.writers != 0)) return false;
     ++e.writers;
     return true;
   }
   void abandon(std::string const& key) {
-    auto const at = entries_.find(key);
-    if (at == entries_.end() || at->second.writers == 0) return;
-    --at->second.writers;
-    drop_if_idle(at);
+    entry* const e = entries_.find(key);
+    if (e == nullptr || e->writers == 0) return;
+    --e->writers;
+    drop_if_idle(*e);
   }
   /// Shows an object to readers and serves those who wait for it. \returns its generation; 0: a replacing put took the key since `begin`.
   std::uint64_t commit(std::string const& key, std::shared_ptr<item> fresh, bool replaces) {
-    auto const at = entries_.find(key);
-    entry& e = at->second;
+    entry& e = *entries_.find(key);
     if (e.current != nullptr && !replaces) {
       abandon(key);
       return 0;
@@ -101,26 +100,26 @@ class vault {
     ++objects_;
     bytes_ += fresh->info.size;
     e.current = std::move(fresh);
-    settle(at);
+    settle(e);
     return last_generation_;
   }
   std::size_t erase(wire_key key) {
-    auto const at = entries_.find(key);
-    if (at == entries_.end() || at->second.current == nullptr) return 0;
-    take_away(at->second);
-    settle(at);
+    entry* const e = entries_.find(key);
+    if (e == nullptr || e->current == nullptr) return 0;
+    take_away(*e);
+    settle(*e);
     return 1;
   }
   std::size_t erase_if(function_ref<bool(wire_key)> match) {
     std::vector<std::string> matching;
-    for (auto const& [key, e] : entries_)
-      if (e.current != nullptr && match(key)) matching.push_back(key);
+    for (auto const& e : entries_.all())
+      if (e->current != nullptr && match(e->key)) matching.push_back(e->key);
     for (auto const& key : matching) erase(key);
     return matching.size();
   }
   [[nodiscard]] bool exists(wire_key key) const {
-    auto const at = entries_.find(key);
-    return at != entries_.end() && at->second.current != nullptr;
+    entry const* const e = entries_.find(key);
+    return e != nullptr && e->current != nullptr;
   }
   [[nodiscard]] std::uint64_t objects() const noexcept { return objects_; }
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
@@ -129,16 +128,13 @@ class vault {
 
   /// \returns false for a number that the consumer uses already, which no consumer of ours does.
   bool get(customer& c, message const& m) {
-    auto const [at, fresh] = c.requests.try_emplace(m.id);
-    if (!fresh) return false;
-    request& r = at->second;
-    r.id = m.id;
+    if (c.requests.find(m.id) != nullptr) return false;
+    request& r = c.requests.add(m.id);
     r.generation = m.generation;
     r.key.assign(m.key);
     r.reader.assign(m.text);
     bool const full = c.requests.size() - c.waiting > max_claims || c.waiting == max_requests;
-    auto const found = entries_.find(m.key);
-    switch (outcome const now = full ? outcome::later : look(found == entries_.end() ? nullptr : &found->second, r)) {
+    switch (outcome const now = full ? outcome::later : look(entries_.find(m.key), r)) {
       case outcome::granted: grant(c, r); return true;
       case outcome::had:
       case outcome::stale: refuse(c, m.id, now == outcome::had ? refusal::consumed : refusal::stale); break;
@@ -151,64 +147,65 @@ class vault {
           refuse(c, m.id, refusal::absent);
           break;
         }
-        entries_[r.key].waiting.push_back({&c, &r});
+        entries_.find_or_add(m.key).waiting.push_back({&c, &r});
         ++c.waiting;
         tell(c, message_type::queued, m.id);
         return true;
     }
-    c.requests.erase(at);
+    c.requests.erase(r);
     return true;
   }
 
   /// A get is over: it was given up (also where the grant is still on its way), given back, or its object consumed.
   void end(customer& c, std::uint64_t id, bool consumed) {
-    auto const at = c.requests.find(id);
-    if (at == c.requests.end()) return;  // refused meanwhile
-    request const r = std::move(at->second);
+    request* const known = c.requests.find(id);
+    if (known == nullptr) return;  // refused meanwhile
+    request const r = std::move(*known);
+    entry* const e = entries_.find(r.key);
     if (r.held == nullptr) {
       --c.waiting;
-      auto const found = entries_.find(r.key);
-      if (found != entries_.end()) {
-        std::erase_if(found->second.waiting, [&at](auto const& w) { return w.what == &at->second; });
-        drop_if_idle(found);
-      }
+      std::erase_if(e->waiting, [known](auto const& w) { return w.what == known; });
+      drop_if_idle(*e);
     }
-    c.requests.erase(at);
+    known->id = id;
+    c.requests.erase(*known);
     if (r.held == nullptr || !r.held->current) return;
     item& o = *r.held;
     item::share* const mine = o.find(r.reader);
-    auto const found = entries_.find(r.key);
     if (consumed) {
       mine->now = item::share::state::consumed;
-      if (++o.consumed == o.readers) take_away(found->second);
+      if (++o.consumed == o.readers) take_away(*e);
     } else if (o.named) {
       mine->now = item::share::state::open;
     } else {
       *mine = std::move(o.shares.back());
       o.shares.pop_back();
     }
-    settle(found);
+    settle(*e);
   }
   /// The consumer's connection is gone: all that it did not consume is there again.
   void leave(customer& c) {
-    while (!c.requests.empty()) end(c, c.requests.begin()->first, false);
+    while (!c.requests.empty()) end(c, c.requests.all().back()->id, false);
   }
 
   /// The next keys after `m.key`, as many as fit one message.
   void list(customer& c, message const& m) const {
     std::string out;
-    auto at = m.flag == 0 ? entries_.begin() : entries_.upper_bound(m.key);
-    for (; at != entries_.end() && out.size() < max_list; ++at) {
-      if (at->second.current == nullptr) continue;
-      auto const size = static_cast<std::uint16_t>(at->first.size());
+    auto const& all = entries_.all();
+    std::size_t at = m.flag == 0 ? 0 : entries_.place(m.key);
+    if (m.flag != 0 && at != all.size() && all[at]->key == m.key) ++at;
+    for (; at != all.size() && out.size() < max_list; ++at) {
+      if (all[at]->current == nullptr) continue;
+      std::string const& key = all[at]->key;
+      auto const size = static_cast<std::uint16_t>(key.size());
       char bytes[sizeof size];
       std::memcpy(bytes, &size, sizeof size);
-      out.append(bytes, sizeof bytes).append(at->first);
+      out.append(bytes, sizeof bytes).append(key);
     }
     message answer;
     answer.type = message_type::keys;
     answer.id = m.id;
-    answer.flag = at != entries_.end() ? 1 : 0;
+    answer.flag = at != all.size() ? 1 : 0;
     answer.text = out;
     static_cast<void>(c.line.send(answer));
   }
@@ -226,12 +223,11 @@ class vault {
     request* what;
   };
   struct entry {
+    std::string key;
     std::shared_ptr<item> current;
     std::uint32_t writers = 0;    ///< puts between begin and commit
     std::vector<waiter> waiting;  ///< oldest first
   };
-  // Ordered: consumers choose the keys that they wait for, and could choose ones that collide in a hash table.
-  using entry_map = std::map<std::string, entry, std::less<>>;
 
   static outcome look(entry const* e, request& r) {
     item* const o = e == nullptr ? nullptr : e->current.get();
@@ -274,8 +270,7 @@ class vault {
     e.current.reset();
   }
   /// Serves those who wait for a key, oldest first, after something about its object changed.
-  void settle(entry_map::iterator at) {
-    entry& e = at->second;
+  void settle(entry& e) {
     std::size_t kept = 0;
     for (waiter const w : e.waiting) {
       outcome const now = look(&e, *w.what);
@@ -288,19 +283,18 @@ class vault {
         grant(*w.who, *w.what);
       } else {
         std::uint64_t const id = w.what->id;
-        w.who->requests.erase(id);
+        w.who->requests.erase(*w.what);
         refuse(*w.who, id, now == outcome::had ? refusal::consumed : refusal::stale);
       }
     }
     e.waiting.resize(kept);
-    drop_if_idle(at);
+    drop_if_idle(e);
   }
-  void drop_if_idle(entry_map::iterator at) {
-    entry const& e = at->second;
-    if (e.current == nullptr && e.writers == 0 && e.waiting.empty()) entries_.erase(at);
+  void drop_if_idle(entry const& e) {
+    if (e.current == nullptr && e.writers == 0 && e.waiting.empty()) entries_.erase(e);
   }
 
-  entry_map entries_;
+  table<entry, &entry::key> entries_;
   std::uint64_t last_generation_ = 0, objects_ = 0, bytes_ = 0;
 };
 
