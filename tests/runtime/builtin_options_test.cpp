@@ -304,6 +304,11 @@ TEST(builtin_options, users_of_sealed_memory_are_numbers) {
   for (auto const& [wrong, said] : std::vector<std::pair<value, std::string>>{{value("root"), "the text 'root'"}, {value(-1), "the integer -1"}, {value(4294967295), "the integer 4294967295"}})
     expect_refused(factory, {"SealedShmConnector", in(space, {{"allow_users", value::list({wrong})}})}, error_kind::misconfigured,
                    "allow_users holds " + said + ", expected user numbers; `id -u NAME` says them");
+  shm_sealed_transport::options o;  // the folder of several users stays
+  o.space = space.name();
+  o.directory = shm_test::root();
+  o.allow_users = {4'000'000'000};
+  EXPECT_EQ(::rmdir(shm_sealed_transport::open(o)->folder().c_str()), 0);
   auto const limited = factory.create({"SealedShmConnector", in(space, {{"on_full", "wait"}})});
   ASSERT_FALSE(limited);
   EXPECT_EQ(limited.error().kind(), error_kind::unsupported) << limited.error().message();

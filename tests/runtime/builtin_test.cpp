@@ -99,7 +99,7 @@ TEST(builtin, what_is_listed_as_available_round_trips) {
     EXPECT_EQ(*receiver.exists(flow, "r7_2"), false);
     EXPECT_EQ(*sender.cleanup("r7"), 0U);
   }
-  EXPECT_EQ(tried, 3);
+  EXPECT_EQ(tried, 4);
 }
 
 // --- which serializer ---------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ struct shm_sealed_hostile : ::testing::Test {
   error_kind answered(std::function<void(raw_line&, std::uint64_t id, false_producer&)> const& answer, bool greet = true, deadline until = deadline::after(std::chrono::seconds(20))) {
     auto consumer = open();
     serve(consumer);
+    static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));  // makes the bell that all its waits share
     std::size_t const before = descriptors();
     error_kind out{};
     {

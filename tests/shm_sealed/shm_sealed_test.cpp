@@ -60,7 +60,8 @@ TEST_F(shm_sealed, ten_thousand_puts_and_gets_leave_no_descriptor) {
   std::size_t before = 0;
   for (int i = 0; i != 10'000; ++i) {
     if (i == 100) {
-      ASSERT_FALSE(consumer.exists("key").value_or(true));  // the end of the last one has arrived
+      static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));  // makes the bell that all its waits share
+      ASSERT_FALSE(consumer.exists("key").value_or(true));                                       // the end of the last one has arrived
       before = descriptors();
     }
     ASSERT_TRUE(put(producer, "key", i % 10 == 0 ? big : small)) << i;
@@ -78,6 +79,7 @@ TEST_F(shm_sealed, an_object_has_one_descriptor_until_it_is_read_and_a_view_none
   auto producer = open(), consumer = open();
   ASSERT_TRUE(put(producer, "warm", "up"));
   get(consumer, "warm")->finish(disposition::consumed);
+  static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));
   ASSERT_FALSE(consumer.exists("warm").value_or(true));
   std::size_t const before = descriptors();
   for (int i = 0; i != 50; ++i) ASSERT_TRUE(put(producer, std::to_string(i), "x"));
