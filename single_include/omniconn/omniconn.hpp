@@ -14135,7 +14135,7 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
   }
 }
 
-// --- questions that are no gets: they wait for their answers, a second at most ---------------------------------------------------------
+// --- questions that are no gets: they wait for each answer, a second at most ----------------------------------------------------------
 
 inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom) {
   m.type = q.type;
@@ -14176,8 +14176,11 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
     std::vector<std::shared_ptr<link>> const one{l};
     std::string after;
     std::vector<std::string> matching;
+    // A producer must not keep us here for ever, nor make us remember what it likes.
+    std::int64_t const end = deadline::now_ns() + 10 * inquiry_ns;
     bool more = true;
-    for (int round = 0; more && round != 10'000; ++round) {  // a producer must not keep us here for ever
+    for (int round = 0; more; ++round) {
+      if (round == 1000 || deadline::now_ns() > end) return stalled_error();
       inquiry q{message_type::list};
       message m;
       m.key = after;
@@ -14191,6 +14194,7 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
       if (more) after = std::move(q.keys.back());
     }
     for (auto const& key : matching) {
+      if (deadline::now_ns() > end) return stalled_error();
       inquiry q{message_type::erase};
       message m;
       m.key = key;

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
 #include <omniconn/core/checksum.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/posix.hpp>
