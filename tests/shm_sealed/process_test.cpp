@@ -1,83 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real processes: objects that cross, deaths of either side, a producer that is stopped.
-#include <array>
-#include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <string>
 
-#include <poll.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
+#include "stage.hpp"
 #include "support.hpp"
 
 namespace {
 
-/// A sealed_stage, driven line by line.
-class stage {
- public:
-  stage(std::string const& directory, char const* name) {
-    int in[2], out[2];
-    EXPECT_EQ(::pipe2(in, O_CLOEXEC), 0);
-    EXPECT_EQ(::pipe2(out, O_CLOEXEC), 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::dup2(in[0], 0);
-      ::dup2(out[1], 1);
-      ::execl(OMNICONN_TEST_BIN_DIR "/sealed_stage", "sealed_stage", directory.c_str(), name, nullptr);
-      ::_exit(127);
-    }
-    ::close(in[0]);
-    ::close(out[1]);
-    to_ = in[1];
-    from_ = out[0];
-    EXPECT_EQ(answer(), "ready");
-  }
-  stage(stage const&) = delete;
-  stage& operator=(stage const&) = delete;
-  ~stage() {
-    ::close(to_);
-    signal(SIGCONT);
-    reap();
-    ::close(from_);
-  }
-
-  void tell(std::string const& line) {
-    std::string const text = line + "\n";
-    EXPECT_EQ(::write(to_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
-  }
-  std::string answer() {
-    std::string line;
-    for (char c = 0;; line.push_back(c)) {
-      pollfd p{from_, POLLIN, 0};
-      if (::poll(&p, 1, 50'000) != 1) return "no answer";
-      if (::read(from_, &c, 1) != 1) return "gone";
-      if (c == '\n') return line;
-    }
-  }
-  std::string ask(std::string const& line) {
-    tell(line);
-    return answer();
-  }
-  void signal(int which) const {
-    if (pid_ > 0) ::kill(pid_, which);
-  }
-  void kill() {
-    signal(SIGKILL);
-    reap();
-  }
-
- private:
-  void reap() {
-    if (pid_ <= 0) return;
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-  }
-  pid_t pid_ = -1;
-  int to_ = -1, from_ = -1;
-};
+using sealed_test::stage;
 
 struct shm_sealed_process : ::testing::Test {
   sealed_test::directory directory;

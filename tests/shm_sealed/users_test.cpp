@@ -8,13 +8,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <omniconn/transport/shm_sealed.hpp>
+#include <omniconn/runtime/builtin.hpp>
 
+#include "stage.hpp"
 #include "support.hpp"
 
 namespace {
 
 using namespace omniconn;
+using sealed_test::stage;
 
 constexpr std::uint32_t stranger = 61'234, friendly = 61'235;
 
@@ -81,30 +83,11 @@ struct shm_sealed_users : ::testing::Test {
 };
 
 TEST_F(shm_sealed_users, other_users_that_are_allowed_both_ways_share_objects) {
-  auto ours = open_at(directory, {friendly});
-  ASSERT_TRUE(ours) << ours.error().message();
-  ASSERT_EQ(put(*ours, "from root"), error_kind{});
-  int ends[2];
-  ASSERT_EQ(::pipe(ends), 0);
-  pid_t const child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    if (::setresgid(friendly, friendly, friendly) != 0 || ::setresuid(friendly, friendly, friendly) != 0) ::_exit(200);
-    auto theirs = open_at(directory, {0});
-    if (!theirs) ::_exit(201);
-    if (auto const why = get(*theirs, "from root", std::chrono::seconds(20)); why != error_kind{}) ::_exit(number(why));
-    if (auto const why = put(*theirs, "from friend"); why != error_kind{}) ::_exit(100 + number(why));
-    ::close(ends[1]);
-    char c = 0;
-    static_cast<void>(!::read(ends[0], &c, 1));  // it lives until its object was read
-    ::_exit(0);
-  }
-  ::close(ends[0]);
-  EXPECT_EQ(get(*ours, "from friend", std::chrono::seconds(20)), error_kind{});
-  ::close(ends[1]);
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  stage ours(directory, "ours", "0", "61235"), theirs(directory, "theirs", "61235", "0");
+  EXPECT_EQ(ours.ask("put from-root 100000"), "done");
+  EXPECT_EQ(theirs.ask("get from-root 20"), "right");
+  EXPECT_EQ(theirs.ask("put from-friend 100000"), "done");
+  EXPECT_EQ(ours.ask("get from-friend 20"), "right");
 }
 
 TEST_F(shm_sealed_users, other_users_that_are_not_allowed_get_nothing_and_are_named) {
@@ -124,36 +107,23 @@ TEST_F(shm_sealed_users, other_users_that_are_not_allowed_get_nothing_and_are_na
 }
 
 TEST_F(shm_sealed_users, other_users_objects_are_not_taken_unless_they_are_allowed) {
-  auto ours = open_at(directory, {friendly});
+  shm_sealed_connector<raw_serializer>::options o;
+  o.transport.directory = directory;
+  o.transport.space = "default";
+  o.transport.allow_users = {friendly};
+  auto ours = shm_sealed_connector<raw_serializer>::open(o);
   ASSERT_TRUE(ours);
-  int ends[2], ready[2];
-  ASSERT_EQ(::pipe(ends), 0);
-  ASSERT_EQ(::pipe(ready), 0);
-  pid_t const child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    if (::setresgid(stranger, stranger, stranger) != 0 || ::setresuid(stranger, stranger, stranger) != 0) ::_exit(200);
-    auto theirs = open_at(directory, {0, friendly});
-    bool const there = theirs && put(*theirs, "key") == error_kind{};
-    ::close(ends[1]);
-    char c = there ? 'y' : 'n';
-    static_cast<void>(!::write(ready[1], &c, 1));
-    static_cast<void>(!::read(ends[0], &c, 1));
-    ::_exit(0);
-  }
-  ::close(ends[0]);
-  char there = 'n';
-  ASSERT_EQ(::read(ready[0], &there, 1), 1);
-  ASSERT_EQ(there, 'y') << "a stranger may put into the folder what it likes";
-  EXPECT_EQ(get(*ours, "key", std::chrono::milliseconds(100)), error_kind::timed_out);
+  edge const flow{"source", "sink"};
+  stage theirs(directory, "theirs", "61234", "0");
+  ASSERT_EQ(theirs.ask("put key 10"), "done") << "a stranger may put into the folder what it likes";
+  EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::milliseconds(100))}) == error_kind::timed_out);
   std::string peers;
-  for (auto const& p : ours->report().peers)
+  for (auto const& p : ours->health().peers)
     if (!p.alive) peers += p.name;
   EXPECT_NE(peers.find("user " + std::to_string(stranger)), std::string::npos) << peers;
-  ::close(ends[1]);
-  ::close(ready[0]);
-  ::close(ready[1]);
-  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  stage friends(directory, "friends", "61235", "0");
+  ASSERT_EQ(friends.ask("put key 10"), "done");
+  EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::seconds(20))})) << "the same of an allowed one";
 }
 
 TEST_F(shm_sealed_users, other_users_folders_are_refused) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A process that puts or gets over sealed memory, told what to do on its standard input, one line each; it answers each with one line.
 //
-//     sealed_stage DIRECTORY STAGE
+//     sealed_stage DIRECTORY STAGE [USER ALLOWED]     becomes that user, and allows the other
 //     put KEY SIZE | get KEY SECONDS | hold KEY SECONDS | check | exists KEY | close | crash
-#include <cstdio>
+#include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <sstream>
@@ -28,8 +28,13 @@ bool right(const_bytes bytes) { return text_of(bytes) == filled(bytes.size()); }
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc != 3 && argc != 5) return 2;
   stage::options o;
+  if (argc == 5) {
+    auto const user = static_cast<unsigned>(std::atoi(argv[3]));
+    if (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) return 3;
+    o.transport.allow_users = {static_cast<std::uint32_t>(std::atoi(argv[4]))};
+  }
   o.transport.directory = argv[1];
   o.transport.space = "default";
   o.defaults.reader = argv[2];
