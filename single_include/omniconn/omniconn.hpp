@@ -12611,7 +12611,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::sealed {
 
 /// Owns records that `Key`, a member, tells apart. Ordered and not hashed: others choose keys, and could choose ones that collide. A lookup is O(log n); an
-/// insertion moves 8 bytes for each record behind it, which is 2 us for 10,000. <map> would add 3,300 lines to each file of every user.
+/// insertion moves 8 bytes for each record behind it. <map> would add 3,300 lines to each file of every user.
 template <class Record, auto Key>
 class table {
  public:
