@@ -36,3 +36,4 @@ endfunction()
 _omniconn_install_pc(msgpack "" "-DMSGPACK_NO_BOOST") # msgpack-cxx has no .pc file: its header must be on the default path
 _omniconn_install_pc(yaml "yaml-cpp" "")
 _omniconn_install_pc(json "nlohmann_json" "")
+_omniconn_install_pc(sealed "" "")

@@ -149,6 +149,20 @@ set(omniconn_headers_msgpack
   omniconn/serializer/msgpack/typed.hpp
   omniconn/serializer/msgpack/write.hpp
   omniconn/serializer/omni_msgpack.hpp)
+set(omniconn_headers_sealed
+  omniconn/runtime/sealed.hpp
+  omniconn/transport/shm_sealed/channel.hpp
+  omniconn/transport/shm_sealed/desk.hpp
+  omniconn/transport/shm_sealed/desk_calls.hpp
+  omniconn/transport/shm_sealed/folder.hpp
+  omniconn/transport/shm_sealed/house.hpp
+  omniconn/transport/shm_sealed/memory.hpp
+  omniconn/transport/shm_sealed/operations.hpp
+  omniconn/transport/shm_sealed/protocol.hpp
+  omniconn/transport/shm_sealed/publish.hpp
+  omniconn/transport/shm_sealed/table.hpp
+  omniconn/transport/shm_sealed/vault.hpp
+  omniconn/transport/shm_sealed.hpp)
 set(omniconn_headers_yaml
   omniconn/detail/yaml_builder.hpp
   omniconn/runtime/load_config.hpp

@@ -128,3 +128,10 @@ macro(_omniconn_find_json)
   endif()
   set(why "nlohmann/json.hpp was not found; install nlohmann-json3-dev.")
 endmacro()
+
+# Sealed memory needs the system only.
+macro(_omniconn_find_sealed)
+  find_package(Threads QUIET)
+  set(target Threads::Threads)
+  set(where "needs only POSIX and Linux 3.17")
+endmacro()

@@ -42,6 +42,9 @@
 #include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/transfer_config.hpp>
 
+#if defined(OMNICONN_WITH_SEALED)
+#include <omniconn/runtime/sealed.hpp>
+#endif
 #if defined(OMNICONN_WITH_MSGPACK)
 #include <omniconn/runtime/msgpack_part.hpp>
 #include <omniconn/serializer/omni_msgpack.hpp>

@@ -1455,7 +1455,7 @@ OMNICONN_END_NAMESPACE
 OMNICONN_BEGIN_NAMESPACE
 
 /// Which transport wrote a locator. A transport refuses foreign ones instead of misreading them. Outside authors use 0x8000 and up.
-enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4 };
+enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4, shm_sealed = 5 };
 
 /// Up to 64 bytes that only the transport named by the tag understands; they name place *and* generation, so that a stale one is
 /// recognised. Trivially copyable: send it over any control plane, or as metadata (`Transport::describe`).
@@ -2583,6 +2583,7 @@ struct capabilities {
   bool can_list = true;          ///< `erase_if` works
   bool named_readers = true;     ///< `reader_set::names` works
   bool keeps = false;            ///< `reader_set::until_cleaned_up()` works
+  bool shared_keys = true;       ///< a key is one object's over all producers; false: each producer's keys are its own, and a get takes any of that key
 };
 
 /// The base of `put_op` and `get_op`: owned by the caller, never moved, never allocated by the transport.
@@ -14964,6 +14965,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
+  factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})
@@ -16174,6 +16176,2720 @@ class json_line_reader {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/json_lines.hpp>
+#if defined(OMNICONN_WITH_SEALED)
+// ==== begin <omniconn/runtime/sealed.hpp>
+// omniconn-part: sealed
+// Sealed memory by composition and by name: apart from the built-in connectors, because it is 3,000 lines that few programs need.
+
+#include <cstdint>
+#include <utility>
+
+// ==== begin <omniconn/transport/shm_sealed.hpp>
+// omniconn-part: sealed
+// Shared memory between processes that do not trust each other: sealed, passed by descriptor, gone with its producer. docs/transports/shm_sealed.md
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/transport/shm_sealed/desk_calls.hpp>
+// omniconn-part: sealed
+// The calls of a consumer: find, wait, give up; and the questions that are no gets.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+#include <time.h>
+
+// ==== begin <omniconn/transport/shm_sealed/desk.hpp>
+// omniconn-part: sealed
+// The consumer's side: connections to all producers of a namespace, and the gets that ask them. It has no thread: whoever calls takes what has arrived.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+// ==== begin <omniconn/transport/shm_sealed/folder.hpp>
+// omniconn-part: sealed
+// Where producers and consumers meet: a folder with one socket per producer. Nothing in it is believed.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// Who is at the other end of a connection, as the kernel says.
+struct peer {
+  std::uint32_t user = 0;
+  std::int32_t process = 0;
+
+  [[nodiscard]] static peer of(int socket) noexcept {
+    ucred c{};
+    socklen_t size = sizeof c;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &c, &size) != 0) return {UINT32_MAX, 0};  // nobody's number
+    return {c.uid, c.pid};
+  }
+  [[nodiscard]] std::string text() const { return "user " + std::to_string(user) + ", process " + std::to_string(process); }
+};
+
+/// The name of a producer's socket: 16 hex digits, never used twice.
+inline std::string socket_name(std::uint64_t id) {
+  char text[20];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(id));
+  return text;
+}
+/// \returns 0 for a name that is none.
+inline std::uint64_t id_of_name(std::string_view name) noexcept {
+  if (name.size() != 16) return 0;
+  std::uint64_t id = 0;
+  for (char const c : name) {
+    bool const digit = c >= '0' && c <= '9', letter = c >= 'a' && c <= 'f';
+    if (!digit && !letter) return 0;
+    id = id << 4U | static_cast<std::uint64_t>(digit ? c - '0' : c - 'a' + 10);
+  }
+  return id;
+}
+
+/// \threadsafety const members.
+class meeting_place {
+ public:
+  /// What became of a wish to connect.
+  enum class outcome : std::uint8_t {
+    connected,
+    gone,      ///< nobody listens there any more
+    later,     ///< it has no room now, or we have no descriptor
+    stranger,  ///< not a socket of an allowed user
+  };
+
+  meeting_place() = default;
+
+  /// Opens the folder of a namespace, and makes it where it is not there. With other users than our own it is one that they can write, sticky as /tmp.
+  /// \errors `misconfigured`, `unauthorized`, `io`
+  static result<meeting_place, diagnosis> open(std::string const& directory, std::string_view space, std::vector<std::uint32_t> users) {
+    meeting_place out;
+    out.users_ = std::move(users);
+    out.own_ = ::geteuid();
+    bool const shared = !out.users_.empty();
+    unique_fd const above(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!above) return diagnosis(error_kind::misconfigured, "directory " + directory + " is no folder; name one that producers and consumers share, such as /dev/shm", errno);
+    // The namespace is data: only its hash gets into a path.
+    std::string const name = "omniconn-sealed-" + (shared ? std::string("shared") : std::to_string(out.own_)) + "-" + socket_name(checksum(bytes_of(space)));
+    out.path_ = directory + "/" + name;
+    for (int attempt = 0; attempt != 100; ++attempt) {
+      out.folder_ = unique_fd(::openat(above.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (out.folder_ && (shared || out.stays(above.get(), name))) break;
+      if (out.folder_) {
+        errno = EBUSY;
+        continue;
+      }
+      if (errno != ENOENT) break;
+      if (int const code = make(above.get(), name, shared ? 01777 : 0700); code != 0 && code != EEXIST)
+        return diagnosis(kind_of_errno(code), "making the folder " + out.path_ + " failed; name a `directory` that can be written", code);
+    }
+    if (!out.folder_) {
+      int const code = errno;
+      bool const taken = code == ENOTDIR || code == ELOOP || code == EACCES;
+      return diagnosis(taken ? error_kind::unauthorized : kind_of_errno(code), out.path_ + " is no folder that we may open; remove it, or name another `directory`", code);
+    }
+    struct stat st {};
+    if (::fstat(out.folder_.get(), &st) != 0) return diagnosis(error_kind::io, "reading the attributes of " + out.path_ + " failed", errno);
+    if (st.st_uid != out.own_ && !(shared && (st.st_uid == 0 || out.allows(st.st_uid))))
+      return diagnosis(error_kind::unauthorized, out.path_ + " belongs to user " + std::to_string(st.st_uid) + ", who is not allowed here; have it removed, or name another `directory`");
+    if (!shared && (st.st_mode & 0077U) != 0) return diagnosis(error_kind::unauthorized, out.path_ + " is open to other users; it must have mode 0700");
+    if ((st.st_mode & 0022U) != 0 && (st.st_mode & 01000U) == 0)
+      return diagnosis(error_kind::unauthorized, out.path_ + " lets its users remove each other's sockets; it must be sticky (chmod +t)");
+    return out;
+  }
+
+  /// The last one out removes the folder, unless it is one for several users.
+  void leave() const noexcept {
+    if (!users_.empty()) return;
+    if (::flock(folder_.get(), LOCK_EX | LOCK_NB) == 0) ::rmdir(path_.c_str());
+    ::flock(folder_.get(), LOCK_UN);  // a forked child may have the descriptor, and the lock with it, for longer
+  }
+
+  [[nodiscard]] std::string const& path() const noexcept { return path_; }
+  [[nodiscard]] std::uint32_t own_user() const noexcept { return own_; }
+  [[nodiscard]] bool allows(std::uint32_t user) const noexcept {
+    if (user == own_) return true;
+    for (auto const u : users_)
+      if (u == user) return true;
+    return false;
+  }
+
+  /// A socket that listens under that name. It has the name only when it listens, so that who finds a deaf one knows that its owner is dead.
+  [[nodiscard]] result<unique_fd> listen(std::uint64_t id) const {
+    unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd) return errno_error("making a socket failed");
+    std::string const name = socket_name(id), young = young_prefix + name;
+    sockaddr_un at{};
+    if (!address(at, folder_.get(), young)) return error(error_kind::io, "a socket's name is too long");
+    if (::bind(fd.get(), reinterpret_cast<sockaddr const*>(&at), sizeof at) != 0)
+      return error(kind_of_errno(errno), "naming a socket failed; its folder must be there and writable, and /proc be mounted", errno);
+    if (::fchmodat(folder_.get(), young.c_str(), users_.empty() ? 0600 : 0666, 0) != 0 || ::listen(fd.get(), 128) != 0 ||
+        ::renameat(folder_.get(), young.c_str(), folder_.get(), name.c_str()) != 0) {
+      auto const why = errno_error("opening a socket to consumers failed");
+      ::unlinkat(folder_.get(), young.c_str(), 0);
+      return why;
+    }
+    return fd;
+  }
+  void remove(std::uint64_t id) const noexcept { ::unlinkat(folder_.get(), socket_name(id).c_str(), 0); }
+
+  /// Connects to a producer. The socket is looked at and then taken by the descriptor that was looked at, so that no link leads elsewhere.
+  /// A deaf one of our own user is removed.
+  outcome connect(std::string const& name, unique_fd& out, peer& who) const noexcept {
+    unique_fd const seen(::openat(folder_.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!seen) return errno == ENOENT ? outcome::gone : outcome::later;
+    struct stat st {};
+    if (::fstat(seen.get(), &st) != 0) return outcome::later;
+    who = {st.st_uid, 0};
+    if (!S_ISSOCK(st.st_mode) || !allows(st.st_uid)) return outcome::stranger;
+    unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_un at{};
+    if (!fd || !address(at, seen.get(), {})) return outcome::later;
+    if (::connect(fd.get(), reinterpret_cast<sockaddr const*>(&at), sizeof at) != 0) {
+      if (errno == EPROTOTYPE || errno == EACCES) return outcome::stranger;
+      if (errno != ECONNREFUSED) return outcome::later;
+      if (st.st_uid == own_) ::unlinkat(folder_.get(), name.c_str(), 0);
+      return outcome::gone;
+    }
+    who = peer::of(fd.get());
+    if (!allows(who.user)) return outcome::stranger;
+    out = std::move(fd);
+    return outcome::connected;
+  }
+
+  /// The names of all producers now. Removes what producers of our own user left that died before they listened.
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    int const again = ::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR* const dir = again < 0 ? nullptr : ::fdopendir(again);  // which owns it from here on
+    if (dir == nullptr) {
+      if (again >= 0) ::close(again);
+      return out;
+    }
+    // Whoever may write here may fill it; we look at so many.
+    for (int n = 0; n != most_entries; ++n) {
+      dirent const* const entry = ::readdir(dir);
+      if (entry == nullptr) break;
+      std::string_view const name(entry->d_name);
+      if (id_of_name(name) != 0) {
+        out.emplace_back(name);
+      } else if (name.starts_with(young_prefix)) {
+        remove_if_old(entry->d_name);
+      }
+    }
+    ::closedir(dir);
+    return out;
+  }
+
+  /// A descriptor that is readable when producers came or went; empty where the user has no inotify instance left.
+  [[nodiscard]] unique_fd watch() const noexcept {
+    unique_fd fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    char self[40];
+    std::snprintf(self, sizeof self, "/proc/self/fd/%d", folder_.get());
+    if (fd && ::inotify_add_watch(fd.get(), self, IN_MOVED_TO | IN_DELETE | IN_ONLYDIR) < 0) fd.reset();
+    return fd;
+  }
+
+ private:
+  static constexpr char const* young_prefix = ".new-";
+  static constexpr int most_entries = 4096;
+
+  /// Keeps others from removing the folder. \returns false where one just does: it is another one then, or none.
+  [[nodiscard]] bool stays(int above, std::string const& name) const noexcept {
+    struct stat mine {}, named {};
+    return ::flock(folder_.get(), LOCK_SH) == 0 && ::fstat(folder_.get(), &mine) == 0 && ::fstatat(above, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+  }
+  /// As long as it is made nobody sees it: its permissions must be right from the first look on. \returns an errno
+  static int make(int above, std::string const& name, unsigned mode) {
+    std::string const young = "." + name + "-" + socket_name(random_u64());
+    if (::mkdirat(above, young.c_str(), 0700) != 0) return errno;
+    int code = 0;
+    if (::fchmodat(above, young.c_str(), mode, 0) != 0 || ::renameat2(above, young.c_str(), above, name.c_str(), RENAME_NOREPLACE) != 0) code = errno;
+    if (code != 0) ::unlinkat(above, young.c_str(), AT_REMOVEDIR);
+    return code;
+  }
+  /// The path through an open descriptor: short, whatever the folder's is, and never another folder's.
+  static bool address(sockaddr_un& out, int fd, std::string_view name) noexcept {
+    out.sun_family = AF_UNIX;
+    int const n = name.empty() ? std::snprintf(out.sun_path, sizeof out.sun_path, "/proc/self/fd/%d", fd)
+                               : std::snprintf(out.sun_path, sizeof out.sun_path, "/proc/self/fd/%d/%.*s", fd, static_cast<int>(name.size()), name.data());
+    return n > 0 && static_cast<std::size_t>(n) < sizeof out.sun_path;
+  }
+  void remove_if_old(char const* name) const noexcept {
+    struct stat st {};
+    if (::fstatat(folder_.get(), name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(st.st_mode) || st.st_uid != own_) return;
+    if (st.st_ctim.tv_sec + 60 < ::time(nullptr)) ::unlinkat(folder_.get(), name, 0);
+  }
+
+  std::string path_;
+  unique_fd folder_;
+  std::vector<std::uint32_t> users_;
+  std::uint32_t own_ = 0;
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/folder.hpp>
+// ==== begin <omniconn/transport/shm_sealed/house.hpp>
+// omniconn-part: sealed
+// The producer's side: its objects, the socket at which consumers ask for them, and the thread that answers.
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// ==== begin <omniconn/transport/shm_sealed/channel.hpp>
+// omniconn-part: sealed
+// One end of a connection: messages whole or not at all, descriptors beside them, and a queue for what the other side has no room for.
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+// ==== begin <omniconn/transport/shm_sealed/protocol.hpp>
+// omniconn-part: sealed
+// The messages of sealed memory, as bytes and back. No sockets here: what a stranger sends is judged before anything is done with it.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// Both ends run on one machine, so numbers travel in its byte order; the magic tells the other order as well.
+inline constexpr std::uint32_t wire_magic = 0x4C534D4FU;  // "OMSL"
+inline constexpr std::uint8_t wire_version = 1;
+inline constexpr std::size_t header_size = 64;
+inline constexpr std::size_t max_name = 255;     ///< bytes of a reader's or stage's name
+inline constexpr std::size_t max_list = 30'000;  ///< bytes of keys in one `keys`
+inline constexpr std::size_t max_message = header_size + max_list + max_key_size + 2;
+
+/// Below 16: a consumer asks. From 16 on: a producer tells.
+enum class message_type : std::uint8_t {
+  get = 1,     ///< key, text: the reader's name, flag: wait; generation: only this one
+  end,         ///< the get `id`, waiting or granted, is over; flag: consumed, else given back
+  exists,      ///< key
+  erase,       ///< key
+  list,        ///< keys after `key` where flag is set, else from the first on
+  ping,
+  hello = 16,  ///< id: of the producer
+  name,        ///< text: a stage that it puts for
+  queued,      ///< the get `id` waits
+  grant,       ///< the get `id` has its object: one descriptor, generation, info
+  refusal,     ///< the get `id` ends without one; flag: why
+  number,      ///< the answer to `id`, in info.size
+  keys,        ///< the answer to a list, in text; flag: there are more
+  pong,
+  bye,         ///< the producer leaves in order
+  refused,     ///< this producer does not serve us; flag: why; generation: the user that it takes us for
+};
+
+/// Why a get ends without an object.
+enum class refusal : std::uint8_t { absent = 1, consumed, stale, too_many };
+/// Why a producer serves somebody not at all.
+enum class refused_for : std::uint8_t { user = 1, full };
+
+/// One message. Texts refer to the bytes that it was read from, or that the sender brings.
+struct message {
+  message_type type = message_type::ping;
+  std::uint8_t flag = 0;
+  std::uint64_t id = 0;
+  std::uint64_t generation = 0;
+  object_info info{};
+  std::string_view key{};
+  std::string_view text{};
+};
+
+/// What a type of message may hold; all else is zero, so that there is one way to write each message.
+struct message_shape {
+  std::uint8_t flags = 0;  ///< the largest flag
+  bool id = false, generation = false, size = false, info = false;
+  std::size_t key = 0, text = 0;  ///< the longest
+};
+
+/// \returns false for a type that is none.
+constexpr bool shape_of(std::uint8_t type, message_shape& out) noexcept {
+  out = {};
+  switch (static_cast<message_type>(type)) {
+    case message_type::get: out = {1, true, true, false, false, max_key_size, max_name}; return true;
+    case message_type::end: out = {1, true, false, false, false, 0, 0}; return true;
+    case message_type::exists:
+    case message_type::erase: out = {0, true, false, false, false, max_key_size, 0}; return true;
+    case message_type::list: out = {1, true, false, false, false, max_key_size, 0}; return true;
+    case message_type::ping:
+    case message_type::pong:
+    case message_type::queued:
+    case message_type::hello: out = {0, true, false, false, false, 0, 0}; return true;
+    case message_type::name: out = {0, false, false, false, false, 0, max_name}; return true;
+    case message_type::grant: out = {0, true, true, true, true, 0, 0}; return true;
+    case message_type::refusal: out = {4, true, false, false, false, 0, 0}; return true;
+    case message_type::number: out = {0, true, false, true, false, 0, 0}; return true;
+    case message_type::keys: out = {1, true, false, false, false, 0, max_list + max_key_size + 2}; return true;
+    case message_type::bye: return true;
+    case message_type::refused: out = {2, false, true, false, false, 0, 0}; return true;
+  }
+  return false;
+}
+
+namespace wire {
+template <class Number>
+void put(std::byte* base, std::size_t at, Number n) noexcept {
+  std::memcpy(base + at, &n, sizeof n);
+}
+template <class Number>
+Number take(std::byte const* base, std::size_t at) noexcept {
+  Number n{};
+  std::memcpy(&n, base + at, sizeof n);
+  return n;
+}
+}  // namespace wire
+
+/// The first 64 bytes; key and text follow them. \requires the message has the shape of its type
+inline std::array<std::byte, header_size> write_header(message const& m) noexcept {
+  std::array<std::byte, header_size> out{};
+  std::byte* const to = out.data();
+  wire::put(to, 0, wire_magic);
+  wire::put(to, 4, wire_version);
+  wire::put(to, 5, m.type);
+  wire::put(to, 6, m.flag);
+  wire::put(to, 8, static_cast<std::uint16_t>(m.key.size()));
+  wire::put(to, 10, static_cast<std::uint16_t>(m.text.size()));
+  wire::put(to, 12, m.info.kind);
+  wire::put(to, 14, m.info.checksum_by);
+  wire::put(to, 16, m.id);
+  wire::put(to, 24, m.generation);
+  wire::put(to, 32, m.info.size);
+  wire::put(to, 40, m.info.checksum);
+  wire::put(to, 48, m.info.trace);
+  return out;
+}
+
+/// Takes the keys of a `keys` message one after the other. \returns false where they do not fill its text exactly.
+template <class Each>
+bool for_each_key(std::string_view text, Each each) {
+  while (!text.empty()) {
+    std::uint16_t size = 0;
+    if (text.size() < sizeof size) return false;
+    std::memcpy(&size, text.data(), sizeof size);
+    text.remove_prefix(sizeof size);
+    if (size > text.size() || size > max_key_size) return false;
+    each(text.substr(0, size));
+    text.remove_prefix(size);
+  }
+  return true;
+}
+
+/// Reads what a stranger sent. \lifetime key and text refer to `bytes`.
+/// \errors `version_mismatch`: of another version of this format; `malformed`: anything else that is not exactly a message.
+inline result<message> read_message(const_bytes bytes) noexcept {
+  constexpr auto wrong = [](char const* what) noexcept { return error(error_kind::malformed, what, 0, severity::connection); };
+  if (bytes.size() < header_size) return wrong("a message of sealed memory is shorter than its header; the other side is no omniconn, or damaged");
+  std::byte const* const from = bytes.data();
+  if (wire::take<std::uint32_t>(from, 0) != wire_magic) return wrong("a message of sealed memory does not begin as one; the other side is no omniconn, or damaged");
+  if (wire::take<std::uint8_t>(from, 4) != wire_version)
+    return error(error_kind::version_mismatch, "the other side speaks another version of sealed memory; run the same version of omniconn on both", 0, severity::connection);
+  auto const type = wire::take<std::uint8_t>(from, 5);
+  message_shape shape;
+  if (!shape_of(type, shape)) return wrong("a message of sealed memory has a type that is none");
+  message out;
+  out.type = static_cast<message_type>(type);
+  out.flag = wire::take<std::uint8_t>(from, 6);
+  std::size_t const key = wire::take<std::uint16_t>(from, 8), text = wire::take<std::uint16_t>(from, 10);
+  out.id = wire::take<std::uint64_t>(from, 16);
+  out.generation = wire::take<std::uint64_t>(from, 24);
+  out.info.size = wire::take<std::uint64_t>(from, 32);
+  out.info.checksum = wire::take<std::uint64_t>(from, 40);
+  out.info.trace = wire::take<std::uint64_t>(from, 48);
+  auto const kind = wire::take<std::uint16_t>(from, 12), checksum_by = wire::take<std::uint16_t>(from, 14);
+  if (key > shape.key || text > shape.text || bytes.size() != header_size + key + text) return wrong("a message of sealed memory has not the length that it says");
+  bool const more_info = out.info.checksum != 0 || out.info.trace != 0 || kind != 0 || checksum_by != 0;
+  if (out.flag > shape.flags || (out.id != 0 && !shape.id) || (out.generation != 0 && !shape.generation) || (out.info.size != 0 && !shape.size) || (more_info && !shape.info) ||
+      wire::take<std::uint8_t>(from, 7) != 0 || wire::take<std::uint64_t>(from, 56) != 0)
+    return wrong("a message of sealed memory holds something that its type does not have");
+  if (kind > static_cast<std::uint16_t>(payload_kind::object) || checksum_by > static_cast<std::uint16_t>(checksum_kind::xxh3_64))
+    return wrong("a grant of sealed memory is of an unknown kind of payload or checksum");
+  if ((out.type == message_type::refusal || out.type == message_type::refused) && out.flag == 0) return wrong("a refusal of sealed memory has no reason");
+  out.info.kind = static_cast<payload_kind>(kind);
+  out.info.checksum_by = static_cast<checksum_kind>(checksum_by);
+  std::string_view const texts = text_of(bytes.subspan(header_size));
+  out.key = texts.substr(0, key);
+  out.text = texts.substr(key);
+  if (out.type == message_type::keys && !for_each_key(out.text, [](std::string_view) noexcept {})) return wrong("a list of keys of sealed memory does not fill its message");
+  return out;
+}
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/protocol.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// A descriptor that stays open as long as somebody may still send it.
+using shared_fd = std::shared_ptr<unique_fd const>;
+
+/// What arrived. Descriptors that are too many are closed already; their number tells of them.
+struct arrival {
+  enum class kind : std::uint8_t { packet, nothing, ended };
+  kind what = kind::nothing;
+  const_bytes bytes{};
+  unique_fd fd{};
+  unsigned fds = 0;
+  bool cut = false;  ///< longer than any message, or with more descriptors than could be taken
+};
+
+/// A connected SOCK_SEQPACKET socket. A forked child loses it at once: the kernel would take the child for its owner.
+/// \threadsafety sending from any thread; receiving and closing by one at a time.
+class channel final : public fork_witness {
+ public:
+  static constexpr std::size_t crowded = 256;  ///< messages that wait for room: from here on nobody begins anything new
+
+  explicit channel(unique_fd socket) noexcept : socket_(std::move(socket)) {}
+  ~channel() {
+    if (!inherited()) static_cast<void>(flush());
+  }
+
+  [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+
+  /// Sends now, or as soon as there is room and somebody calls `flush`. \returns false where the connection is gone.
+  bool send(message const& m, shared_fd const& with = nullptr) {
+    if (inherited()) return false;
+    std::scoped_lock const lock(mutex_);
+    if (!socket_) return false;
+    auto header = write_header(m);
+    iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
+    if (waiting_.size() == gone_) {
+      int const code = send_now(parts, with);
+      if (code != EAGAIN) return code == 0;
+    }
+    packet later;
+    later.bytes.assign(text_of(header));
+    later.bytes.append(m.key).append(m.text);
+    later.with = with;
+    waiting_.push_back(std::move(later));
+    return true;
+  }
+  /// \returns false where the connection is gone.
+  bool flush() {
+    std::scoped_lock const lock(mutex_);
+    while (socket_ && gone_ != waiting_.size()) {
+      packet& next = waiting_[gone_];
+      iovec one[1]{part_of(next.bytes)};
+      int const code = send_now(one, next.with);
+      if (code == EAGAIN) return true;
+      if (code != 0) return false;
+      next = packet();
+      if (++gone_ == waiting_.size() || gone_ == crowded) {  // often enough for the memory, seldom enough for the time
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
+        gone_ = 0;
+      }
+    }
+    return static_cast<bool>(socket_);
+  }
+  [[nodiscard]] std::size_t unsent() const {
+    std::scoped_lock const lock(mutex_);
+    return waiting_.size() - gone_;
+  }
+  void close() {
+    std::scoped_lock const lock(mutex_);
+    socket_.reset();
+    waiting_.clear();
+    gone_ = 0;
+  }
+
+  /// Takes one message, if there is one. `take_fds` false: descriptors that come along are closed by the kernel.
+  arrival receive(mutable_bytes buffer, bool take_fds) noexcept {
+    arrival out;
+    if (!socket_) {
+      out.what = arrival::kind::ended;
+      return out;
+    }
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(most_fds * sizeof(int))> control;
+    iovec part{buffer.data(), buffer.size()};
+    msghdr head{};
+    ssize_t n = -1;
+    // A peer that closed with unread messages is an error first; what it sent before comes after that.
+    for (int attempt = 0; n < 0 && attempt != 4; ++attempt) {
+      head = {};
+      head.msg_iov = &part;
+      head.msg_iovlen = 1;
+      if (take_fds) {
+        head.msg_control = control.data();
+        head.msg_controllen = control.size();
+      }
+      n = ::recvmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+      if (n < 0 && errno != EINTR && errno != ECONNRESET) break;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return out;
+    if (n >= 0) take_descriptors(head, out);
+    if (n <= 0) {  // an empty message looks like an end, and we send none
+      out.what = arrival::kind::ended;
+      return out;
+    }
+    out.what = arrival::kind::packet;
+    out.bytes = buffer.first(static_cast<std::size_t>(n));
+    out.cut = (head.msg_flags & (MSG_TRUNC | (take_fds ? MSG_CTRUNC : 0))) != 0;
+    return out;
+  }
+
+ private:
+  static constexpr std::size_t most_fds = 4;  ///< one is right; room for more, so that a wrong sender is told from a damaged one
+
+  struct packet {
+    std::string bytes;
+    shared_fd with;
+  };
+
+  void let_go() noexcept override { socket_.reset(); }
+
+  static iovec part_of(std::string_view text) noexcept {
+    return {const_cast<char*>(text.data()), text.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast): sendmsg reads
+  }
+  static std::string_view text_of(std::array<std::byte, header_size> const& bytes) noexcept { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
+
+  template <std::size_t N>
+  [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) const noexcept {
+    msghdr head{};
+    head.msg_iov = parts;
+    head.msg_iovlen = N;
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+    if (with != nullptr) {
+      head.msg_control = control.data();
+      head.msg_controllen = control.size();
+      cmsghdr* const c = CMSG_FIRSTHDR(&head);
+      c->cmsg_level = SOL_SOCKET;
+      c->cmsg_type = SCM_RIGHTS;
+      c->cmsg_len = CMSG_LEN(sizeof(int));
+      int const fd = with->get();
+      std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    for (;;) {
+      if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+      if (errno == EINTR) continue;
+      // Too many descriptors of ours are under way, or the kernel is short of memory: later, as where the peer has no room.
+      return errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM ? EAGAIN : errno;
+    }
+  }
+  /// Keeps the first descriptor and closes the others.
+  static void take_descriptors(msghdr& head, arrival& out) noexcept {
+    for (cmsghdr* c = CMSG_FIRSTHDR(&head); c != nullptr; c = CMSG_NXTHDR(&head, c)) {
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+      for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+        unique_fd one(fd);
+        if (out.fds++ == 0) out.fd = std::move(one);
+      }
+    }
+  }
+
+  unique_fd socket_;
+  mutable std::mutex mutex_;
+  std::vector<packet> waiting_;
+  std::size_t gone_ = 0;  ///< of those that waited, in front
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/channel.hpp>
+// ==== begin <omniconn/transport/shm_sealed/vault.hpp>
+// omniconn-part: sealed
+// The objects of one producer: who may read them, who does, and who waits. They live here and nowhere else, so that they die with it.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/transport/shm_sealed/table.hpp>
+// omniconn-part: sealed
+// Records in the order of their keys, each at an address that stays.
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// Owns records that `Key`, a member, tells apart. Ordered and not hashed: others choose keys, and could choose ones that collide. A lookup is O(log n); an
+/// insertion moves 8 bytes for each record behind it. <map> would add 3,300 lines to each file of every user.
+template <class Record, auto Key>
+class table {
+ public:
+  using record_list = std::vector<std::unique_ptr<Record>>;
+
+  [[nodiscard]] record_list const& all() const noexcept { return records_; }
+  [[nodiscard]] std::size_t size() const noexcept { return records_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return records_.empty(); }
+  template <class Wanted>
+  [[nodiscard]] Record* find(Wanted const& key) const noexcept {
+    auto const at = place(key);
+    return at != records_.size() && (*records_[at]).*Key == key ? records_[at].get() : nullptr;
+  }
+  /// The position of the first record whose key is not less.
+  template <class Wanted>
+  [[nodiscard]] std::size_t place(Wanted const& key) const noexcept {
+    auto const at = detail::lower_bound(records_.begin(), records_.end(), key, [](auto const& record, Wanted const& wanted) { return (*record).*Key < wanted; });
+    return static_cast<std::size_t>(at - records_.begin());
+  }
+  /// \requires no record has that key
+  template <class Wanted>
+  Record& add(Wanted const& key) {
+    auto const at = static_cast<std::ptrdiff_t>(place(key));
+    auto fresh = std::make_unique<Record>();
+    (*fresh).*Key = key;
+    return **records_.insert(records_.begin() + at, std::move(fresh));
+  }
+  template <class Wanted>
+  Record& find_or_add(Wanted const& key) {
+    Record* const known = find(key);
+    return known != nullptr ? *known : add(key);
+  }
+  void erase(Record const& record) { records_.erase(records_.begin() + static_cast<std::ptrdiff_t>(place(record.*Key))); }
+
+ private:
+  record_list records_;
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/table.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+inline constexpr std::uint32_t max_readers = 1024;         ///< of one object
+inline constexpr std::size_t max_requests = 1024;          ///< of one consumer that wait
+inline constexpr std::size_t max_claims = 1024;            ///< of one consumer that are held; descriptors that are under way count
+
+/// One object. It stays as long as somebody holds it, also without its key.
+struct item {
+  struct share {
+    enum class state : std::uint8_t { open, held, consumed };
+    std::string reader;
+    state now = state::open;
+  };
+  shared_fd memory;
+  object_info info;
+  std::uint64_t generation = 0;
+  std::uint32_t readers = 1, consumed = 0;
+  bool named = false;         ///< `shares` lists exactly the readers
+  bool current = false;       ///< its key still means it
+  std::vector<share> shares;  ///< of all who have or had one, or of the named
+
+  [[nodiscard]] share* find(std::string_view reader) noexcept {
+    for (share& s : shares)
+      if (s.reader == reader) return &s;
+    return nullptr;
+  }
+};
+
+/// A get of a consumer: it waits, or it has an object.
+struct request {
+  std::uint64_t id = 0, generation = 0;
+  std::string key, reader;
+  std::shared_ptr<item> held;  ///< null: it waits
+};
+
+/// A consumer at the other end of a connection, with all that is its.
+struct customer {
+  explicit customer(unique_fd socket) : line(std::move(socket)) {}
+  channel line;
+  table<request, &request::id> requests;
+  std::size_t waiting = 0;
+};
+
+/// \threadsafety none: its owner's lock is around every call.
+class vault {
+ public:
+  enum class outcome : std::uint8_t { granted, later, had, stale };
+
+  // --- the producer's own side --------------------------------------------------------------------------------------------------
+
+  /// Reserves a key. \returns false where it is taken.
+  bool begin(wire_key key, bool replaces) {
+    entry& e = entries_.find_or_add(key);
+    if (!replaces && (e.current != nullptr || e.writers != 0)) return false;
+    ++e.writers;
+    return true;
+  }
+  void abandon(std::string const& key) {
+    entry* const e = entries_.find(key);
+    if (e == nullptr || e->writers == 0) return;
+    --e->writers;
+    drop_if_idle(*e);
+  }
+  /// Shows an object to readers and serves those who wait for it. \returns its generation; 0: a replacing put took the key since `begin`.
+  std::uint64_t commit(std::string const& key, std::shared_ptr<item> fresh, bool replaces) {
+    entry& e = *entries_.find(key);
+    if (e.current != nullptr && !replaces) {
+      abandon(key);
+      return 0;
+    }
+    --e.writers;
+    take_away(e);
+    fresh->generation = ++last_generation_;
+    fresh->current = true;
+    ++objects_;
+    bytes_ += fresh->info.size;
+    e.current = std::move(fresh);
+    settle(e);
+    return last_generation_;
+  }
+  std::size_t erase(wire_key key) {
+    entry* const e = entries_.find(key);
+    if (e == nullptr || e->current == nullptr) return 0;
+    take_away(*e);
+    settle(*e);
+    return 1;
+  }
+  std::size_t erase_if(function_ref<bool(wire_key)> match) {
+    std::vector<std::string> matching;
+    for (auto const& e : entries_.all())
+      if (e->current != nullptr && match(e->key)) matching.push_back(e->key);
+    for (auto const& key : matching) erase(key);
+    return matching.size();
+  }
+  [[nodiscard]] bool exists(wire_key key) const {
+    entry const* const e = entries_.find(key);
+    return e != nullptr && e->current != nullptr;
+  }
+  [[nodiscard]] std::uint64_t objects() const noexcept { return objects_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+
+  // --- the consumers' side: each answers on the consumer's line -----------------------------------------------------------------
+
+  /// \returns false for a number that the consumer uses already, which no consumer of ours does.
+  bool get(customer& c, message const& m) {
+    if (c.requests.find(m.id) != nullptr) return false;
+    request& r = c.requests.add(m.id);
+    r.generation = m.generation;
+    r.key.assign(m.key);
+    r.reader.assign(m.text);
+    bool const full = c.requests.size() - c.waiting > max_claims || c.waiting == max_requests;
+    switch (outcome const now = full ? outcome::later : look(entries_.find(m.key), r)) {
+      case outcome::granted: grant(c, r); return true;
+      case outcome::had:
+      case outcome::stale: refuse(c, m.id, now == outcome::had ? refusal::consumed : refusal::stale); break;
+      case outcome::later:
+        if (full) {
+          refuse(c, m.id, refusal::too_many);
+          break;
+        }
+        if (m.flag == 0) {
+          refuse(c, m.id, refusal::absent);
+          break;
+        }
+        entries_.find_or_add(m.key).waiting.push_back({&c, &r});
+        ++c.waiting;
+        tell(c, message_type::queued, m.id);
+        return true;
+    }
+    c.requests.erase(r);
+    return true;
+  }
+
+  /// A get is over: it was given up (also where the grant is still on its way), given back, or its object consumed.
+  void end(customer& c, std::uint64_t id, bool consumed) {
+    request* const known = c.requests.find(id);
+    if (known == nullptr) return;  // refused meanwhile
+    request const r = std::move(*known);
+    entry* const e = entries_.find(r.key);
+    if (r.held == nullptr) {
+      --c.waiting;
+      std::erase_if(e->waiting, [known](auto const& w) { return w.what == known; });
+      drop_if_idle(*e);
+    }
+    known->id = id;
+    c.requests.erase(*known);
+    if (r.held == nullptr || !r.held->current) return;
+    item& o = *r.held;
+    item::share* const mine = o.find(r.reader);
+    if (consumed) {
+      mine->now = item::share::state::consumed;
+      if (++o.consumed == o.readers) take_away(*e);
+    } else if (o.named) {
+      mine->now = item::share::state::open;
+    } else {
+      *mine = std::move(o.shares.back());
+      o.shares.pop_back();
+    }
+    settle(*e);
+  }
+  /// The consumer's connection is gone: all that it did not consume is there again.
+  void leave(customer& c) {
+    while (!c.requests.empty()) end(c, c.requests.all().back()->id, false);
+  }
+
+  /// The next keys after `m.key`, as many as fit one message.
+  void list(customer& c, message const& m) const {
+    std::string out;
+    auto const& all = entries_.all();
+    std::size_t at = m.flag == 0 ? 0 : entries_.place(m.key);
+    if (m.flag != 0 && at != all.size() && all[at]->key == m.key) ++at;
+    for (; at != all.size() && out.size() < max_list; ++at) {
+      if (all[at]->current == nullptr) continue;
+      std::string const& key = all[at]->key;
+      auto const size = static_cast<std::uint16_t>(key.size());
+      char bytes[sizeof size];
+      std::memcpy(bytes, &size, sizeof size);
+      out.append(bytes, sizeof bytes).append(key);
+    }
+    message answer;
+    answer.type = message_type::keys;
+    answer.id = m.id;
+    answer.flag = at != all.size() ? 1 : 0;
+    answer.text = out;
+    static_cast<void>(c.line.send(answer));
+  }
+  static void tell(customer& c, message_type what, std::uint64_t id, std::uint64_t number = 0) {
+    message answer;
+    answer.type = what;
+    answer.id = id;
+    answer.info.size = number;
+    static_cast<void>(c.line.send(answer));
+  }
+
+ private:
+  struct waiter {
+    customer* who;
+    request* what;
+  };
+  struct entry {
+    std::string key;
+    std::shared_ptr<item> current;
+    std::uint32_t writers = 0;    ///< puts between begin and commit
+    std::vector<waiter> waiting;  ///< oldest first
+  };
+
+  static outcome look(entry const* e, request& r) {
+    item* const o = e == nullptr ? nullptr : e->current.get();
+    if (r.generation != 0 && (o == nullptr || o->generation != r.generation)) return outcome::stale;
+    if (o == nullptr) return outcome::later;
+    if (item::share* const mine = o->find(r.reader); mine != nullptr) {
+      if (mine->now == item::share::state::consumed) return outcome::had;
+      if (mine->now == item::share::state::held) return outcome::later;  // it may be given back
+      mine->now = item::share::state::held;
+    } else if (o->named || o->shares.size() == o->readers) {
+      return outcome::later;
+    } else {
+      o->shares.push_back({r.reader, item::share::state::held});
+    }
+    r.held = e->current;
+    return outcome::granted;
+  }
+  static void grant(customer& c, request const& r) {
+    message m;
+    m.type = message_type::grant;
+    m.id = r.id;
+    m.generation = r.held->generation;
+    m.info = r.held->info;
+    static_cast<void>(c.line.send(m, r.held->memory));  // a line that is gone is noticed by whoever reads it
+  }
+  static void refuse(customer& c, std::uint64_t id, refusal why) {
+    message m;
+    m.type = message_type::refusal;
+    m.id = id;
+    m.flag = static_cast<std::uint8_t>(why);
+    static_cast<void>(c.line.send(m));
+  }
+
+  /// The key means this object no more.
+  void take_away(entry& e) noexcept {
+    if (e.current == nullptr) return;
+    e.current->current = false;
+    --objects_;
+    bytes_ -= e.current->info.size;
+    e.current.reset();
+  }
+  /// Serves those who wait for a key, oldest first, after something about its object changed.
+  void settle(entry& e) {
+    std::size_t kept = 0;
+    for (waiter const w : e.waiting) {
+      outcome const now = look(&e, *w.what);
+      if (now == outcome::later) {
+        e.waiting[kept++] = w;
+        continue;
+      }
+      --w.who->waiting;
+      if (now == outcome::granted) {
+        grant(*w.who, *w.what);
+      } else {
+        std::uint64_t const id = w.what->id;
+        w.who->requests.erase(*w.what);
+        refuse(*w.who, id, now == outcome::had ? refusal::consumed : refusal::stale);
+      }
+    }
+    e.waiting.resize(kept);
+    drop_if_idle(e);
+  }
+  void drop_if_idle(entry const& e) {
+    if (e.current == nullptr && e.writers == 0 && e.waiting.empty()) entries_.erase(e);
+  }
+
+  table<entry, &entry::key> entries_;
+  std::uint64_t last_generation_ = 0, objects_ = 0, bytes_ = 0;
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/vault.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// An eventfd. \threadsafety every call.
+class bell {
+ public:
+  bell() noexcept : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+  void ring() const noexcept {
+    std::uint64_t const one = 1;
+    static_cast<void>(!::write(fd_.get(), &one, sizeof one));  // fails only where it is rung already
+  }
+  void hush() const noexcept {
+    std::uint64_t rung = 0;
+    static_cast<void>(!::read(fd_.get(), &rung, sizeof rung));  // fails only where it was not rung
+  }
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+ private:
+  unique_fd fd_;
+};
+
+/// \threadsafety every call, but `close` once and last.
+class house final : public fork_witness {
+ public:
+  static constexpr std::size_t max_customers = 256;
+  static constexpr std::size_t max_stages = 64;     ///< names under which one producer is known; more are served and not heard of
+  static constexpr std::size_t max_remembered = 16;  ///< of those who were turned away
+
+  explicit house(meeting_place const& place) : place_(place) {}
+  ~house() { close(); }
+
+  /// Names the socket and starts the thread, once. Consumers that never put need neither.
+  result<void> open() {
+    std::scoped_lock const lock(mutex_);
+    if (id_ != 0) return {};
+    if (!bell_) return {error_kind::no_space, "no descriptor is left for serving consumers; raise `ulimit -n`", EMFILE};
+    std::uint64_t id = 0;
+    while (id == 0) id = random_u64();
+    auto door = place_.listen(id);
+    if (!door) return door.error();
+    door_ = std::move(*door);
+    if (int const code = start(); code != 0) {
+      place_.remove(id);
+      door_.reset();
+      return error{error_kind::no_space, "starting the thread that serves consumers failed; the limit of threads is reached", code};
+    }
+    id_ = id;
+    return {};
+  }
+  /// 0: it was not opened.
+  [[nodiscard]] std::uint64_t id() const {
+    std::scoped_lock const lock(mutex_);
+    return id_;
+  }
+
+  /// Ends the service in order: consumers are told, and keep what they hold.
+  void close() noexcept {
+    if (inherited()) return;  // socket, thread and objects are the parent's
+    {
+      std::scoped_lock const lock(mutex_);
+      if (id_ == 0 || stop_) return;
+      stop_ = true;
+    }
+    bell_.ring();
+    ::pthread_join(thread_, nullptr);
+    std::scoped_lock const lock(mutex_);
+    place_.remove(id_);
+    door_.reset();
+    message bye;
+    bye.type = message_type::bye;
+    for (auto& c : customers_) static_cast<void>(c->line.send(bye));
+    customers_.clear();
+    vault_ = vault();
+  }
+
+  // --- the producer's own calls -------------------------------------------------------------------------------------------------
+
+  /// \errors already_exists
+  result<void> begin(wire_key key, bool replaces, std::string_view stage) {
+    std::scoped_lock const lock(mutex_);
+    announce(stage);
+    if (vault_.begin(key, replaces)) return {};
+    hear_all();  // who has just read it may have said so already
+    if (vault_.begin(key, replaces)) return {};
+    return {error_kind::already_exists, "the key is taken; choose another, erase it, or put with on_existing::replace"};
+  }
+  void abandon(std::string const& key) {
+    std::scoped_lock const lock(mutex_);
+    vault_.abandon(key);
+  }
+  result<std::uint64_t> commit(std::string const& key, std::shared_ptr<item> object, bool replaces) {
+    std::scoped_lock const lock(mutex_);
+    std::uint64_t const generation = vault_.commit(key, std::move(object), replaces);
+    ring_if_crowded();
+    if (generation == 0) return {error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"};
+    return generation;
+  }
+  std::size_t erase(wire_key key) {
+    std::scoped_lock const lock(mutex_);
+    std::size_t const n = vault_.erase(key);
+    ring_if_crowded();
+    return n;
+  }
+  std::size_t erase_if(function_ref<bool(wire_key)> match) {
+    std::scoped_lock const lock(mutex_);
+    std::size_t const n = vault_.erase_if(match);
+    ring_if_crowded();
+    return n;
+  }
+  [[nodiscard]] bool exists(wire_key key) {
+    std::scoped_lock const lock(mutex_);
+    if (!vault_.exists(key)) return false;
+    hear_all();
+    return vault_.exists(key);
+  }
+  struct figures {
+    std::uint64_t objects = 0, bytes = 0;
+    std::vector<peer> served;
+    std::vector<std::string> turned_away;
+  };
+  [[nodiscard]] figures look() const {
+    std::scoped_lock const lock(mutex_);
+    figures out{vault_.objects(), vault_.bytes(), {}, turned_away_};
+    for (auto const& c : customers_) out.served.push_back(c->who);
+    return out;
+  }
+
+ private:
+  struct guest : customer {
+    guest(unique_fd socket, peer p) : customer(std::move(socket)), who(p) {}
+    peer who;
+    bool gone = false;
+  };
+  /// A message that has to wait until all that came before it is done.
+  struct job {
+    guest* from;
+    message what;
+    std::string key, text;
+    bool over = false;
+  };
+
+  void let_go() noexcept override { door_.reset(); }
+
+  int start() noexcept {
+    pthread_attr_t how;
+    if (int const rc = ::pthread_attr_init(&how); rc != 0) return rc;
+    ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
+    // Signals are the program's business; its handlers must not run here.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    int const rc = ::pthread_create(&thread_, &how, [](void* self) -> void* {
+      static_cast<house*>(self)->serve();
+      return nullptr;
+    }, this);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    ::pthread_attr_destroy(&how);
+    return rc;
+  }
+
+  void serve() {
+    std::vector<pollfd> polled;
+    for (;;) {
+      bool full = false;
+      {
+        std::scoped_lock const lock(mutex_);
+        if (stop_) return;
+        full = no_descriptor_;
+        polled.assign({{bell_.fd(), POLLIN, 0}, {full ? -1 : door_.get(), POLLIN, 0}});
+        for (auto const& c : customers_) polled.push_back({c->line.fd(), events_of(*c), 0});
+      }
+      static_cast<void>(::poll(polled.data(), polled.size(), full ? 20 : -1));
+      std::scoped_lock const lock(mutex_);
+      if (stop_) return;
+      if ((polled[0].revents & POLLIN) != 0) bell_.hush();
+      std::size_t i = 2;  // only this thread adds and removes customers
+      for (auto& c : customers_) {
+        if (polled[i].revents != 0 && !c->line.flush()) c->gone = true;
+        if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) hear(*c);
+        ++i;
+      }
+      if (!jobs_.empty()) hear_all();
+      work();
+      for (auto& c : customers_)
+        if (c->gone) vault_.leave(*c);
+      std::erase_if(customers_, [](auto const& c) { return c->gone; });
+      if (full || (polled[1].revents & POLLIN) != 0) welcome();
+    }
+  }
+  /// Who does not read its answers is not asked for more.
+  static short events_of(guest const& c) {
+    std::size_t const unsent = c.line.unsent();
+    return static_cast<short>((unsent < channel::crowded ? POLLIN : 0) | (unsent != 0 ? POLLOUT : 0));
+  }
+  /// The thread looks for room only where it knows that some is needed.
+  void ring_if_crowded() const {
+    for (auto const& c : customers_)
+      if (c->line.unsent() != 0) return bell_.ring();
+  }
+
+  // --- those who come -----------------------------------------------------------------------------------------------------------
+
+  void welcome() {
+    no_descriptor_ = false;
+    for (int n = 0; n != 16; ++n) {
+      unique_fd fd(::accept4(door_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (!fd) {
+        no_descriptor_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;  // else it would wake us without end
+        return;
+      }
+      peer const who = peer::of(fd.get());
+      message m;
+      bool const stranger = !place_.allows(who.user);
+      if (stranger || customers_.size() == max_customers) {
+        m.type = message_type::refused;
+        m.flag = static_cast<std::uint8_t>(stranger ? refused_for::user : refused_for::full);
+        m.generation = who.user;
+        static_cast<void>(channel(std::move(fd)).send(m));
+        turn_away(who, stranger ? "not an allowed user" : "more consumers than can be served");
+        continue;
+      }
+      customers_.push_back(std::make_unique<guest>(std::move(fd), who));
+      channel& line = customers_.back()->line;
+      m.type = message_type::hello;
+      m.id = id_;
+      static_cast<void>(line.send(m));
+      m.id = 0;
+      m.type = message_type::name;
+      for (auto const& stage : stages_) {
+        m.text = stage;
+        static_cast<void>(line.send(m));
+      }
+    }
+  }
+  void turn_away(peer const& who, std::string_view why) {
+    if (turned_away_.size() == max_remembered) turned_away_.erase(turned_away_.begin());
+    turned_away_.push_back(who.text() + ": " + std::string(why));
+  }
+  /// Says for whom we put: who waits for that stage hears when we die.
+  void announce(std::string_view stage) {
+    if (stage.empty() || stage.size() > max_name || stages_.size() == max_stages) return;
+    for (auto const& known : stages_)
+      if (known == stage) return;
+    stages_.emplace_back(stage);
+    message m;
+    m.type = message_type::name;
+    m.text = stage;
+    for (auto& c : customers_) static_cast<void>(c->line.send(m));
+  }
+
+  // --- what they say ------------------------------------------------------------------------------------------------------------
+
+  /// Takes what one has said. Ends are done at once and all else later: an object that was given back before somebody asked for it is there for them,
+  /// whichever connection is read first.
+  void hear(guest& c) {
+    for (int n = 0; n != 64 && !c.gone; ++n) {
+      auto const got = c.line.receive(buffer_, false);
+      if (got.what == arrival::kind::nothing) return;
+      if (got.what == arrival::kind::ended) {
+        c.gone = true;
+        return;
+      }
+      auto const m = got.cut ? result<message>(error_kind::malformed, "a message of sealed memory is longer than any") : read_message(got.bytes);
+      if (!m || m->type >= message_type::hello) {
+        turn_away(c.who, m ? "speaks as a producer" : m.error().text());
+        c.gone = true;
+        return;
+      }
+      if (m->type != message_type::end) {
+        jobs_.push_back({&c, *m, std::string(m->key), std::string(m->text)});
+        continue;
+      }
+      for (job& j : jobs_)
+        if (j.from == &c && j.what.id == m->id && j.what.type == message_type::get) j.over = true;
+      vault_.end(c, m->id, m->flag != 0);
+    }
+  }
+  /// Takes what all have said by now.
+  void hear_all() {
+    scratch_.clear();
+    for (auto const& c : customers_) scratch_.push_back({c->gone ? -1 : c->line.fd(), POLLIN, 0});
+    if (::poll(scratch_.data(), scratch_.size(), 0) <= 0) return;
+    std::size_t i = 0;
+    for (auto& c : customers_)
+      if (scratch_[i++].revents != 0) hear(*c);
+    bell_.ring();  // where another thread heard it, ours has work
+  }
+  void work() {
+    for (job& j : jobs_) {
+      guest& c = *j.from;
+      if (c.gone || j.over) continue;
+      j.what.key = j.key;
+      j.what.text = j.text;
+      switch (j.what.type) {
+        case message_type::get:
+          if (!vault_.get(c, j.what)) {
+            turn_away(c.who, "used the number of a request twice");
+            c.gone = true;
+          }
+          break;
+        case message_type::exists: vault::tell(c, message_type::number, j.what.id, vault_.exists(j.what.key) ? 1 : 0); break;
+        case message_type::erase: vault::tell(c, message_type::number, j.what.id, vault_.erase(j.what.key)); break;
+        case message_type::list: vault_.list(c, j.what); break;
+        case message_type::ping: vault::tell(c, message_type::pong, j.what.id); break;
+        default: break;
+      }
+    }
+    jobs_.clear();
+  }
+
+  meeting_place const& place_;
+  mutable std::mutex mutex_;
+  vault vault_;
+  std::vector<std::unique_ptr<guest>> customers_;
+  std::vector<std::string> stages_;
+  std::vector<std::string> turned_away_;
+  std::vector<job> jobs_;
+  std::vector<pollfd> scratch_;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);
+  unique_fd door_;
+  bell bell_;
+  pthread_t thread_{};
+  std::uint64_t id_ = 0;
+  bool stop_ = false, no_descriptor_ = false;
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/house.hpp>
+// ==== begin <omniconn/transport/shm_sealed/memory.hpp>
+// omniconn-part: sealed
+// Memory that nobody can change any more: made and sealed by a producer, checked and mapped by a consumer.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// Neither shorter nor longer, no byte different, and these seals for ever. F_SEAL_WRITE cannot be had while anybody can still write through a mapping.
+inline constexpr int all_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+inline result<unique_fd> new_memfd() noexcept {
+  constexpr unsigned without_exec = 8;  // MFD_NOEXEC_SEAL, since Linux 6.3; hosts may insist on it (vm.memfd_noexec = 2)
+  int fd = ::memfd_create("omniconn-sealed", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+  if (fd < 0 && errno == EACCES) fd = ::memfd_create("omniconn-sealed", MFD_ALLOW_SEALING | MFD_CLOEXEC | without_exec);
+  if (fd >= 0) return unique_fd(fd);
+  int const code = errno;
+  if (code == EMFILE || code == ENFILE)
+    return error(error_kind::no_space, "no descriptor is left for the object: each unread one needs one; raise `ulimit -n`, or let readers read", code);
+  return error(kind_of_errno(code), "creating sealed memory failed", code);
+}
+
+/// Appends the first `size` bytes of the pieces to a file. \requires there are as many \returns an errno
+inline int write_pieces(int fd, pieces parts, std::size_t size) noexcept {
+  std::size_t part = 0, offset = 0;  // what is written next
+  while (size != 0) {
+    iovec batch[64];
+    int count = 0;
+    std::size_t room = size, from = offset;
+    for (std::size_t p = part; p != parts.size() && count != 64 && room != 0; ++p) {
+      std::size_t const left = parts[p].size() - from, n = left < room ? left : room;
+      batch[count++] = {const_cast<std::byte*>(parts[p].data()) + from, n};  // NOLINT(cppcoreguidelines-pro-type-const-cast): writev reads
+      room -= n;
+      from = 0;
+    }
+    if (room == size) {  // 64 empty pieces in a row
+      part += static_cast<std::size_t>(count);
+      offset = 0;
+      continue;
+    }
+    ssize_t const written = ::writev(fd, batch, count);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : EIO;
+    auto left = static_cast<std::size_t>(written);
+    size -= left;
+    while (left != 0) {
+      std::size_t const here = parts[part].size() - offset;
+      if (left < here) {
+        offset += left;
+        break;
+      }
+      left -= here;
+      ++part;
+      offset = 0;
+    }
+  }
+  return 0;
+}
+
+/// The put's one copy: the first `size` bytes of the pieces in memory of their own, sealed.
+/// \errors `no_space`: memory or descriptors are used up; `unsupported`: the host has no seals.
+inline result<unique_fd> seal_pieces(pieces parts, std::size_t size) noexcept {
+  auto fd = new_memfd();
+  if (!fd) return fd;
+  if (int const code = write_pieces(fd->get(), parts, size); code != 0)
+    return error(code == EFBIG ? error_kind::too_large : kind_of_errno(code), "filling sealed memory failed; free memory, or raise the memory limit of the control group", code);
+  if (::fcntl(fd->get(), F_ADD_SEALS, all_seals) != 0) return error(error_kind::unsupported, "this kernel cannot seal memory; use ShmConnector", errno);
+  return fd;
+}
+
+/// Whether a descriptor that somebody sent is memory of exactly that size that nobody can change or take away. The kernel is asked, nothing is believed.
+/// \errors `corrupt`
+inline result<void> check_sealed(int fd, std::uint64_t size) noexcept {
+  constexpr auto wrong = [](char const* what) noexcept { return error(error_kind::corrupt, what, 0, severity::connection); };
+  struct stat st {};
+  if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return wrong("the producer sent a descriptor that is no memory");
+  int const seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & all_seals) != all_seals) return wrong("the producer sent memory that is not sealed: it could change or cut it while it is read");
+  if (st.st_size < 0 || static_cast<std::uint64_t>(st.st_size) != size) return wrong("the producer sent memory of another size than it says");
+  // A page that is not there yet would be taken from us at our first look at it, or kill us where there is none. Blocks are of 512 bytes.
+  if (static_cast<std::uint64_t>(st.st_blocks) < (size + 511) / 512) return wrong("the producer sent memory with holes: reading it would take memory of ours");
+  return {};
+}
+
+/// The bytes of a granted object, in place. Small ones are copied: to map, touch and unmap a page takes 5 us, to read 4 KiB 0.5 us.
+class sealed_bytes {
+ public:
+  static constexpr std::size_t copied_up_to = 16'384;
+
+  /// \requires `check_sealed` said yes
+  static result<sealed_bytes> of(int fd, std::uint64_t size) {
+    sealed_bytes out;
+    auto const n = static_cast<std::size_t>(size);
+    if (n > copied_up_to) {
+      auto mapping = file_mapping::map(fd, n, PROT_READ);
+      if (!mapping) return mapping.error();
+      out.mapping_ = std::move(*mapping);
+      return out;
+    }
+    out.copy_ = std::make_unique_for_overwrite<std::byte[]>(n);
+    out.copy_size_ = n;
+    if (ssize_t const got = ::pread(fd, out.copy_.get(), n, 0); got < 0 || static_cast<std::size_t>(got) != n) return errno_error("reading sealed memory failed");
+    return out;
+  }
+  [[nodiscard]] const_bytes get() const noexcept { return copy_ != nullptr ? const_bytes(copy_.get(), copy_size_) : const_bytes(mapping_.base(), mapping_.size()); }
+  /// Page tables in one call instead of a fault every 64 KiB; older kernels do without.
+  void populate() const noexcept {
+    if (mapping_.size() > 65'536) ::madvise(mapping_.base(), mapping_.size(), MADV_POPULATE_READ);
+  }
+
+ private:
+  file_mapping mapping_;
+  std::unique_ptr<std::byte[]> copy_;
+  std::size_t copy_size_ = 0;
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/memory.hpp>
+// ==== begin <omniconn/transport/shm_sealed/operations.hpp>
+// omniconn-part: sealed
+// The operations of sealed memory, a consumer's connection to one producer, and its hold on an object.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+class desk;
+struct endpoint;
+
+/// What a locator holds: one object of one producer, neither ever used again.
+struct place {
+  std::uint64_t producer = 0;
+  std::uint64_t generation = 0;
+};
+
+/// A connection to a producer. Holds share it: their ends are told on it, also when the transport is gone.
+struct link {
+  link(unique_fd socket, std::string n, peer p) : line(std::move(socket)), name(std::move(n)), who(p), id(id_of_name(name)) {}
+
+  channel line;
+  std::string name;  ///< of its socket
+  peer who;
+  std::uint64_t id;  ///< of the producer
+  bool greeted = false;
+  bool left = false;       ///< said that it goes
+  bool dropped = false;    ///< by us: its line is closed or not listened to any more
+  std::vector<std::string> stages;  ///< that it puts for
+  std::uint64_t ping = 0;  ///< that was not answered yet
+
+  [[nodiscard]] bool puts_for(std::string_view stage) const noexcept {
+    for (auto const& s : stages)
+      if (s == stage) return true;
+    return false;
+  }
+};
+
+/// A reader's claim on an object. A process that dies with one gives it back: its connection ends.
+class sealed_hold {
+ public:
+  sealed_hold() noexcept = default;
+  sealed_hold(std::shared_ptr<link> from, std::uint64_t id, sealed_bytes bytes) noexcept : from_(std::move(from)), id_(id), bytes_(std::move(bytes)) {}
+  sealed_hold(sealed_hold&& other) noexcept = default;
+  sealed_hold& operator=(sealed_hold&& other) noexcept {
+    if (this != &other) {
+      finish(disposition::give_back);
+      from_ = std::move(other.from_);
+      id_ = other.id_;
+      bytes_ = std::move(other.bytes_);
+    }
+    return *this;
+  }
+  ~sealed_hold() { finish(disposition::give_back); }
+
+  /// The producer's memory, which nobody can change; valid until `finish`, whatever becomes of the producer. Small objects are a copy.
+  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_.get(); }
+  void finish(disposition how) noexcept {
+    if (from_ == nullptr) return;
+    message m;
+    m.type = message_type::end;
+    m.id = id_;
+    m.flag = how == disposition::consumed ? 1 : 0;
+    static_cast<void>(from_->line.send(m));  // a producer that is gone needs no news
+    from_.reset();
+    bytes_ = sealed_bytes();
+  }
+  void populate() const noexcept { bytes_.populate(); }
+
+ private:
+  std::shared_ptr<link> from_;
+  std::uint64_t id_ = 0;
+  sealed_bytes bytes_;
+};
+
+/// What tells puts from gets in `wait`.
+struct sealed_operation : operation {
+  bool is_get_ = false;
+};
+
+struct put_operation : sealed_operation {
+  enum class state : std::uint8_t { idle, begun, done, failed };
+  ~put_operation();
+  /// Where the object is, once `commit` is done; empty before.
+  [[nodiscard]] locator where() const noexcept { return where_; }
+
+  state now_ = state::idle;
+  error failure_{error_kind::misconfigured, "the put was never begun"};
+  endpoint* owner_ = nullptr;
+  std::string key_;
+  std::vector<const_bytes> parts_;
+  outgoing out_;
+  std::vector<std::string> named_;
+  std::uint32_t readers_ = 1;
+  bool replaces_ = false;
+  locator where_;
+};
+
+/// A get. From `find` on it belongs to its desk's lock.
+struct get_operation : sealed_operation {
+  enum class state : std::uint8_t { idle, looking, found, taken, failed };
+  /// A producer that was asked.
+  struct ask {
+    std::shared_ptr<link> whom;
+    std::int64_t since_ns;
+    bool sent, answered;
+  };
+
+  get_operation() noexcept { is_get_ = true; }
+  ~get_operation();
+  [[nodiscard]] object_info info() const noexcept { return info_; }
+  [[nodiscard]] locator where() const noexcept { return where_; }
+  /// The claim of a get that is done; empty otherwise and the second time.
+  [[nodiscard]] sealed_hold take() noexcept {
+    if (now_ != state::found) return {};
+    now_ = state::taken;
+    hold_.populate();
+    return std::move(hold_);
+  }
+  error fail(error e) noexcept {
+    failure_ = e;
+    now_ = state::failed;
+    return e;
+  }
+
+  state now_ = state::idle;
+  error failure_{error_kind::misconfigured, "the get was never started"};
+  desk* desk_ = nullptr;
+  std::uint64_t id_ = 0;
+  std::string key_, reader_, stage_;
+  place wanted_;  ///< generation 0: any
+  bool waits_ = true;
+  std::vector<ask> asks_;
+  object_info info_;
+  locator where_;
+  sealed_hold hold_;
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/operations.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+inline error stale_error() noexcept {
+  return {error_kind::stale_handle, "the object behind the locator was read up, replaced or erased, or its producer ended; search by key instead"};
+}
+inline error lost_error() noexcept { return {error_kind::peer_lost, "the producer died, and its objects with it; have it put again", 0, severity::connection}; }
+inline error stalled_error() noexcept { return {error_kind::peer_stalled, "a producer does not answer; it is stopped or hangs. Nothing was dropped", 0, severity::connection}; }
+
+/// \threadsafety every call.
+class desk {
+ public:
+  static constexpr std::size_t max_links = 1024;  ///< producers of one namespace
+  static constexpr std::size_t max_stages = 64;   ///< that one of them may say it puts for
+  static constexpr std::size_t max_dead_stages = 256;
+  static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
+  static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
+
+  explicit desk(meeting_place const& place) : place_(place) {}
+  desk(desk const&) = delete;
+  desk& operator=(desk const&) = delete;
+
+  // desk_calls.hpp
+  result<progress> find(get_operation& op, wire_key key, find_options const& o, std::string_view default_reader);
+  result<progress> step(get_operation& op);
+  void cancel(get_operation& op);
+  result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token const& stop);
+  result<std::uint64_t> count(message_type what, wire_key key, std::uint64_t except);
+  result<std::size_t> erase_if(function_ref<bool(wire_key)> match, std::uint64_t except);
+  void close();
+
+  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+  /// Those that we are connected to, and those that we will not speak to, with the reason.
+  void describe(std::vector<peer_info>& out) const {
+    std::scoped_lock const lock(mutex_);
+    for (auto const& [id, l] : links_) out.push_back({"producer " + l->name + " (" + l->who.text() + ")", true});
+    for (auto const& [name, t] : troubles_)
+      if (!t.why.empty()) out.push_back({"producer " + name + ": " + t.why, false});
+  }
+  [[nodiscard]] traffic moved() const {
+    std::scoped_lock const lock(mutex_);
+    return moved_;
+  }
+
+ private:
+  static constexpr std::int64_t for_ever = std::numeric_limits<std::int64_t>::max();
+
+  /// Why a socket is let alone, and until when.
+  struct trouble {
+    std::int64_t until_ns = for_ever;
+    bool refused = false;
+    std::string why{};
+  };
+  /// A question to one or all producers that is not a get.
+  struct inquiry {
+    message_type type;
+    std::vector<link*> asked{};  ///< and have not answered
+    std::uint64_t sum = 0;
+    std::vector<std::string> keys{};
+    bool more = false;
+  };
+  /// A thread that sleeps. Others ring when they took what may be for it.
+  class sleeper {
+   public:
+    explicit sleeper(desk& d) : desk_(d) {
+      if (!d.idle_bells_.empty()) {
+        bell_ = std::move(d.idle_bells_.back());
+        d.idle_bells_.pop_back();
+      } else {
+        bell_ = std::make_unique<bell>();
+      }
+      d.sleepers_.push_back(bell_.get());
+    }
+    sleeper(sleeper const&) = delete;
+    sleeper& operator=(sleeper const&) = delete;
+    /// \requires the desk's lock, as for construction
+    ~sleeper() {
+      std::erase(desk_.sleepers_, bell_.get());
+      bell_->hush();
+      if (desk_.idle_bells_.size() < 4) desk_.idle_bells_.push_back(std::move(bell_));
+    }
+    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+
+   private:
+    desk& desk_;
+    std::unique_ptr<bell> bell_;
+  };
+
+  void ring_all(bell const* but = nullptr) const noexcept {
+    for (bell const* b : sleepers_)
+      if (b != but) b->ring();
+  }
+
+  // --- what arrives: all with the lock --------------------------------------------------------------------------------------------
+
+  /// Takes what is there, without sleeping.
+  void pump(bell const* own = nullptr) {
+    if (closed_) return;
+    bool look = false;
+    if (!epoll_) {
+      epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
+      watch_ = place_.watch();
+      if (watch_) listen_to(watch_.get(), 0);
+      look = true;
+    }
+    std::array<epoll_event, 32> events{};
+    int const n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+    for (int i = 0; i < n; ++i) {
+      std::uint64_t const id = events[static_cast<std::size_t>(i)].data.u64;
+      if (id == 0) {
+        char discarded[4096];
+        while (::read(watch_.get(), discarded, sizeof discarded) > 0) {
+        }
+        look = true;
+      } else if (auto const at = links_.find(id); at != links_.end()) {
+        hear(std::shared_ptr<link>(at->second));
+      }
+    }
+    if (look || deadline::now_ns() >= look_again_ns_) look_around();
+    push();
+    if (std::exchange(changed_, false)) ring_all(own);
+  }
+  void listen_to(int fd, std::uint64_t id) const noexcept {
+    epoll_event e{};
+    e.events = EPOLLIN;
+    e.data.u64 = id;
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e);
+  }
+  /// Sends what there was no room for.
+  void push() {
+    crowded_ = false;
+    for (auto const& [id, l] : links_)
+      if (l->line.unsent() != 0) {
+        static_cast<void>(l->line.flush());  // a line that is gone is noticed when it is read
+        crowded_ = crowded_ || l->line.unsent() != 0;
+      }
+    if (!std::exchange(unasked_, false)) return;
+    for (auto const& [id, op] : gets_)
+      for (auto& a : op->asks_)
+        if (!a.sent) send_ask(*op, a);
+  }
+
+  void look_around() {
+    std::int64_t const now = deadline::now_ns();
+    look_again_ns_ = watch_ ? for_ever : now + 10'000'000;  // without a watch (a user may have 128) we look ourselves
+    auto names = place_.names();
+    detail::sort(names.data(), names.size());
+    flat_map<std::string, trouble> still;
+    for (auto& [name, t] : troubles_)
+      if (t.until_ns > now && is_among(names, name)) still.emplace(name, std::move(t));
+    troubles_ = std::move(still);
+    for (auto const& name : names) {
+      if (links_.count(id_of_name(name)) != 0 || troubles_.count(name) != 0 || links_.size() == max_links) continue;
+      unique_fd fd;
+      peer who;
+      switch (place_.connect(name, fd, who)) {
+        case meeting_place::outcome::gone: break;
+        case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
+        case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
+        case meeting_place::outcome::connected: {
+          auto fresh = std::make_shared<link>(std::move(fd), name, who);
+          listen_to(fresh->line.fd(), fresh->id);
+          links_.emplace(fresh->id, fresh);
+          for (auto const& [id, op] : gets_) ask(*op, fresh);
+        }
+      }
+    }
+    for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
+  }
+
+  static bool is_among(std::vector<std::string> const& sorted, std::string const& name) {
+    auto const at = detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
+    return at != sorted.end() && *at == name;
+  }
+
+  void hear(std::shared_ptr<link> const& from) {
+    for (int n = 0; n != 64 && !from->dropped; ++n) {
+      auto got = from->line.receive(buffer_, true);
+      if (got.what == arrival::kind::nothing) return;
+      if (got.what == arrival::kind::ended) return drop(from, nullptr);
+      auto const m = got.cut ? result<message>(error_kind::malformed, "a producer sent a longer message, or more descriptors, than there are") : read_message(got.bytes);
+      auto const done = m ? handle(from, *m, got) : result<void>(m.error());
+      if (!done) return drop(from, &done.error());
+    }
+  }
+
+  /// \errors what the producer did wrong: it is dropped, and every get that asks it fails with that.
+  result<void> handle(std::shared_ptr<link> const& from, message const& m, arrival& with) {
+    constexpr auto wrong = [](char const* what) noexcept { return error(error_kind::malformed, what, 0, severity::connection); };
+    if (m.type < message_type::hello) return wrong("a producer asks instead of answering; it is no omniconn, or damaged");
+    if (!from->greeted && m.type != message_type::hello && m.type != message_type::refused) return wrong("a producer did not say who it is before all else");
+    if (with.fds != 0 && m.type != message_type::grant) return wrong("a producer sent a descriptor where none belongs");
+    switch (m.type) {
+      case message_type::hello:
+        if (from->greeted || m.id != from->id) return wrong("a producer calls itself another than its socket does");
+        from->greeted = true;
+        break;
+      case message_type::name:
+        if (from->stages.size() == max_stages) return wrong("a producer puts for more stages than it may name");
+        if (!from->puts_for(m.text)) from->stages.emplace_back(m.text);
+        std::erase(dead_stages_, m.text);
+        break;
+      case message_type::queued:
+        if (auto* const op = get_of(m.id); op != nullptr) {
+          for (auto& a : op->asks_) a.answered = a.answered || a.whom == from;
+          end_if_lost(*op);
+        }
+        break;
+      case message_type::grant: return granted(from, m, with);
+      case message_type::refusal: return refused(from, m);
+      case message_type::number:
+      case message_type::keys:
+        if (auto const at = inquiries_.find(m.id); at != inquiries_.end()) {
+          inquiry& q = *at->second;
+          if ((m.type == message_type::keys) != (q.type == message_type::list)) return wrong("a producer answers something else than it was asked");
+          if (std::erase(q.asked, from.get()) == 0) break;
+          q.sum += m.info.size != 0 ? 1 : 0;  // at most one object has the key, whatever it says
+          q.more = m.flag != 0;
+          if (m.type == message_type::keys) for_each_key(m.text, [&q](std::string_view key) { q.keys.emplace_back(key); });
+          changed_ = true;
+        }
+        break;
+      case message_type::pong:
+        if (m.id == from->ping) from->ping = 0;
+        break;
+      case message_type::bye: from->left = true; break;
+      case message_type::refused: {
+        bool const user = m.flag == static_cast<std::uint8_t>(refused_for::user);
+        from->left = true;
+        drop(from, nullptr);
+        troubles_[from->name] = {user ? for_ever : deadline::now_ns() + 50'000'000, user,
+                                 from->who.text() + (user ? ": does not allow user " + std::to_string(m.generation) + "; name it in allow_users there" : ": serves as many consumers as it can")};
+        look_again_ns_ = 0;
+        break;
+      }
+      default: break;
+    }
+    return {};
+  }
+
+  result<void> granted(std::shared_ptr<link> const& from, message const& m, arrival& with) {
+    auto* const op = get_of(m.id);
+    if (op == nullptr) return {};  // given up while it was on its way; the producer knows by now
+    bool asked = false;
+    for (auto const& a : op->asks_) asked = asked || (a.whom == from && a.sent);
+    if (!asked || (op->wanted_.generation != 0 && op->wanted_.generation != m.generation))
+      return error(error_kind::malformed, "a producer grants what it was not asked for", 0, severity::connection);
+    if (with.fds != 1)
+      return error(error_kind::malformed, with.fds == 0 ? "a producer granted an object and sent no memory" : "a producer sent more than one descriptor for an object", 0, severity::connection);
+    if (auto const sealed = check_sealed(with.fd.get(), m.info.size); !sealed) return sealed;
+    auto bytes = sealed_bytes::of(with.fd.get(), m.info.size);
+    if (!bytes) {  // for want of something of ours: who granted it has it back
+      fail(*op, bytes.error());
+      return {};
+    }
+    std::erase_if(op->asks_, [&from](auto const& a) { return a.whom == from; });
+    withdraw(*op);
+    op->hold_ = sealed_hold(from, m.id, std::move(*bytes));
+    op->info_ = m.info;
+    op->where_ = locator::pack(locator_tag::shm_sealed, place{from->id, m.generation});
+    op->now_ = get_operation::state::found;
+    ++moved_.gets;
+    moved_.get_bytes += m.info.size;
+    changed_ = true;
+    return {};
+  }
+  result<void> refused(std::shared_ptr<link> const& from, message const& m) {
+    auto* const op = get_of(m.id);
+    if (op == nullptr || std::erase_if(op->asks_, [&from](auto const& a) { return a.whom == from; }) == 0) return {};
+    switch (static_cast<refusal>(m.flag)) {
+      case refusal::absent: end_if_nowhere(*op); break;
+      case refusal::consumed:
+        fail(*op, {error_kind::consumed, "this reader has had its share of the object; give every reader a name of its own, or raise readers at the put"});
+        break;
+      case refusal::stale: fail(*op, stale_error()); break;
+      case refusal::too_many:
+        fail(*op, {error_kind::quota_exceeded, "this consumer has 1024 objects of the producer, or 1024 gets that wait for it; finish some first"});
+        break;
+    }
+    return {};
+  }
+
+  /// A producer is gone, or did wrong (`why`) and is not spoken to again.
+  void drop(std::shared_ptr<link> const& l, error const* why) {
+    if (std::exchange(l->dropped, true)) return;
+    bool const died = why == nullptr && !l->left;
+    links_.erase(l->id);
+    if (l->line.fd() >= 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+    l->line.close();
+    if (why != nullptr) troubles_[l->name] = {for_ever, false, l->who.text() + ": " + why->text()};
+    if (died) {
+      for (auto const& stage : l->stages)
+        if (dead_stages_.size() != max_dead_stages && !is_dead(stage)) dead_stages_.push_back(stage);
+      // Its socket goes at once; if it lives it threw us out, and is not asked again at once.
+      unique_fd again;
+      peer who;
+      if (place_.connect(l->name, again, who) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
+    }
+    look_again_ns_ = 0;
+    for (auto const& [id, q] : inquiries_) std::erase(q->asked, l.get());
+    std::vector<get_operation*> asking;
+    for (auto const& [id, op] : gets_)
+      if (std::erase_if(op->asks_, [&l](auto const& a) { return a.whom == l; }) != 0) asking.push_back(op);
+    for (auto* const op : asking) {
+      if (why != nullptr) {
+        fail(*op, *why);
+      } else if (op->wanted_.producer != 0) {
+        fail(*op, died ? lost_error() : stale_error());
+      } else {
+        end_if_nowhere(*op);
+      }
+    }
+    std::vector<get_operation*> all;
+    for (auto const& [id, op] : gets_) all.push_back(op);
+    for (auto* const op : all) end_if_lost(*op);
+    changed_ = true;
+  }
+
+  // --- gets: all with the lock ------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] get_operation* get_of(std::uint64_t id) const noexcept {
+    auto const at = gets_.find(id);
+    return at == gets_.end() ? nullptr : at->second;
+  }
+  [[nodiscard]] bool is_dead(std::string_view stage) const noexcept {
+    for (auto const& s : dead_stages_)
+      if (s == stage) return true;
+    return false;
+  }
+  void ask(get_operation& op, std::shared_ptr<link> const& whom) {
+    if (op.wanted_.producer != 0 && op.wanted_.producer != whom->id) return;
+    op.asks_.push_back({whom, deadline::now_ns(), false, false});
+    send_ask(op, op.asks_.back());
+  }
+  void send_ask(get_operation const& op, get_operation::ask& a) {
+    if (a.whom->line.unsent() >= channel::crowded) {
+      unasked_ = crowded_ = true;
+      return;
+    }
+    message m;
+    m.type = message_type::get;
+    m.id = op.id_;
+    m.flag = op.waits_ ? 1 : 0;
+    m.generation = op.wanted_.generation;
+    m.key = op.key_;
+    m.text = op.reader_;
+    static_cast<void>(a.whom->line.send(m));  // a line that is gone is noticed when it is read
+    a.sent = true;
+  }
+  /// Ends the get everywhere. Where a grant is on its way, the producer takes it back.
+  void withdraw(get_operation& op) {
+    message m;
+    m.type = message_type::end;
+    m.id = op.id_;
+    for (auto const& a : op.asks_)
+      if (a.sent) static_cast<void>(a.whom->line.send(m));
+    op.asks_.clear();
+    gets_.erase(op.id_);
+  }
+  void fail(get_operation& op, error e) {
+    withdraw(op);
+    op.fail(e);
+    changed_ = true;
+  }
+  /// A get that does not wait, once all have answered.
+  void end_if_nowhere(get_operation& op) {
+    if (op.asks_.empty() && !op.waits_) fail(op, unless_refused({error_kind::not_found, "no such object now"}));
+  }
+  /// A get whose sender died, once all who are left have answered that they have nothing.
+  void end_if_lost(get_operation& op) {
+    if (!op.waits_ || op.stage_.empty() || !is_dead(op.stage_)) return;
+    for (auto const& a : op.asks_)
+      if (!a.answered) return;
+    for (auto const& [id, l] : links_)
+      if (l->puts_for(op.stage_)) return;
+    fail(op, lost_error());
+  }
+  /// Nothing came. Where nobody serves us because nobody may, that is the reason.
+  [[nodiscard]] error unless_refused(error e) const noexcept {
+    if (links_.empty())
+      for (auto const& [name, t] : troubles_)
+        if (t.refused) return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"};
+    return e;
+  }
+  [[nodiscard]] error late(std::span<operation* const> ops) const;
+  void send_pings(std::span<operation* const> ops);
+  bool sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns);
+  result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom);
+  [[nodiscard]] std::vector<std::shared_ptr<link>> all_but(std::uint64_t except) const {
+    std::vector<std::shared_ptr<link>> out;
+    for (auto const& [id, l] : links_)
+      if (id != except) out.push_back(l);
+    return out;
+  }
+
+  meeting_place const& place_;
+  std::uint32_t const born_ = current_fork();
+  mutable std::mutex mutex_;
+  unique_fd epoll_, watch_;
+  flat_map<std::uint64_t, std::shared_ptr<link>> links_;
+  flat_map<std::string, trouble> troubles_;
+  flat_map<std::uint64_t, get_operation*> gets_;
+  flat_map<std::uint64_t, inquiry*> inquiries_;
+  std::vector<std::string> dead_stages_;
+  std::vector<bell const*> sleepers_;
+  std::vector<std::unique_ptr<bell>> idle_bells_;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);
+  std::int64_t look_again_ns_ = for_ever;
+  std::uint64_t last_id_ = 0;
+  traffic moved_;
+  bool closed_ = false, changed_ = false;
+  bool crowded_ = false;  ///< something could not be sent
+  bool unasked_ = false;  ///< a get among it
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/desk.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+inline get_operation::~get_operation() {
+  if (desk_ != nullptr && !desk_->inherited()) desk_->cancel(*this);
+}
+
+inline result<progress> desk::find(get_operation& op, wire_key key, find_options const& o, std::string_view default_reader) {
+  std::unique_lock const lock(mutex_);
+  using state = get_operation::state;
+  if (op.now_ == state::looking || op.now_ == state::found) return {error_kind::misconfigured, "the get operation is still in use; take or cancel it first"};
+  op.desk_ = this;
+  if (closed_) return op.fail(closed_error());
+  if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the key is longer than 4096 bytes"});
+  std::string_view const reader = o.reader.empty() ? default_reader : o.reader;
+  if (reader.size() > max_name) return op.fail({error_kind::misconfigured, "the reader's name is longer than 255 bytes"});
+  op.wanted_ = {};
+  if (o.where != nullptr) {
+    auto const at = o.where->unpack<place>(locator_tag::shm_sealed);
+    if (!at) return op.fail(at.error());
+    if (at->producer == 0 || at->generation == 0) return op.fail(stale_error());
+    op.wanted_ = *at;
+  }
+  op.key_.assign(key);
+  op.reader_.assign(reader);
+  op.stage_.assign(o.flow == nullptr ? std::string_view() : o.flow->from);
+  op.waits_ = o.wait;
+  op.asks_.clear();
+  op.where_ = locator();
+  pump();
+  op.id_ = ++last_id_;
+  op.now_ = state::looking;
+  gets_.emplace(op.id_, &op);
+  for (auto const& [id, l] : links_) ask(op, l);
+  if (op.asks_.empty() && op.wanted_.producer != 0) fail(op, stale_error());
+  if (op.now_ == state::looking) end_if_nowhere(op);
+  if (op.now_ == state::looking) end_if_lost(op);
+  if (op.now_ == state::failed) return op.failure_;
+  return progress::pending;
+}
+
+inline result<progress> desk::step(get_operation& op) {
+  std::unique_lock const lock(mutex_);
+  using state = get_operation::state;
+  if (op.now_ == state::looking) pump();
+  switch (op.now_) {
+    case state::looking: return progress::pending;
+    case state::found:
+    case state::taken: return progress::done;
+    case state::idle:
+    case state::failed: break;
+  }
+  return op.failure_;
+}
+
+/// From any thread, also while a `wait` has the operation: that is woken.
+inline void desk::cancel(get_operation& op) {
+  std::unique_lock const lock(mutex_);
+  if (op.now_ == get_operation::state::looking) {
+    fail(op, cancelled_error());
+    changed_ = false;
+    ring_all();
+  } else if (op.now_ == get_operation::state::found) {
+    op.hold_.finish(disposition::give_back);
+    op.fail(cancelled_error());
+  }
+}
+
+inline void desk::close() {
+  std::unique_lock const lock(mutex_);
+  closed_ = true;
+  while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
+  for (auto const& [id, l] : links_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  links_.clear();  // holds keep theirs
+  for (auto const& [id, q] : inquiries_) q->asked.clear();
+  ring_all();
+}
+
+/// Who waited in vain learns whether somebody owed an answer.
+inline error desk::late(std::span<operation* const> ops) const {
+  std::int64_t const now = deadline::now_ns();
+  for (operation* const o : ops) {
+    auto const* const sealed = static_cast<sealed_operation*>(o);
+    if (!sealed->is_get_) continue;
+    auto const& op = *static_cast<get_operation const*>(sealed);
+    for (auto const& a : op.asks_)
+      if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->puts_for(op.stage_))) return stalled_error();
+  }
+  return unless_refused({error_kind::timed_out, "the object did not come before the deadline"});
+}
+
+/// Asks those who put for one of these gets whether they still move.
+inline void desk::send_pings(std::span<operation* const> ops) {
+  for (operation* const o : ops) {
+    auto const* const sealed = static_cast<sealed_operation*>(o);
+    if (!sealed->is_get_) continue;
+    auto const& op = *static_cast<get_operation const*>(sealed);
+    for (auto const& a : op.asks_) {
+      if (op.stage_.empty() || !a.whom->puts_for(op.stage_) || a.whom->ping != 0) continue;
+      message m;
+      m.type = message_type::ping;
+      m.id = a.whom->ping = ++last_id_;
+      static_cast<void>(a.whom->line.send(m));
+    }
+  }
+}
+
+/// Sleeps until something arrived, somebody rang, or that time; then takes what is there. \returns false where it cannot sleep for want of descriptors
+inline bool desk::sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns) {
+  std::int64_t const now = deadline::now_ns();
+  std::int64_t left = (look_again_ns_ < until_ns ? look_again_ns_ : until_ns) - now;
+  if (crowded_ && left > 1'000'000) left = 1'000'000;
+  bool const able = own && epoll_;
+  if (!able && left > 1'000'000) left = 1'000'000;
+  if (left < 0) left = 0;
+  constexpr std::int64_t hour = 3'600'000'000'000;
+  if (left > hour) left = hour;
+  lock.unlock();
+  pollfd all[]{{own.fd(), POLLIN, 0}, {epoll_.get(), POLLIN, 0}};
+  timespec const span{static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+  static_cast<void>(::ppoll(all, 2, &span, nullptr));
+  lock.lock();
+  if ((all[0].revents & POLLIN) != 0) own.hush();
+  pump(&own);
+  return able;
+}
+
+inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline until, stop_token const& stop) {
+  std::unique_lock lock(mutex_);
+  auto const ready = [&ops]() -> std::size_t {
+    std::size_t i = 0;
+    for (; i != ops.size(); ++i) {
+      auto const* const o = static_cast<sealed_operation*>(ops[i]);
+      if (!o->is_get_ || static_cast<get_operation const*>(o)->now_ != get_operation::state::looking) break;
+    }
+    return i;
+  };
+  if (closed_) return closed_error();
+  pump();
+  if (std::size_t const i = ready(); i != ops.size()) return i;
+  if (auto const may = may_sleep(ops, until, stop); !may) return may.error().kind() == error_kind::timed_out ? late(ops) : may.error();
+
+  sleeper const me(*this);
+  std::stop_callback const on_stop(stop, [&me]() noexcept { me.own().ring(); });
+  std::int64_t const end = until.is_never() ? for_ever : until.nanoseconds();
+  // Near the end, so that a wait that is answered in time costs nothing.
+  std::int64_t ping_at = until.is_never() || end - deadline::now_ns() < patience_ns ? for_ever : end - patience_ns;
+  for (;;) {
+    if (closed_) return closed_error();
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    if (stop.stop_requested()) return error(error_kind::cancelled, "the wait was cancelled");
+    std::int64_t const now = deadline::now_ns();
+    if (now >= end) return late(ops);
+    if (now >= ping_at) {
+      ping_at = for_ever;
+      send_pings(ops);
+    }
+    static_cast<void>(sleep(lock, me.own(), ping_at < end ? ping_at : end));
+  }
+}
+
+// --- questions that are no gets: they wait for each answer, a second at most ----------------------------------------------------------
+
+inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom) {
+  m.type = q.type;
+  m.id = ++last_id_;
+  for (auto const& l : whom)
+    if (!l->dropped && l->line.unsent() < channel::crowded && l->line.send(m)) q.asked.push_back(l.get());
+  sleeper const me(*this);
+  inquiries_.emplace(m.id, &q);
+  std::int64_t const end = deadline::now_ns() + inquiry_ns;
+  auto const answered = [&q] { return q.asked.empty() || (q.type == message_type::exists && q.sum != 0); };
+  while (!answered() && !closed_ && deadline::now_ns() < end) static_cast<void>(sleep(lock, me.own(), end));
+  inquiries_.erase(m.id);
+  if (closed_) return closed_error();
+  if (!answered()) return stalled_error();
+  return {};
+}
+
+/// \returns how many producers but that one say yes, or did.
+inline result<std::uint64_t> desk::count(message_type what, wire_key key, std::uint64_t except) {
+  std::unique_lock lock(mutex_);
+  if (closed_) return closed_error();
+  pump();
+  auto const whom = all_but(except);
+  if (whom.empty()) return std::uint64_t{0};
+  inquiry q{what};
+  message m;
+  m.key = key;
+  if (auto const done = inquire(lock, q, m, whom); !done) return done.error();
+  return q.sum;
+}
+
+inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, std::uint64_t except) {
+  std::unique_lock lock(mutex_);
+  if (closed_) return closed_error();
+  pump();
+  std::size_t n = 0;
+  for (auto const& l : all_but(except)) {
+    std::vector<std::shared_ptr<link>> const one{l};
+    std::string after;
+    std::vector<std::string> matching;
+    // A producer must not keep us here for ever, nor make us remember what it likes.
+    std::int64_t const end = deadline::now_ns() + 10 * inquiry_ns;
+    bool more = true;
+    for (int round = 0; more; ++round) {
+      if (round == 1000 || deadline::now_ns() > end) return stalled_error();
+      inquiry q{message_type::list};
+      message m;
+      m.key = after;
+      m.flag = round == 0 ? 0 : 1;
+      if (auto const done = inquire(lock, q, m, one); !done) return done.error();
+      lock.unlock();  // `match` is the caller's
+      for (auto const& key : q.keys)
+        if (match(key)) matching.push_back(key);
+      lock.lock();
+      more = q.more && !q.keys.empty();
+      if (more) after = std::move(q.keys.back());
+    }
+    for (auto const& key : matching) {
+      if (deadline::now_ns() > end) return stalled_error();
+      inquiry q{message_type::erase};
+      message m;
+      m.key = key;
+      if (auto const done = inquire(lock, q, m, one); !done) return done.error();
+      n += static_cast<std::size_t>(q.sum);
+    }
+  }
+  return n;
+}
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/desk_calls.hpp>
+// ==== begin <omniconn/transport/shm_sealed/publish.hpp>
+// omniconn-part: sealed
+// The way of a put: reserve the key, copy the pieces into memory of their own, seal it, show it.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// The part of a transport that does not move.
+struct endpoint : call_gate {
+  explicit endpoint(meeting_place p, std::string name) : place(std::move(p)), reader(std::move(name)), objects(place), consumer(place) {}
+
+  meeting_place place;
+  std::string reader;  ///< of gets that bring no name
+  house objects;
+  desk consumer;
+  std::mutex returned_mutex;
+  std::vector<std::uint64_t> returned;  ///< tokens of blocks that are the caller's again
+  std::atomic<std::uint64_t> puts{0}, put_bytes{0};
+
+  void give_back(outgoing const& out) {
+    if (out.dispose != nullptr) return out.dispose(out.token);
+    std::scoped_lock const lock(returned_mutex);
+    returned.push_back(out.token);
+  }
+};
+
+/// Ends a put that was begun.
+inline error give_up(put_operation& op, error why) {
+  if (!op.owner_->inherited()) op.owner_->objects.abandon(op.key_);
+  op.owner_->give_back(op.out_);
+  op.now_ = put_operation::state::failed;
+  op.failure_ = why;
+  return why;
+}
+inline void abort_put(put_operation& op) {
+  if (op.now_ == put_operation::state::begun) give_up(op, cancelled_error());
+}
+inline put_operation::~put_operation() { abort_put(*this); }
+
+/// \errors `misconfigured`
+inline result<void> read_readers(reader_set const& readers, put_operation& op) {
+  if (readers.anybody) return {error_kind::unsupported, "sealed memory does not keep objects that are read; give their readers"};
+  if (readers.size() == 0) return {error_kind::misconfigured, "readers is 0: nobody could ever read the object; give a count of at least 1 or names"};
+  if (readers.size() > max_readers) return {error_kind::misconfigured, "more readers than the 1024 that sealed memory allows for one object"};
+  op.readers_ = readers.size();
+  op.named_.assign(readers.names.begin(), readers.names.end());
+  detail::sort(op.named_.data(), op.named_.size(), [](std::string const& a, std::string const& b) { return a < b; });
+  for (std::size_t i = 0; i != op.named_.size(); ++i) {
+    if (op.named_[i].size() > max_name) return {error_kind::misconfigured, "a reader's name is longer than 255 bytes"};
+    if (i != 0 && op.named_[i - 1] == op.named_[i]) return {error_kind::misconfigured, "readers names somebody twice; each reader has one share"};
+  }
+  return {};
+}
+
+inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+  if (op.now_ == put_operation::state::begun) return {error_kind::misconfigured, "the put operation is still in use; commit or abort it first"};
+  auto const refuse = [&op](error why) {
+    op.now_ = put_operation::state::failed;
+    return op.failure_ = why;
+  };
+  if (key.size() > max_key_size) return refuse({error_kind::too_large, "the key is longer than 4096 bytes"});
+  if (info.size > total_size(out.parts)) return refuse({error_kind::misconfigured, "object_info.size is larger than the pieces; give pieces of at least that size"});
+  if (auto const can = read_readers(o.readers, op); !can) return refuse(can.error());
+  if (auto const open = e.objects.open(); !open) return refuse(open.error());
+  bool const replaces = o.existing == on_existing::replace;
+  if (auto const begun = e.objects.begin(key, replaces, o.flow == nullptr ? std::string_view() : o.flow->from); !begun) return refuse(begun.error());
+  op.owner_ = &e;
+  op.key_.assign(key);
+  op.parts_.assign(out.parts.begin(), out.parts.end());
+  op.out_ = {{}, out.token, out.dispose};
+  op.replaces_ = replaces;
+  op.where_ = locator();
+  op.now_ = put_operation::state::begun;
+  return progress::done;
+}
+
+inline result<progress> commit_put(endpoint& e, put_operation& op, object_info const& info) {
+  if (op.now_ != put_operation::state::begun) return {error_kind::misconfigured, "commit without a begun put"};
+  if (info.size > total_size(op.parts_)) return {error_kind::misconfigured, "object_info.size is larger than the pieces that begin got"};
+  auto memory = seal_pieces(op.parts_, static_cast<std::size_t>(info.size));
+  if (!memory) return give_up(op, memory.error());
+  auto object = std::make_shared<item>();
+  object->memory = std::make_shared<unique_fd const>(std::move(*memory));
+  object->info = info;
+  object->readers = op.readers_;
+  object->named = !op.named_.empty();
+  for (auto& name : op.named_) object->shares.push_back({std::move(name), item::share::state::open});
+  auto const shown = e.objects.commit(op.key_, std::move(object), op.replaces_);
+  e.give_back(op.out_);
+  if (!shown) {
+    op.now_ = put_operation::state::failed;
+    return op.failure_ = shown.error();
+  }
+  op.where_ = locator::pack(locator_tag::shm_sealed, place{e.objects.id(), *shown});
+  op.now_ = put_operation::state::done;
+  e.puts.fetch_add(1, std::memory_order_relaxed);
+  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
+  return progress::done;
+}
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed/publish.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// Objects lie in memory that the kernel keeps anybody from changing, cutting or growing; readers get a descriptor of it and read in place.
+///
+/// A put copies its pieces once, from any memory. Each producer keeps its own objects and answers for them with a thread, started by its first put,
+/// that sleeps in `poll` with all signals blocked; a consumer has none. Keys are the producer's own: two producers may have objects of the same key,
+/// and a get takes either. Objects end with the transport that put them; a view stays readable. \threadsafety every call.
+class shm_sealed_transport {
+ public:
+  struct options {
+    std::string space{};      ///< who shares objects; empty: OMNICONN_NAMESPACE, else "default"
+    std::string directory{};  ///< where producers and consumers meet; empty: OMNICONN_SHM_DIRECTORY, else "/dev/shm"
+    std::string reader = "default";  ///< the name of gets that do not bring one
+    /// Other users who may ask us for objects, and whose objects we take; they need to name us as well. Empty: only our own user.
+    std::vector<std::uint32_t> allow_users{};
+  };
+
+  static constexpr capabilities caps{.name = "shm_sealed",
+                                     .wait = wake_up::notify,
+                                     .survives = survival::producer,
+                                     .max_readers = detail::sealed::max_readers,
+                                     .max_pieces = UINT32_MAX,
+                                     .gathers = true,
+                                     .leaves_process = true,
+                                     .zero_copy_get = true,
+                                     .hears_death = true,
+                                     .shared_keys = false};
+
+  using hold = detail::sealed::sealed_hold;
+  using put_op = detail::sealed::put_operation;
+  using get_op = detail::sealed::get_operation;
+
+  /// \requires no operation of the transport is unfinished, as for its destruction.
+  shm_sealed_transport(shm_sealed_transport&&) noexcept = default;
+  shm_sealed_transport& operator=(shm_sealed_transport&& other) noexcept {
+    if (this != &other) {
+      close();
+      state_ = std::move(other.state_);
+    }
+    return *this;
+  }
+  ~shm_sealed_transport() { close(); }
+
+  /// \errors `misconfigured`: the directory is none; `unauthorized`: its folder is another user's, a link, or open to the wrong people.
+  [[nodiscard]] static result<shm_sealed_transport, diagnosis> open(options const& o) {
+    if (o.reader.size() > detail::sealed::max_name) return diagnosis(error_kind::misconfigured, "reader is longer than 255 bytes; give a shorter name");
+    auto place = detail::sealed::meeting_place::open(given(o.directory, "OMNICONN_SHM_DIRECTORY", "/dev/shm"), given(o.space, "OMNICONN_NAMESPACE", "default"), o.allow_users);
+    if (!place) return std::move(place.error());
+    return shm_sealed_transport(std::make_unique<detail::sealed::endpoint>(std::move(*place), o.reader));
+  }
+
+  /// The folder in which the sockets of this namespace lie. The last one out removes it, unless it is one for several users.
+  [[nodiscard]] std::string folder() const { return state_ == nullptr ? std::string() : state_->place.path(); }
+
+  // --- memory: any memory will do ---------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] memory_region memory() noexcept { return {}; }
+  result<memory_region> grow(std::size_t) { return {error_kind::unsupported, "sealed memory is made by each put; send from any memory"}; }
+  std::size_t reclaim(reclaim_sink sink) {
+    if (state_ == nullptr) return 0;
+    std::vector<std::uint64_t> home;
+    {
+      std::scoped_lock const lock(state_->returned_mutex);
+      home.swap(state_->returned);
+    }
+    for (auto const token : home) sink(token);
+    return home.size();
+  }
+
+  // --- put --------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::sealed::begin_put(*state_, op, key, out, info, o);
+  }
+  void advance(put_op&, std::uint64_t) noexcept {}
+  result<progress> commit(put_op& op, object_info const& info) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return detail::sealed::commit_put(*state_, op, info);
+  }
+  void abort(put_op& op) noexcept { detail::sealed::abort_put(op); }
+
+  // --- get --------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> find(get_op& op, wire_key key, find_options const& o) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return state_->consumer.find(op, key, o, state_->reader);
+  }
+  result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "sealed memory needs no landing: find ends with the bytes in place"}; }
+
+  // --- drive ------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> step(put_op& op) {
+    using state = put_op::state;
+    if (op.now_ == state::begun || op.now_ == state::done) return progress::done;
+    return op.failure_;
+  }
+  result<progress> step(get_op& op) {
+    if (state_ == nullptr || state_->inherited()) return detail::closed_error();
+    return state_->consumer.step(op);
+  }
+  result<progress> cancel(put_op& op) {
+    detail::sealed::abort_put(op);
+    return progress::done;
+  }
+  result<progress> cancel(get_op& op) {
+    if (state_ != nullptr && !state_->inherited()) state_->consumer.cancel(op);
+    return progress::done;
+  }
+  result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return state_->consumer.wait(ops, until, stop);
+  }
+
+  // --- administration: these three ask the other producers, and wait for their answers for a second at most ---------------------------
+
+  /// \errors `peer_stalled`: a producer did not answer.
+  result<std::size_t> erase(wire_key key) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (key.size() > max_key_size) return std::size_t{0};
+    std::size_t const own = state_->objects.erase(key);
+    auto const others = state_->consumer.count(detail::sealed::message_type::erase, key, state_->objects.id());
+    if (!others) return others.error();
+    return own + static_cast<std::size_t>(*others) != 0 ? std::size_t{1} : std::size_t{0};
+  }
+  /// \errors `peer_stalled`: a producer did not answer; those before it did.
+  result<std::size_t> erase_if(function_ref<bool(wire_key)> match) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    std::size_t const own = state_->objects.erase_if(match);
+    auto const others = state_->consumer.erase_if(match, state_->objects.id());
+    if (!others) return others;
+    return own + *others;
+  }
+  /// \errors `peer_stalled`: nobody said yes, and a producer did not answer.
+  result<bool> exists(wire_key key) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (key.size() > max_key_size) return false;
+    if (state_->objects.exists(key)) return true;
+    auto const others = state_->consumer.count(detail::sealed::message_type::exists, key, state_->objects.id());
+    if (!others) return others.error();
+    return *others != 0;
+  }
+
+  [[nodiscard]] value describe(locator const& l) const {
+    auto const at = l.unpack<detail::sealed::place>(locator_tag::shm_sealed);
+    if (!at) return {};
+    return value::object({{"transport", "shm_sealed"}, {"producer", at->producer}, {"generation", at->generation}});
+  }
+  /// \errors `malformed`
+  [[nodiscard]] result<locator> parse(value const& metadata) const {
+    value const* const name = metadata.find("transport");
+    value const* const producer = metadata.find("producer");
+    value const* const generation = metadata.find("generation");
+    constexpr auto wrong = "metadata of sealed memory has transport: shm_sealed, producer and generation; get by key alone";
+    if (name == nullptr || name->if_string() == nullptr || *name->if_string() != "shm_sealed" || producer == nullptr || generation == nullptr) return {error_kind::malformed, wrong};
+    auto const p = producer->as_uint64(), g = generation->as_uint64();
+    if (!p || !g) return {error_kind::malformed, wrong};
+    return locator::pack(locator_tag::shm_sealed, detail::sealed::place{*p, *g});
+  }
+
+  /// `objects` and `memory` count what this transport put and nobody took yet. `peers` are the consumers that it serves, the producers that it knows,
+  /// and, not alive, who was turned away or is not spoken to, with the reason.
+  [[nodiscard]] health_report report() const {
+    health_report out;
+    detail::call const entered(state_.get());
+    if (!entered) {
+      out.status = health_status::closed;
+      out.why = "closed";
+      return out;
+    }
+    auto const seen = state_->objects.look();
+    auto const got = state_->consumer.moved();
+    out.moved = {state_->puts.load(), state_->put_bytes.load(), got.gets, got.get_bytes};
+    out.objects.used = seen.objects;
+    out.memory.used = seen.bytes;
+    for (auto const& p : seen.served) out.peers.push_back({"consumer (" + p.text() + ")", true});
+    for (auto const& text : seen.turned_away) out.peers.push_back({"consumer (" + text + ")", false});
+    state_->consumer.describe(out.peers);
+    return out;
+  }
+
+  void close() noexcept {
+    if (state_ == nullptr || !state_->shut()) return;
+    if (state_->inherited()) return;  // all of it is the parent's
+    state_->consumer.close();
+    state_->wait_until_empty();
+    state_->objects.close();
+    state_->place.leave();
+  }
+
+ private:
+  explicit shm_sealed_transport(std::unique_ptr<detail::sealed::endpoint> s) noexcept : state_(std::move(s)) {}
+
+  static std::string given(std::string const& option, char const* variable, char const* fallback) {
+    if (!option.empty()) return option;
+    char const* const set = std::getenv(variable);
+    return set != nullptr && *set != '\0' ? set : fallback;
+  }
+
+  std::unique_ptr<detail::sealed::endpoint> state_;
+};
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm_sealed.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// Shared memory between processes that do not trust each other: sealed, and gone with its producer.
+template <class Serializer = raw_serializer>
+using shm_sealed_connector = connector<shm_sealed_transport, Serializer, namespaced_keying, heap_allocator>;
+
+namespace detail {
+
+/// Options of sealed memory.
+inline shm_sealed_transport::options read_sealed_options(option_reader& options, connector_defaults const& defaults) {
+  shm_sealed_transport::options out;
+  out.space = options.take_string("namespace", "");
+  out.directory = options.take_string("directory", "");
+  if (!defaults.reader.empty()) out.reader = defaults.reader;
+  if (auto const* users = options.take("allow_users"); users != nullptr) {
+    auto const* list = users->if_array();
+    if (list == nullptr) options.problem("allow_users is " + describe(*users) + ", expected a list of user numbers; write [1000, 1001], as `id -u NAME` says them");
+    for (std::size_t i = 0; list != nullptr && i != list->size(); ++i) {
+      auto const user = (*list)[i].as_uint64();
+      if (user && *user < UINT32_MAX) {
+        out.allow_users.push_back(static_cast<std::uint32_t>(*user));
+      } else {
+        options.problem("allow_users holds " + describe((*list)[i]) + ", expected user numbers; `id -u NAME` says them");
+      }
+    }
+  }
+  return out;
+}
+
+template <class... Serializers>
+result<any_connector, diagnosis> make_sealed_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  auto const defaults = read_defaults(options);
+  auto const transport = read_sealed_options(options, defaults);
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<shm_sealed_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
+}
+
+}  // namespace detail
+
+/// Makes a factory know `SealedShmConnector`, with these serializers, of which the first is the default: `register_sealed<omni_msgpack_serializer, raw_serializer>` for
+/// payloads as Python stages write them. Call it after `register_builtin_connectors`.
+template <class First = raw_serializer, class... More>
+void register_sealed(connector_factory& factory) {
+  factory.replace_connector("SealedShmConnector", &detail::make_sealed_connector<First, More...>, "sealed memory between processes that do not trust each other");
+}
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/runtime/sealed.hpp>
+#endif
 #if defined(OMNICONN_WITH_MSGPACK)
 // ==== begin <omniconn/runtime/msgpack_part.hpp>
 // omniconn-part: msgpack

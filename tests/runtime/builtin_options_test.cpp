@@ -312,6 +312,29 @@ TEST(builtin_options, wrong_ones_of_shared_memory) {
   EXPECT_NE(nowhere.error().detail().find("/nowhere/at/all"), std::string::npos) << nowhere.error().message();
 }
 
+TEST(builtin_options, users_of_sealed_memory_are_numbers) {
+  auto const factory = builtin_factory();
+  shm_test::fresh_space const space;
+  for (value const& right : {value::list({}), value::list({std::int64_t{4'000'000'000}})}) {
+    auto c = opened(factory, "SealedShmConnector", in(space, {{"allow_users", right}}));
+    ASSERT_TRUE(c.put(flow, "key", bytes_of("x")));
+    EXPECT_EQ(get_kind(c, "key"), error_kind{});
+  }
+  expect_refused(factory, {"SealedShmConnector", in(space, {{"allow_users", "root"}})}, error_kind::misconfigured,
+                 "allow_users is the text 'root', expected a list of user numbers; write [1000, 1001], as `id -u NAME` says them");
+  for (auto const& [wrong, said] : std::vector<std::pair<value, std::string>>{{value("root"), "the text 'root'"}, {value(-1), "the integer -1"}, {value(4294967295), "the integer 4294967295"}})
+    expect_refused(factory, {"SealedShmConnector", in(space, {{"allow_users", value::list({wrong})}})}, error_kind::misconfigured,
+                   "allow_users holds " + said + ", expected user numbers; `id -u NAME` says them");
+  shm_sealed_transport::options o;  // the folder of several users stays
+  o.space = space.name();
+  o.directory = shm_test::root();
+  o.allow_users = {4'000'000'000};
+  EXPECT_EQ(::rmdir(shm_sealed_transport::open(o)->folder().c_str()), 0);
+  auto const limited = factory.create({"SealedShmConnector", in(space, {{"on_full", "wait"}})});
+  ASSERT_FALSE(limited);
+  EXPECT_EQ(limited.error().kind(), error_kind::unsupported) << limited.error().message();
+}
+
 // A file is mended in one go.
 TEST(builtin_options, all_wrong_ones_are_told_at_once) {
   shm_test::fresh_space const space;

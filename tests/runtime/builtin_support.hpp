@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <omniconn/runtime/builtin.hpp>
+#include <omniconn/runtime/sealed.hpp>
 
 #include <shm/support.hpp>
 
@@ -20,6 +21,7 @@ inline constexpr edge flow{"0", "1"};
 inline connector_factory builtin_factory() {
   connector_factory factory;
   register_builtin_connectors(factory);
+  register_sealed(factory);
   return factory;
 }
 

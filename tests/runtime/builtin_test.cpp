@@ -24,9 +24,9 @@ TEST(builtin, lists_every_name_with_its_reason) {
   std::vector<std::string> names;
   for (auto const& [name, entry] : known) names.push_back(name);
   EXPECT_EQ(names, (std::vector<std::string>{"InprocConnector", "MooncakeConnector", "MooncakeRDMAConnector", "MooncakeStoreConnector", "MooncakeTransferEngineConnector",
-                                             "MoriTransferEngineConnector", "NixlConnector", "SharedMemoryConnector", "ShmConnector", "YuanrongConnector",
+                                             "MoriTransferEngineConnector", "NixlConnector", "SealedShmConnector", "SharedMemoryConnector", "ShmConnector", "YuanrongConnector",
                                              "YuanrongTransferEngineConnector"}));
-  for (char const* name : {"InprocConnector", "SharedMemoryConnector", "ShmConnector"}) EXPECT_TRUE(known[name].available) << name;
+  for (char const* name : {"InprocConnector", "SealedShmConnector", "SharedMemoryConnector", "ShmConnector"}) EXPECT_TRUE(known[name].available) << name;
 
   std::map<std::string, std::string> const reasons{
       {"MooncakeConnector", "the Mooncake store client is not built yet; use ShmConnector on one node"},
@@ -48,14 +48,24 @@ TEST(builtin, lists_every_name_with_its_reason) {
   }
   EXPECT_EQ(known["ShmConnector"].why, "serializer raw; register_msgpack adds omni_msgpack");
   EXPECT_EQ(known["InprocConnector"].why, known["ShmConnector"].why);
+  EXPECT_EQ(known["SealedShmConnector"].why, "sealed memory between processes that do not trust each other");
   EXPECT_EQ(known["SharedMemoryConnector"].why, known["ShmConnector"].why);
+}
+
+TEST(builtin, sealed_memory_is_added_on_request) {
+  connector_factory factory;
+  register_builtin_connectors(factory);
+  auto const made = factory.create({"SealedShmConnector"});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().kind(), error_kind::unsupported);
+  EXPECT_NE(made.error().detail().find("register_sealed"), std::string::npos) << made.error().message();
 }
 
 TEST(builtin, unknown_name_lists_the_available_ones) {
   auto const made = builtin_factory().create({"SharedMemory"});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind(), error_kind::misconfigured);
-  EXPECT_EQ(made.error().detail(), "Unknown connector: SharedMemory. Available: [InprocConnector, SharedMemoryConnector, ShmConnector]");
+  EXPECT_EQ(made.error().detail(), "Unknown connector: SharedMemory. Available: [InprocConnector, SealedShmConnector, SharedMemoryConnector, ShmConnector]");
 }
 
 TEST(builtin, a_built_in_name_is_registered_already) {
@@ -98,14 +108,14 @@ TEST(builtin, what_is_listed_as_available_round_trips) {
     EXPECT_EQ(*receiver.exists(flow, "r7_2"), false);
     EXPECT_EQ(*sender.cleanup("r7"), 0U);
   }
-  EXPECT_EQ(tried, 3);
+  EXPECT_EQ(tried, 4);
 }
 
 // --- which serializer ---------------------------------------------------------------------------------------------------
 
 TEST(builtin, without_the_msgpack_part_payloads_are_raw_and_nothing_else_is_promised) {
   auto const factory = builtin_factory();
-  for (char const* name : {"ShmConnector", "InprocConnector", "SharedMemoryConnector"}) {
+  for (char const* name : {"ShmConnector", "InprocConnector", "SealedShmConnector", "SharedMemoryConnector"}) {
     SCOPED_TRACE(name);
     shm_test::fresh_space const space;
     auto with = [&](value serializer) { return connector_spec{name, in(space, {{"layout", "omniconn"}, {"serializer", std::move(serializer)}})}; };
@@ -211,7 +221,7 @@ TEST(builtin, the_environment_says_which_layout_where_the_options_do_not) {
 
 TEST(builtin, namespaces_do_not_see_each_other) {
   auto const factory = builtin_factory();
-  for (char const* name : {"ShmConnector", "InprocConnector"}) {
+  for (char const* name : {"ShmConnector", "InprocConnector", "SealedShmConnector"}) {
     SCOPED_TRACE(name);
     shm_test::fresh_space const here, elsewhere;
     auto one = opened(factory, name, in(here)), other = opened(factory, name, in(elsewhere)), same = opened(factory, name, in(here));
@@ -223,7 +233,7 @@ TEST(builtin, namespaces_do_not_see_each_other) {
 
 TEST(builtin, the_environment_says_which_namespace_where_the_options_do_not) {
   auto const factory = builtin_factory();
-  for (char const* name : {"ShmConnector", "InprocConnector"}) {
+  for (char const* name : {"ShmConnector", "InprocConnector", "SealedShmConnector"}) {
     SCOPED_TRACE(name);
     shm_test::fresh_space const space;
     variable const from_environment("OMNICONN_NAMESPACE", space.name().c_str());

@@ -4,6 +4,8 @@
 
 #include <omniconn/runtime/builtin.hpp>
 #include <omniconn/runtime/msgpack_part.hpp>
+#include <omniconn/runtime/sealed.hpp>
+#include <omniconn/serializer/omni_msgpack.hpp>
 
 namespace tool {
 
@@ -13,6 +15,7 @@ omniconn::connector_factory factory() {
   omniconn::connector_factory out;
   omniconn::register_builtin_connectors(out);
   omniconn::register_msgpack(out);
+  omniconn::register_sealed<omniconn::omni_msgpack_serializer, omniconn::raw_serializer>(out);
   return out;
 }
 

@@ -220,6 +220,7 @@ inline void register_builtin_connectors(connector_factory& factory) {
   factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
   factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
+  factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})

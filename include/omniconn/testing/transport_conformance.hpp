@@ -47,7 +47,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     // kept
     a_kept_object_is_for_anybody_until_it_is_erased, a_kept_object_wakes_all_who_wait_and_makes_way_for_another,
     // endings
-    a_taken_key_already_exists, begin_reserves_the_key, replace_is_for_those_who_come_later, replace_where_it_is_not_offered_is_unsupported,
+    a_taken_key_already_exists, begin_reserves_the_key, keys_that_are_not_shared_are_each_producers_own, replace_is_for_those_who_come_later, replace_where_it_is_not_offered_is_unsupported,
     a_put_that_is_given_up_leaves_nothing, erase_takes_the_unread, erase_leaves_holds_alone, erase_if_takes_what_matches, closed_is_closed,
     close_ends_operations_that_wait, a_put_across_close_fails_and_returns_its_block, unread_objects_live_as_long_as_caps_say,
     holds_outlive_both_transports, a_transport_moves,

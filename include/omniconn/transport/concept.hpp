@@ -68,6 +68,7 @@ struct capabilities {
   bool can_list = true;          ///< `erase_if` works
   bool named_readers = true;     ///< `reader_set::names` works
   bool keeps = false;            ///< `reader_set::until_cleaned_up()` works
+  bool shared_keys = true;       ///< a key is one object's over all producers; false: each producer's keys are its own, and a get takes any of that key
 };
 
 /// The base of `put_op` and `get_op`: owned by the caller, never moved, never allocated by the transport.

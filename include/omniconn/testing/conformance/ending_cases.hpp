@@ -15,7 +15,9 @@ TYPED_TEST_P(transport_conformance, a_taken_key_already_exists) {
   auto const data = test_pattern(64, 1);
   ASSERT_TRUE(succeeded(producer->put("key", data)));
   EXPECT_TRUE(failed_with(producer->put("key", test_pattern(64, 2)), error_kind::already_exists));
-  EXPECT_TRUE(failed_with(other->put("key", test_pattern(64, 3)), error_kind::already_exists));
+  if constexpr (TestFixture::caps.shared_keys) {
+    EXPECT_TRUE(failed_with(other->put("key", test_pattern(64, 3)), error_kind::already_exists));
+  }
   auto got = consumer->get("key", this->patient());
   ASSERT_TRUE(succeeded(got));
   EXPECT_TRUE(holds(got->bytes, data));
@@ -42,8 +44,27 @@ TYPED_TEST_P(transport_conformance, begin_reserves_the_key) {
   info.size = 64;
   typename TestFixture::put_op op;
   ASSERT_TRUE(succeeded(producer->drive(op, (*producer)->begin(op, "key", producer->hand_over(piece, *block), info, {}), this->patient())));
-  EXPECT_TRUE(failed_with(other->put("key", test_pattern(64, 3)), error_kind::already_exists));
+  EXPECT_TRUE(failed_with((TestFixture::caps.shared_keys ? other : producer)->put("key", test_pattern(64, 3)), error_kind::already_exists));
   EXPECT_TRUE(succeeded(producer->drive(op, (*producer)->commit(op, info), this->patient())));
+}
+
+TYPED_TEST_P(transport_conformance, keys_that_are_not_shared_are_each_producers_own) {
+  if constexpr (TestFixture::caps.shared_keys) GTEST_SKIP() << "caps.shared_keys is true";
+  auto producer = this->open("producer");
+  auto other = this->open("other");
+  auto consumer = this->open("consumer");
+  ASSERT_TRUE(succeeded(producer->put("key", test_pattern(64, 1))));
+  ASSERT_TRUE(succeeded(other->put("key", test_pattern(65, 2))));
+  std::array<bool, 2> seen{};
+  for (int round = 0; round != 2; ++round) {
+    auto got = consumer->get("key", this->patient());
+    ASSERT_TRUE(succeeded(got)) << "each is an object of its own";
+    std::size_t const which = got->bytes.size() == 64 ? 0 : 1;
+    EXPECT_TRUE(holds(got->bytes, test_pattern(64 + which, 1 + which)));
+    EXPECT_FALSE(std::exchange(seen[which], true)) << "none is given twice";
+    this->let_go(std::move(*got));
+  }
+  EXPECT_EQ(this->absent(*consumer, "key"), error_kind::timed_out);
 }
 
 TYPED_TEST_P(transport_conformance, replace_is_for_those_who_come_later) {

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// omniconn-part: sealed
+// One end of a connection: messages whole or not at all, descriptors beside them, and a queue for what the other side has no room for.
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/detail/forks.hpp>
+#include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/shm_sealed/protocol.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::sealed {
+
+/// A descriptor that stays open as long as somebody may still send it.
+using shared_fd = std::shared_ptr<unique_fd const>;
+
+/// What arrived. Descriptors that are too many are closed already; their number tells of them.
+struct arrival {
+  enum class kind : std::uint8_t { packet, nothing, ended };
+  kind what = kind::nothing;
+  const_bytes bytes{};
+  unique_fd fd{};
+  unsigned fds = 0;
+  bool cut = false;  ///< longer than any message, or with more descriptors than could be taken
+};
+
+/// A connected SOCK_SEQPACKET socket. A forked child loses it at once: the kernel would take the child for its owner.
+/// \threadsafety sending from any thread; receiving and closing by one at a time.
+class channel final : public fork_witness {
+ public:
+  static constexpr std::size_t crowded = 256;  ///< messages that wait for room: from here on nobody begins anything new
+
+  explicit channel(unique_fd socket) noexcept : socket_(std::move(socket)) {}
+  ~channel() {
+    if (!inherited()) static_cast<void>(flush());
+  }
+
+  [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+
+  /// Sends now, or as soon as there is room and somebody calls `flush`. \returns false where the connection is gone.
+  bool send(message const& m, shared_fd const& with = nullptr) {
+    if (inherited()) return false;
+    std::scoped_lock const lock(mutex_);
+    if (!socket_) return false;
+    auto header = write_header(m);
+    iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
+    if (waiting_.size() == gone_) {
+      int const code = send_now(parts, with);
+      if (code != EAGAIN) return code == 0;
+    }
+    packet later;
+    later.bytes.assign(text_of(header));
+    later.bytes.append(m.key).append(m.text);
+    later.with = with;
+    waiting_.push_back(std::move(later));
+    return true;
+  }
+  /// \returns false where the connection is gone.
+  bool flush() {
+    std::scoped_lock const lock(mutex_);
+    while (socket_ && gone_ != waiting_.size()) {
+      packet& next = waiting_[gone_];
+      iovec one[1]{part_of(next.bytes)};
+      int const code = send_now(one, next.with);
+      if (code == EAGAIN) return true;
+      if (code != 0) return false;
+      next = packet();
+      if (++gone_ == waiting_.size() || gone_ == crowded) {  // often enough for the memory, seldom enough for the time
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
+        gone_ = 0;
+      }
+    }
+    return static_cast<bool>(socket_);
+  }
+  [[nodiscard]] std::size_t unsent() const {
+    std::scoped_lock const lock(mutex_);
+    return waiting_.size() - gone_;
+  }
+  void close() {
+    std::scoped_lock const lock(mutex_);
+    socket_.reset();
+    waiting_.clear();
+    gone_ = 0;
+  }
+
+  /// Takes one message, if there is one. `take_fds` false: descriptors that come along are closed by the kernel.
+  arrival receive(mutable_bytes buffer, bool take_fds) noexcept {
+    arrival out;
+    if (!socket_) {
+      out.what = arrival::kind::ended;
+      return out;
+    }
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(most_fds * sizeof(int))> control;
+    iovec part{buffer.data(), buffer.size()};
+    msghdr head{};
+    ssize_t n = -1;
+    // A peer that closed with unread messages is an error first; what it sent before comes after that.
+    for (int attempt = 0; n < 0 && attempt != 4; ++attempt) {
+      head = {};
+      head.msg_iov = &part;
+      head.msg_iovlen = 1;
+      if (take_fds) {
+        head.msg_control = control.data();
+        head.msg_controllen = control.size();
+      }
+      n = ::recvmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+      if (n < 0 && errno != EINTR && errno != ECONNRESET) break;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return out;
+    if (n >= 0) take_descriptors(head, out);
+    if (n <= 0) {  // an empty message looks like an end, and we send none
+      out.what = arrival::kind::ended;
+      return out;
+    }
+    out.what = arrival::kind::packet;
+    out.bytes = buffer.first(static_cast<std::size_t>(n));
+    out.cut = (head.msg_flags & (MSG_TRUNC | (take_fds ? MSG_CTRUNC : 0))) != 0;
+    return out;
+  }
+
+ private:
+  static constexpr std::size_t most_fds = 4;  ///< one is right; room for more, so that a wrong sender is told from a damaged one
+
+  struct packet {
+    std::string bytes;
+    shared_fd with;
+  };
+
+  void let_go() noexcept override { socket_.reset(); }
+
+  static iovec part_of(std::string_view text) noexcept {
+    return {const_cast<char*>(text.data()), text.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast): sendmsg reads
+  }
+  static std::string_view text_of(std::array<std::byte, header_size> const& bytes) noexcept { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
+
+  template <std::size_t N>
+  [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) const noexcept {
+    msghdr head{};
+    head.msg_iov = parts;
+    head.msg_iovlen = N;
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+    if (with != nullptr) {
+      head.msg_control = control.data();
+      head.msg_controllen = control.size();
+      cmsghdr* const c = CMSG_FIRSTHDR(&head);
+      c->cmsg_level = SOL_SOCKET;
+      c->cmsg_type = SCM_RIGHTS;
+      c->cmsg_len = CMSG_LEN(sizeof(int));
+      int const fd = with->get();
+      std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    for (;;) {
+      if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+      if (errno == EINTR) continue;
+      // Too many descriptors of ours are under way, or the kernel is short of memory: later, as where the peer has no room.
+      return errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM ? EAGAIN : errno;
+    }
+  }
+  /// Keeps the first descriptor and closes the others.
+  static void take_descriptors(msghdr& head, arrival& out) noexcept {
+    for (cmsghdr* c = CMSG_FIRSTHDR(&head); c != nullptr; c = CMSG_NXTHDR(&head, c)) {
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+      for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+        unique_fd one(fd);
+        if (out.fds++ == 0) out.fd = std::move(one);
+      }
+    }
+  }
+
+  unique_fd socket_;
+  mutable std::mutex mutex_;
+  std::vector<packet> waiting_;
+  std::size_t gone_ = 0;  ///< of those that waited, in front
+};
+
+}  // namespace detail::sealed
+
+OMNICONN_END_NAMESPACE

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Real processes: objects that cross, deaths of either side, a producer that is stopped.
+#include <csignal>
+#include <string>
+
+#include "stage.hpp"
+#include "support.hpp"
+
+namespace {
+
+using sealed_test::stage;
+
+struct shm_sealed_process : ::testing::Test {
+  sealed_test::directory directory;
+  std::string const& where = directory.path();
+};
+
+TEST_F(shm_sealed_process, objects_of_every_size_cross) {
+  stage source(where, "source"), sink(where, "sink");
+  for (char const* size : {"0", "1", "16384", "16385", "1000000", "50000000"}) {
+    EXPECT_EQ(source.ask(std::string("put key ") + size), "done");
+    EXPECT_EQ(sink.ask("get key 20"), "right") << size;
+  }
+}
+
+TEST_F(shm_sealed_process, a_get_waits_for_a_producer_that_starts_later) {
+  stage sink(where, "sink");
+  sink.tell("get key 40");
+  stage source(where, "source");
+  EXPECT_EQ(source.ask("put key 100000"), "done");
+  EXPECT_EQ(sink.answer(), "right");
+}
+
+TEST_F(shm_sealed_process, a_waiting_get_hears_of_its_producers_death) {
+  stage sink(where, "sink");
+  {
+    stage source(where, "source");
+    ASSERT_EQ(source.ask("put first 10"), "done");
+    ASSERT_EQ(sink.ask("get first 20"), "right");
+    sink.tell("get key 40");
+    source.kill();
+    EXPECT_EQ(sink.answer(), "peer_lost");
+  }
+  EXPECT_EQ(sink.ask("get key 40"), "peer_lost") << "who asks later is told as well";
+  stage again(where, "source");
+  ASSERT_EQ(again.ask("put key 10"), "done");
+  EXPECT_EQ(sink.ask("get key 20"), "right");
+  sink.tell("get more 0.2");
+  EXPECT_EQ(sink.answer(), "timed_out") << "it lives";
+}
+
+TEST_F(shm_sealed_process, objects_die_with_their_producer_and_views_do_not) {
+  stage sink(where, "sink");
+  stage source(where, "source");
+  ASSERT_EQ(source.ask("put held 300000"), "done");
+  ASSERT_EQ(source.ask("put unread 300000"), "done");
+  ASSERT_EQ(sink.ask("hold held 20"), "right");
+  source.kill();
+  EXPECT_EQ(sink.ask("exists unread"), "no");
+  EXPECT_EQ(sink.ask("check"), "right");
+  EXPECT_EQ(sink.ask("get unread 40"), "peer_lost");
+  EXPECT_EQ(sink.ask("check"), "right");
+}
+
+TEST_F(shm_sealed_process, a_producer_that_leaves_is_not_lost) {
+  stage sink(where, "sink"), source(where, "source");
+  ASSERT_EQ(source.ask("put first 10"), "done");
+  ASSERT_EQ(sink.ask("get first 20"), "right");
+  sink.tell("get key 0.3");
+  ASSERT_EQ(source.ask("close"), "done");
+  EXPECT_EQ(sink.answer(), "timed_out");
+}
+
+TEST_F(shm_sealed_process, the_share_of_a_dead_consumer_is_there_again) {
+  stage source(where, "source"), next(where, "sink");
+  stage first(where, "sink");
+  ASSERT_EQ(source.ask("put key 100000"), "done");
+  ASSERT_EQ(first.ask("hold key 20"), "right");
+  next.tell("get key 40");
+  first.kill();
+  EXPECT_EQ(next.answer(), "right");
+  EXPECT_EQ(source.ask("exists key"), "no");
+}
+
+TEST_F(shm_sealed_process, what_a_consumer_read_before_it_died_is_consumed) {
+  stage source(where, "source"), next(where, "sink"), first(where, "sink");
+  ASSERT_EQ(source.ask("put key 10"), "done");
+  ASSERT_EQ(first.ask("get key 20"), "right");
+  ASSERT_EQ(first.ask("crash"), "ended");
+  EXPECT_EQ(next.ask("get key 0.2"), "timed_out");
+}
+
+TEST_F(shm_sealed_process, a_stopped_producer_is_stalled_at_the_deadline) {
+  stage sink(where, "sink"), source(where, "source");
+  ASSERT_EQ(source.ask("put first 10"), "done");
+  ASSERT_EQ(sink.ask("get first 20"), "right");
+  source.signal(SIGSTOP);
+  EXPECT_EQ(sink.ask("get key 0.4"), "peer_stalled");
+  source.signal(SIGCONT);
+  ASSERT_EQ(source.ask("put key 10"), "done");
+  EXPECT_EQ(sink.ask("get key 20"), "right") << "nothing was dropped";
+}
+
+TEST_F(shm_sealed_process, a_killed_producers_socket_is_removed_by_the_next) {
+  stage sink(where, "sink");
+  stage source(where, "source");
+  ASSERT_EQ(source.ask("put key 10"), "done");
+  std::string const folder = where + "/" + sealed_test::entries(where).front();
+  ASSERT_EQ(sealed_test::entries(folder).size(), 1U);
+  source.kill();
+  EXPECT_EQ(sealed_test::entries(folder).size(), 1U);
+  EXPECT_EQ(sink.ask("exists key"), "no");
+  EXPECT_EQ(sealed_test::entries(folder).size(), 0U);
+}
+
+}  // namespace

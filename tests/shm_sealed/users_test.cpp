@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several users, who allow each other or do not. Needs root, to become another user.
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <omniconn/runtime/sealed.hpp>
+
+#include "stage.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace omniconn;
+using sealed_test::stage;
+
+constexpr std::uint32_t stranger = 61'234, friendly = 61'235;
+
+result<shm_sealed_transport, diagnosis> open_at(std::string const& directory, std::vector<std::uint32_t> users) {
+  shm_sealed_transport::options o;
+  o.directory = directory;
+  o.space = "users";
+  o.allow_users = std::move(users);
+  return shm_sealed_transport::open(o);
+}
+error_kind put(shm_sealed_transport& t, wire_key key) {
+  const_bytes const piece = bytes_of("text");
+  object_info info;
+  info.size = piece.size();
+  shm_sealed_transport::put_op op;
+  if (auto const begun = t.begin(op, key, {pieces(&piece, 1), 0, [](std::uint64_t) noexcept {}}, info, {}); !begun) return begun.error().kind();
+  auto const done = t.commit(op, info);
+  return done ? error_kind{} : done.error().kind();
+}
+error_kind get(shm_sealed_transport& t, wire_key key, std::chrono::milliseconds span) {
+  shm_sealed_transport::get_op op;
+  operation* const one[]{&op};
+  auto now = t.find(op, key, {});
+  while (now && *now == progress::pending) {
+    if (auto const woken = t.wait(one, deadline::after(span), {}); !woken) return woken.error().kind();
+    now = t.step(op);
+  }
+  if (!now) return now.error().kind();
+  auto hold = op.take();
+  bool const right = text_of(hold.bytes()) == "text";
+  hold.finish(disposition::consumed);
+  return right ? error_kind{} : error_kind::corrupt;
+}
+/// Runs it in a process of that user. \returns its exit status
+int as_user(std::uint32_t user, std::function<int()> const& what) {
+  pid_t const child = ::fork();
+  EXPECT_GE(child, 0);
+  if (child == 0) {
+    if (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) ::_exit(200);
+    ::_exit(what());
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 300;
+}
+int number(error_kind kind) { return static_cast<int>(kind); }
+
+struct shm_sealed_users : ::testing::Test {
+  // Not below the folder of this run, which others may not enter.
+  std::string directory = "/dev/shm/omniconn-sealed-users-XXXXXX";
+
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    ASSERT_EQ(::chmod(directory.c_str(), 0777), 0);
+  }
+  void TearDown() override {
+    for (auto const& folder : sealed_test::entries(directory)) {
+      for (auto const& name : sealed_test::entries(directory + "/" + folder)) ::unlink((directory + "/" + folder + "/" + name).c_str());
+      ::rmdir((directory + "/" + folder).c_str());
+    }
+    ::rmdir(directory.c_str());
+  }
+};
+
+TEST_F(shm_sealed_users, other_users_that_are_allowed_both_ways_share_objects) {
+  stage ours(directory, "ours", "0", "61235"), theirs(directory, "theirs", "61235", "0");
+  EXPECT_EQ(ours.ask("put from-root 100000"), "done");
+  EXPECT_EQ(theirs.ask("get from-root 20"), "right");
+  EXPECT_EQ(theirs.ask("put from-friend 100000"), "done");
+  EXPECT_EQ(ours.ask("get from-friend 20"), "right");
+}
+
+TEST_F(shm_sealed_users, other_users_that_are_not_allowed_get_nothing_and_are_named) {
+  auto ours = open_at(directory, {friendly});
+  ASSERT_TRUE(ours);
+  ASSERT_EQ(put(*ours, "key"), error_kind{});
+  EXPECT_EQ(as_user(stranger, [this] {
+              auto theirs = open_at(directory, {0});  // allows us, which helps nothing
+              return theirs ? number(get(*theirs, "key", std::chrono::milliseconds(200))) : 201;
+            }),
+            number(error_kind::unauthorized));
+  std::string peers;
+  for (auto const& p : ours->report().peers)
+    if (!p.alive) peers += p.name;
+  EXPECT_NE(peers.find("user " + std::to_string(stranger)), std::string::npos) << peers;
+  EXPECT_EQ(get(*ours, "key", std::chrono::seconds(20)), error_kind{}) << "it is still there";
+}
+
+TEST_F(shm_sealed_users, other_users_objects_are_not_taken_unless_they_are_allowed) {
+  shm_sealed_connector<raw_serializer>::options o;
+  o.transport.directory = directory;
+  o.transport.space = "default";
+  o.transport.allow_users = {friendly};
+  auto ours = shm_sealed_connector<raw_serializer>::open(o);
+  ASSERT_TRUE(ours);
+  edge const flow{"source", "sink"};
+  stage theirs(directory, "theirs", "61234", "0");
+  ASSERT_EQ(theirs.ask("put key 10"), "done") << "a stranger may put into the folder what it likes";
+  EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::milliseconds(100))}) == error_kind::timed_out);
+  std::string peers;
+  for (auto const& p : ours->health().peers)
+    if (!p.alive) peers += p.name;
+  EXPECT_NE(peers.find("user " + std::to_string(stranger)), std::string::npos) << peers;
+  stage friends(directory, "friends", "61235", "0");
+  ASSERT_EQ(friends.ask("put key 10"), "done");
+  EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::seconds(20))})) << "the same of an allowed one";
+}
+
+TEST_F(shm_sealed_users, other_users_folders_are_refused) {
+  EXPECT_EQ(as_user(stranger, [this] { return open_at(directory, {0}) ? 0 : 1; }), 0) << "it makes the folder that several users share";
+  auto const ours = open_at(directory, {friendly});
+  ASSERT_FALSE(ours);
+  EXPECT_EQ(ours.error().kind(), error_kind::unauthorized);
+  EXPECT_NE(ours.error().detail().find("user " + std::to_string(stranger)), std::string::npos) << ours.error().detail();
+  EXPECT_TRUE(open_at(directory, {stranger})) << "unless its user is allowed";
+  auto const alone = open_at(directory, {});
+  EXPECT_TRUE(alone) << "a folder of our own has our number in its name";
+}
+
+TEST_F(shm_sealed_users, other_users_may_not_enter_a_folder_that_is_ours_alone) {
+  auto ours = open_at(directory, {});
+  ASSERT_TRUE(ours);
+  ASSERT_EQ(put(*ours, "key"), error_kind{});
+  std::string const folder = ours->folder();
+  EXPECT_EQ(as_user(stranger, [&folder] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY) < 0 ? errno : 0; }), EACCES);
+}
+
+}  // namespace
