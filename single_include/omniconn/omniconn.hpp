@@ -16726,20 +16726,22 @@ struct arrival {
 
 /// A connected SOCK_SEQPACKET socket. A forked child loses it at once: the kernel would take the child for its owner.
 /// \threadsafety sending from any thread; receiving and closing by one at a time.
-class channel final : public fork_witness {
+class channel final {
  public:
   static constexpr std::size_t crowded = 256;  ///< messages that wait for room: from here on nobody begins anything new
 
-  explicit channel(unique_fd socket) noexcept : socket_(std::move(socket)) {}
+  explicit channel(unique_fd socket) : socket_(std::move(socket)) {}
+  channel(channel const&) = delete;
+  channel& operator=(channel const&) = delete;
   ~channel() {
-    if (!inherited()) static_cast<void>(flush());
+    if (!forks_.inherited()) static_cast<void>(flush());
   }
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
   /// Sends now, or as soon as there is room and somebody calls `flush`. \returns false where the connection is gone.
   bool send(message const& m, shared_fd const& with = nullptr) {
-    if (inherited()) return false;
+    if (forks_.inherited()) return false;
     std::scoped_lock const lock(mutex_);
     if (!socket_) return false;
     auto header = write_header(m);
@@ -16826,8 +16828,6 @@ class channel final : public fork_witness {
     shared_fd with;
   };
 
-  void let_go() noexcept override { socket_.reset(); }
-
   static iovec part_of(std::string_view text) noexcept {
     return {const_cast<char*>(text.data()), text.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast): sendmsg reads
   }
@@ -16873,6 +16873,7 @@ class channel final : public fork_witness {
   mutable std::mutex mutex_;
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
+  fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
 };
 
 }  // namespace detail::sealed
@@ -17258,13 +17259,15 @@ class bell {
 };
 
 /// \threadsafety every call, but `close` once and last.
-class house final : public fork_witness {
+class house final {
  public:
   static constexpr std::size_t max_customers = 256;
   static constexpr std::size_t max_stages = 64;     ///< names under which one producer is known; more are served and not heard of
   static constexpr std::size_t max_remembered = 16;  ///< of those who were turned away
 
   explicit house(meeting_place const& place) : place_(place) {}
+  house(house const&) = delete;
+  house& operator=(house const&) = delete;
   ~house() { close(); }
 
   /// Names the socket and starts the thread, once. Consumers that never put need neither.
@@ -17293,7 +17296,7 @@ class house final : public fork_witness {
 
   /// Ends the service in order: consumers are told, and keep what they hold.
   void close() noexcept {
-    if (inherited()) return;  // socket, thread and objects are the parent's
+    if (forks_.inherited()) return;  // socket, thread and objects are the parent's
     {
       std::scoped_lock const lock(mutex_);
       if (id_ == 0 || stop_) return;
@@ -17376,8 +17379,6 @@ class house final : public fork_witness {
     std::string key, text;
     bool over = false;
   };
-
-  void let_go() noexcept override { door_.reset(); }
 
   int start() noexcept {
     pthread_attr_t how;
@@ -17560,6 +17561,7 @@ class house final : public fork_witness {
   pthread_t thread_{};
   std::uint64_t id_ = 0;
   bool stop_ = false, no_descriptor_ = false;
+  fork_witness forks_{[](void* self) noexcept { static_cast<house*>(self)->door_.reset(); }, this};
 };
 
 }  // namespace detail::sealed
@@ -17883,7 +17885,7 @@ class desk {
   result<std::size_t> erase_if(function_ref<bool(wire_key)> match, std::uint64_t except);
   void close();
 
-  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool inherited() const noexcept { return born_.inherited(); }
   /// Those that we are connected to, and those that we will not speak to, with the reason.
   void describe(std::vector<peer_info>& out) const {
     std::scoped_lock const lock(mutex_);
@@ -18248,7 +18250,7 @@ class desk {
   }
 
   meeting_place const& place_;
-  std::uint32_t const born_ = current_fork();
+  fork_mark const born_ = watch_forks();
   mutable std::mutex mutex_;
   unique_fd epoll_, watch_;
   flat_map<std::uint64_t, std::shared_ptr<link>> links_;

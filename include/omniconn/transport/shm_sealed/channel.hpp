@@ -44,20 +44,22 @@ struct arrival {
 
 /// A connected SOCK_SEQPACKET socket. A forked child loses it at once: the kernel would take the child for its owner.
 /// \threadsafety sending from any thread; receiving and closing by one at a time.
-class channel final : public fork_witness {
+class channel final {
  public:
   static constexpr std::size_t crowded = 256;  ///< messages that wait for room: from here on nobody begins anything new
 
-  explicit channel(unique_fd socket) noexcept : socket_(std::move(socket)) {}
+  explicit channel(unique_fd socket) : socket_(std::move(socket)) {}
+  channel(channel const&) = delete;
+  channel& operator=(channel const&) = delete;
   ~channel() {
-    if (!inherited()) static_cast<void>(flush());
+    if (!forks_.inherited()) static_cast<void>(flush());
   }
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
   /// Sends now, or as soon as there is room and somebody calls `flush`. \returns false where the connection is gone.
   bool send(message const& m, shared_fd const& with = nullptr) {
-    if (inherited()) return false;
+    if (forks_.inherited()) return false;
     std::scoped_lock const lock(mutex_);
     if (!socket_) return false;
     auto header = write_header(m);
@@ -144,8 +146,6 @@ class channel final : public fork_witness {
     shared_fd with;
   };
 
-  void let_go() noexcept override { socket_.reset(); }
-
   static iovec part_of(std::string_view text) noexcept {
     return {const_cast<char*>(text.data()), text.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast): sendmsg reads
   }
@@ -191,6 +191,7 @@ class channel final : public fork_witness {
   mutable std::mutex mutex_;
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
+  fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
 };
 
 }  // namespace detail::sealed

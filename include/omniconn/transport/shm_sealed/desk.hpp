@@ -66,7 +66,7 @@ class desk {
   result<std::size_t> erase_if(function_ref<bool(wire_key)> match, std::uint64_t except);
   void close();
 
-  [[nodiscard]] bool inherited() const noexcept { return born_ != fork_count.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool inherited() const noexcept { return born_.inherited(); }
   /// Those that we are connected to, and those that we will not speak to, with the reason.
   void describe(std::vector<peer_info>& out) const {
     std::scoped_lock const lock(mutex_);
@@ -431,7 +431,7 @@ class desk {
   }
 
   meeting_place const& place_;
-  std::uint32_t const born_ = current_fork();
+  fork_mark const born_ = watch_forks();
   mutable std::mutex mutex_;
   unique_fd epoll_, watch_;
   flat_map<std::uint64_t, std::shared_ptr<link>> links_;

@@ -56,13 +56,15 @@ class bell {
 };
 
 /// \threadsafety every call, but `close` once and last.
-class house final : public fork_witness {
+class house final {
  public:
   static constexpr std::size_t max_customers = 256;
   static constexpr std::size_t max_stages = 64;     ///< names under which one producer is known; more are served and not heard of
   static constexpr std::size_t max_remembered = 16;  ///< of those who were turned away
 
   explicit house(meeting_place const& place) : place_(place) {}
+  house(house const&) = delete;
+  house& operator=(house const&) = delete;
   ~house() { close(); }
 
   /// Names the socket and starts the thread, once. Consumers that never put need neither.
@@ -91,7 +93,7 @@ class house final : public fork_witness {
 
   /// Ends the service in order: consumers are told, and keep what they hold.
   void close() noexcept {
-    if (inherited()) return;  // socket, thread and objects are the parent's
+    if (forks_.inherited()) return;  // socket, thread and objects are the parent's
     {
       std::scoped_lock const lock(mutex_);
       if (id_ == 0 || stop_) return;
@@ -174,8 +176,6 @@ class house final : public fork_witness {
     std::string key, text;
     bool over = false;
   };
-
-  void let_go() noexcept override { door_.reset(); }
 
   int start() noexcept {
     pthread_attr_t how;
@@ -358,6 +358,7 @@ class house final : public fork_witness {
   pthread_t thread_{};
   std::uint64_t id_ = 0;
   bool stop_ = false, no_descriptor_ = false;
+  fork_witness forks_{[](void* self) noexcept { static_cast<house*>(self)->door_.reset(); }, this};
 };
 
 }  // namespace detail::sealed
