@@ -12,6 +12,8 @@ MODEL = "model/model_test.cpp"
 SIM = "connector/conformance_sim_test.cpp"
 SEGMENT = "shm_segment/shm_segment_test.cpp"
 ROOM = "shm/room_test.cpp"
+ADOPT = "shm/adopt_test.cpp"
+LIMITS = "shm/limits_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -166,6 +168,30 @@ MUTANTS = [
     Mutant("orphan looked at after its last slot was retired", "transport/shm/recovery.hpp",
            "if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;", "return;",
            MODEL, "*model_story.holds/producer_leaves"),
+    Mutant("a kept object used up by its readers", "transport/shm/protocol.hpp",
+           "  consumed = consumed && !is_kept(dir.slot_at(index));", "  consumed = consumed && true;",
+           ROOM, "*a_cache_of_many_objects_stays_within_its_budget"),
+    Mutant("what is wanted all the time is dropped with the rest", "transport/shm/producer.hpp",
+           "bool stays = is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0;", "bool stays = false;",
+           ROOM, "*a_cache_*"),
+    Mutant("the limit of a namespace not kept", "transport/shm/producer.hpp",
+           "if (most < needed) return {error_kind::quota_exceeded,", "if (false) return {error_kind::quota_exceeded,",
+           ROOM, "*the_memory_of_a_namespace_is_limited"),
+    Mutant("a description believed as it stands", "transport/shm/lookup.hpp",
+           "if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();", "",
+           LIMITS, "*flipped_bits_of_descriptions"),
+    Mutant("lent memory emptied with its names", "transport/shm/recovery.hpp",
+           "::unlink(where.arena_path(arena | k).c_str());", "remove_arena(where, arena | k);",
+           ADOPT, "*what_has_a_name_outlives_its_producer_and_a_memfd_does_not"),
+    Mutant("another's descriptor taken for the lent one", "transport/shm/lent.hpp",
+           "if (::stat(there.c_str(), &st) != 0 || st.st_dev != numbers[2] || st.st_ino != numbers[3])", "if (false)",
+           ADOPT, "*a_name_that_leads_elsewhere_is_not_followed"),
+    Mutant("a memfd's objects leased beyond its producer", "transport/shm/publish.hpp",
+           "o.lease.count() <= 0 || !lies->survives ? 0 :", "o.lease.count() <= 0 ? 0 :",
+           ADOPT, "*what_has_a_name_outlives_its_producer_and_a_memfd_does_not"),
+    Mutant("adopted memory forgotten under its readers", "transport/shm/lent_regions.hpp",
+           "if (regions_[i].uses != 0) return", "if (false) return",
+           ADOPT, "*bytes_of_a_memfd_or_a_file_are_sent_in_place"),
     Mutant("limit of unread objects not kept", "transport/shm/publish.hpp",
            "if (full()) return {error_kind::quota_exceeded,", "if (false) return {error_kind::quota_exceeded,",
            ROOM, "*a_limit_is_kept_and_forgets_what_was_read"),

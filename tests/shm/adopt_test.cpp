@@ -198,10 +198,14 @@ TEST_F(shm_adopt, what_has_a_name_outlives_its_producer_and_a_memfd_does_not) {
     EXPECT_EQ(std::memcmp(held->bytes().data(), unnamed.part(100, 1000).data(), 1000), 0);
   }
   EXPECT_TRUE(consumer.get_view(hop, "unnamed", now()) == error_kind::not_found);
-  auto const got = consumer.get_view(hop, "named", now());
-  ASSERT_TRUE(got) << got.error().message();
-  EXPECT_EQ(std::memcmp(got->bytes().data(), named.part(5, 1000).data(), 1000), 0);
-  EXPECT_TRUE(consumer.get_view(hop, "named " + std::string(100, 'k'), now()));
+  {
+    auto const got = consumer.get_view(hop, "named", now());
+    ASSERT_TRUE(got) << got.error().message();
+    EXPECT_EQ(std::memcmp(got->bytes().data(), named.part(5, 1000).data(), 1000), 0);
+    EXPECT_TRUE(consumer.get_view(hop, "named " + std::string(100, 'k'), now()));
+  }
+  consumer.close();
+  EXPECT_TRUE(space.all_files().empty()) << "the names are gone with the last object";
   EXPECT_EQ(named.bytes()[900], memory::content(900)) << "what was lent is not emptied";
 }
 

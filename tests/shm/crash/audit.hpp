@@ -92,7 +92,9 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     if (state == participant_state::free) continue;
     if (state == participant_state::live && ::kill(static_cast<pid_t>(std::uint32_t{dir.participant_at(i).pid}), 0) != 0) out.dying = true;
     if (state == participant_state::live ? !alive(i) : slots_of[i] == 0) note(out.records, name);
-    if (std::uint64_t const id = dir.participant_at(i).arena; id != 0) wanted.insert(where.arena_path(id));
+    auto const& p = dir.participant_at(i);
+    if (std::uint64_t const id = p.arena; id != 0)
+      for (std::uint32_t k = 0; k <= p.regions; ++k) wanted.insert(where.arena_path(id | k));
     if (state == participant_state::live) wanted.insert(where.fifo_path(i));
   }
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n)

@@ -123,7 +123,7 @@ inline std::vector<std::string> names_with(std::vector<std::string_view> const& 
 
 /// Where each kind of victim dies. Every failpoint is in one of these at least: a test says so.
 inline std::vector<std::string> steps_of_producers() {
-  return names_with({"shm.put.", "shm.replace.", "shm.abort.", "shm.lock.", "shm.arena.", "shm.chunk.", "shm.reclaim.", "shm.retire.", "shm.drain.", "shm.close."});
+  return names_with({"shm.put.", "shm.replace.", "shm.abort.", "shm.lock.", "shm.adopt.", "shm.arena.", "shm.chunk.", "shm.reclaim.", "shm.retire.", "shm.drain.", "shm.close."});
 }
 inline std::vector<std::string> steps_of_consumers() { return names_with({"shm.get.", "shm.release.", "shm.retire.", "shm.open.", "shm.name.", "shm.listen."}); }
 inline std::vector<std::string> steps_of_cleaners() {

@@ -10,10 +10,16 @@
 //   hit FAILPOINT          its last word
 //   done
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <map>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <shm/crash/program.hpp>
 
@@ -133,6 +139,29 @@ class producer {
     put(connector_, key, 64, 1, false);
   }
 
+  /// An object in memory of ours that has a name and outlives us, beside memory that has none.
+  void lend() {
+    constexpr unsigned key = 3;
+    constexpr std::size_t size = 10'000;
+    if (live_.contains(key)) erase(key);
+    char const* const folder = std::getenv("OMNICONN_SHM_DIRECTORY");
+    int const file = ::open(folder != nullptr ? folder : "/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), memfd = ::memfd_create("lent", MFD_CLOEXEC);
+    std::byte* mapped[2]{};
+    for (int i = 0; i != 2; ++i) {
+      int const fd = i == 0 ? file : memfd;
+      void* const at = ::ftruncate(fd, size) == 0 ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+      if (at == MAP_FAILED || !connector_.adopt({static_cast<std::byte*>(at), size})) return say("no memory");
+      mapped[i] = static_cast<std::byte*>(at);
+    }
+    std::uint64_t const seed = settings_.seed * 1000 + ++count_;
+    std::string const payload = object(seed, size);
+    std::memcpy(mapped[0], payload.data(), size);
+    say("try put " + std::to_string(key) + " " + std::to_string(seed) + " " + std::to_string(size) + " 1");
+    auto const done = connector_.put_adopted(hop, key_name(key), {mapped[0], size});
+    say(done ? "ok" : "no " + std::string(to_string(done.error().kind())));
+    if (done) live_[key] = {1, 0};
+  }
+
   void close() {
     say("try nothing");
     omniconn::shm_transport::put_op unfinished;
@@ -170,6 +199,7 @@ int main(int argc, char** argv) {
   for (unsigned n = 0; n != s.ops || s.mode == "forever"; ++n) p.step(n);
   if (aims_at("shm.chunk.") || s.mode == "chunks") p.contend_for_chunks();
   if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
+  if (aims_at("shm.adopt.") || s.mode == "lend") p.lend();
   p.close();
   say("done");
   return 0;
