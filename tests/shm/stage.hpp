@@ -33,17 +33,25 @@ inline constexpr int status_killed = -1;
 class stage {
  public:
   /// `before`: words of a program that starts the stage.
-  explicit stage(std::string const& space, std::vector<std::string> const& more = {}, std::vector<std::string> const& before = {}) {
+  explicit stage(std::string const& space, std::vector<std::string> const& more = {}, std::vector<std::string> const& before = {})
+      : stage([&] {
+          std::vector<std::string> words = before;
+          words.insert(words.end(), {OMNICONN_TEST_BIN_DIR "/shm_stage", space});
+          words.insert(words.end(), more.begin(), more.end());
+          return program{std::move(words)};
+        }()) {}
+  /// Any other program that says "ready", and ends with "quit".
+  struct program {
+    std::vector<std::string> words;
+  };
+  explicit stage(program p) {
     int ends[2] = {-1, -1};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
       ADD_FAILURE() << "no socket pair";
       return;
     }
     line_ = ends[0];
-    std::vector<std::string> words = before;
-    words.insert(words.end(), {OMNICONN_TEST_BIN_DIR "/shm_stage", space});
-    words.insert(words.end(), more.begin(), more.end());
-    process_ = test::child(std::move(words), ends[1], ends[1]);
+    process_ = test::child(std::move(p.words), ends[1], ends[1]);
     ::close(ends[1]);
     if (process_.runs()) {
       EXPECT_EQ(answer(), "ready");
@@ -94,6 +102,7 @@ class stage {
     return reap();
   }
   void signal(int which) const { process_.signal(which); }
+  [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
   /// Gives it a command in the course of which it stops itself, and waits until it has.
   void stop(std::string command, std::string const& failpoint) {
     EXPECT_EQ(ask("stop_at " + failpoint), "ok");
