@@ -3780,8 +3780,11 @@ inline error_kind kind_of_errno(int code) noexcept {
   }
 }
 
+/// `text` says what failed; where descriptors ran out, that is what has to be mended.
 inline error errno_error(char const* text) noexcept {
   int const code = errno;
+  if (code == EMFILE) text = "no file descriptor is left in this process; close some, or raise its limit of open files (ulimit -n)";
+  if (code == ENFILE) text = "no file descriptor is left on this machine; end what uses them, or raise fs.file-max";
   return {kind_of_errno(code), text, code};
 }
 
@@ -4652,10 +4655,13 @@ inline result<unique_fd, diagnosis> make_fifo(std::string const& path) {
 /// An end that reports POLLHUP when the owner is gone.
 inline unique_fd listen_to_fifo(std::string const& path) noexcept { return open_fifo(path, O_RDONLY); }
 
-/// Wakes the owner. Opened in both directions: a write without a reader would send a signal to us.
-inline void ring_fifo(std::string const& path) noexcept {
+/// Wakes the owner. Opened in both directions: a write without a reader would send a signal to us. \returns false: no descriptor was left, which `errno` says.
+inline bool ring_fifo(std::string const& path) noexcept {
+  errno = 0;
   unique_fd const fd = open_fifo(path, O_RDWR);
-  if (fd) static_cast<void>(!::write(fd.get(), "", 1));  // full: rung more than enough
+  if (!fd) return errno != EMFILE && errno != ENFILE;  // otherwise it is gone
+  static_cast<void>(!::write(fd.get(), "", 1));        // full: rung more than enough
+  return true;
 }
 
 /// Forgets what was written. \returns whether there was something.
@@ -5006,11 +5012,13 @@ struct names {
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return folder + "/" + stem + ".p" + std::to_string(participant); }
 };
 
+inline error not_a_plain_file(int code = 0) noexcept { return {error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", code}; }
+
 /// Refuses files of other owners, other kinds and with other people's permissions: a squatter's file is never trusted.
 inline result<struct stat> stat_own_file(int fd) noexcept {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return errno_error("reading the attributes of a shared-memory file failed");
-  if (!S_ISREG(st.st_mode)) return {error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file"};
+  if (!S_ISREG(st.st_mode)) return not_a_plain_file();
   if (st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the shared-memory file belongs to another user"};
   if ((st.st_mode & 0077U) != 0) return {error_kind::unauthorized, "the shared-memory file is open to other users; it must have mode 0600"};
   return st;
@@ -5146,8 +5154,7 @@ class directory {
         continue;  // open it like everybody else: one way in
       }
       if (!fd && (errno == ELOOP || errno == EISDIR || errno == ENXIO))  // a symbolic link, a folder, a socket
-        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno})
-            .in(path);
+        return diagnosis(not_a_plain_file(errno)).in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
       lock_patience gate(until);
@@ -5212,10 +5219,10 @@ class directory {
 
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
   void remove_fifo(std::uint32_t i) const noexcept { ::unlink(fifo_path(i).c_str()); }
-  void ring_participant(std::uint32_t i) const {
+  bool ring_participant(std::uint32_t i) const {
     std::string const path = fifo_path(i);
     fork_pause const no_child;  // which would have the other's FIFO open for writing, as if that lived
-    ring_fifo(path);
+    return ring_fifo(path);
   }
   /// In a forked child: the lock is the parent's, and must not outlive it.
   void let_go() noexcept { fd_.reset(); }
@@ -5498,6 +5505,7 @@ class arena_cache {
     if (!fd) return fd.error();
     struct stat about {};
     if (::fstat(fd->get(), &about) != 0) return errno_error("reading the attributes of a producer's memory failed");
+    if (about.st_size == 0) return {error_kind::corrupt, "a producer's arena is empty: somebody cut the file"};
     auto mapping = file_mapping::map(fd->get(), static_cast<std::size_t>(about.st_size), PROT_READ);
     if (!mapping) return mapping.error();
     failpoint("shm.get.arena_mapped");
@@ -5513,9 +5521,10 @@ class arena_cache {
   static constexpr std::size_t most_of_one = 8;
 
   static result<unique_fd> open(std::string const& path, bool may_be_lent) {
-    unique_fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    unique_fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));  // a FIFO in its place must not keep us
     if (!fd && errno == ELOOP && may_be_lent) return open_lent(path);
     if (!fd && errno == ENOENT) return {error_kind::corrupt, "the namespace's directory names an arena that is not there: somebody removed the file"};
+    if (!fd && (errno == ELOOP || errno == ENXIO)) return not_a_plain_file(errno);
     if (!fd) return errno_error("opening a producer's arena failed");
     if (auto const st = stat_own_file(fd.get()); !st) return st.error();
     return fd;
@@ -6576,7 +6585,7 @@ class session {
       out->warden_.reset();
       return diagnosis(started.error());
     }
-    out->ring_everybody();
+    if (!out->ring_everybody()) return diagnosis(errno_error("telling the namespace's other users failed")).in(where.directory_path());
     return out;
   }
 
@@ -6640,10 +6649,11 @@ class session {
   }
 
   friend class warden<session>;
-  /// So that they listen to us.
-  void ring_everybody() const noexcept {
+  /// So that they listen to us. \returns false: they could not be told, and would not hear of our death.
+  bool ring_everybody() const noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i)
-      if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process) dir_.ring_participant(i);
+      if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process && !dir_.ring_participant(i)) return false;
+    return true;
   }
 
   bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept {
@@ -11894,6 +11904,7 @@ template <class Transport, class Attempt, class May>
     if (defaults.full == on_full::drop_oldest) {
       if (!transport.drop_oldest()) return out;
     } else if (auto const room = transport.wait_for_room(seen, defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
+      if (room.error().kind() == out.error().kind()) return out;  // nothing can come back: why there is no room is what helps
       return room.error();
     }
   }

@@ -38,8 +38,11 @@ inline error_kind kind_of_errno(int code) noexcept {
   }
 }
 
+/// `text` says what failed; where descriptors ran out, that is what has to be mended.
 inline error errno_error(char const* text) noexcept {
   int const code = errno;
+  if (code == EMFILE) text = "no file descriptor is left in this process; close some, or raise its limit of open files (ulimit -n)";
+  if (code == ENFILE) text = "no file descriptor is left on this machine; end what uses them, or raise fs.file-max";
   return {kind_of_errno(code), text, code};
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One stage of a pipeline as a process of its own: commands on stdin, one line of answer each on stdout.
 //
-//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, memory, patient, fork_at=FAILPOINT: a child in the midst of open, which stays as below
+//   shm_stage NAMESPACE [OPTION=VALUE ...]       lease_ms, lease_ns, memory, patient, fork_at=FAILPOINT: a child in the midst of open, which stays as below
 //
 //   put KEY SEED SIZE [READER,READER...]         ok SIZE | error KIND
 //   replace KEY SEED SIZE                        the same with on_existing::replace
@@ -133,6 +133,7 @@ int main(int argc, char** argv) {
     if (equals == option.npos) return 2;
     auto const value = std::strtoull(option.c_str() + equals + 1, nullptr, 10);
     if (option.starts_with("lease_ms=")) o.defaults.lease = std::chrono::milliseconds(value);
+    if (option.starts_with("lease_ns=")) o.defaults.lease = std::chrono::nanoseconds(std::strtoll(option.c_str() + equals + 1, nullptr, 10));
     if (option.starts_with("patient=")) o.defaults.report_lost_peer = value == 0;
     if (option.starts_with("fork_at=")) {
       fork_at = option.substr(equals + 1);

@@ -59,6 +59,7 @@ class arena_cache {
     if (!fd) return fd.error();
     struct stat about {};
     if (::fstat(fd->get(), &about) != 0) return errno_error("reading the attributes of a producer's memory failed");
+    if (about.st_size == 0) return {error_kind::corrupt, "a producer's arena is empty: somebody cut the file"};
     auto mapping = file_mapping::map(fd->get(), static_cast<std::size_t>(about.st_size), PROT_READ);
     if (!mapping) return mapping.error();
     failpoint("shm.get.arena_mapped");
@@ -74,9 +75,10 @@ class arena_cache {
   static constexpr std::size_t most_of_one = 8;
 
   static result<unique_fd> open(std::string const& path, bool may_be_lent) {
-    unique_fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    unique_fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));  // a FIFO in its place must not keep us
     if (!fd && errno == ELOOP && may_be_lent) return open_lent(path);
     if (!fd && errno == ENOENT) return {error_kind::corrupt, "the namespace's directory names an arena that is not there: somebody removed the file"};
+    if (!fd && (errno == ELOOP || errno == ENXIO)) return not_a_plain_file(errno);
     if (!fd) return errno_error("opening a producer's arena failed");
     if (auto const st = stat_own_file(fd.get()); !st) return st.error();
     return fd;

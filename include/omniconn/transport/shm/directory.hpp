@@ -57,11 +57,13 @@ struct names {
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return folder + "/" + stem + ".p" + std::to_string(participant); }
 };
 
+inline error not_a_plain_file(int code = 0) noexcept { return {error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", code}; }
+
 /// Refuses files of other owners, other kinds and with other people's permissions: a squatter's file is never trusted.
 inline result<struct stat> stat_own_file(int fd) noexcept {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return errno_error("reading the attributes of a shared-memory file failed");
-  if (!S_ISREG(st.st_mode)) return {error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file"};
+  if (!S_ISREG(st.st_mode)) return not_a_plain_file();
   if (st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the shared-memory file belongs to another user"};
   if ((st.st_mode & 0077U) != 0) return {error_kind::unauthorized, "the shared-memory file is open to other users; it must have mode 0600"};
   return st;
@@ -197,8 +199,7 @@ class directory {
         continue;  // open it like everybody else: one way in
       }
       if (!fd && (errno == ELOOP || errno == EISDIR || errno == ENXIO))  // a symbolic link, a folder, a socket
-        return diagnosis(error{error_kind::unauthorized, "the shared-memory name is taken by something that is not a plain file", errno})
-            .in(path);
+        return diagnosis(not_a_plain_file(errno)).in(path);
       if (!fd) return diagnosis(errno_error("opening the namespace's directory failed")).in(path);
       if (auto st = stat_own_file(fd.get()); !st) return diagnosis(st.error()).in(path);
       lock_patience gate(until);
@@ -263,10 +264,10 @@ class directory {
 
   [[nodiscard]] std::string fifo_path(std::uint32_t participant) const { return where_.fifo_path(participant); }
   void remove_fifo(std::uint32_t i) const noexcept { ::unlink(fifo_path(i).c_str()); }
-  void ring_participant(std::uint32_t i) const {
+  bool ring_participant(std::uint32_t i) const {
     std::string const path = fifo_path(i);
     fork_pause const no_child;  // which would have the other's FIFO open for writing, as if that lived
-    ring_fifo(path);
+    return ring_fifo(path);
   }
   /// In a forked child: the lock is the parent's, and must not outlive it.
   void let_go() noexcept { fd_.reset(); }

@@ -43,10 +43,13 @@ inline result<unique_fd, diagnosis> make_fifo(std::string const& path) {
 /// An end that reports POLLHUP when the owner is gone.
 inline unique_fd listen_to_fifo(std::string const& path) noexcept { return open_fifo(path, O_RDONLY); }
 
-/// Wakes the owner. Opened in both directions: a write without a reader would send a signal to us.
-inline void ring_fifo(std::string const& path) noexcept {
+/// Wakes the owner. Opened in both directions: a write without a reader would send a signal to us. \returns false: no descriptor was left, which `errno` says.
+inline bool ring_fifo(std::string const& path) noexcept {
+  errno = 0;
   unique_fd const fd = open_fifo(path, O_RDWR);
-  if (fd) static_cast<void>(!::write(fd.get(), "", 1));  // full: rung more than enough
+  if (!fd) return errno != EMFILE && errno != ENFILE;  // otherwise it is gone
+  static_cast<void>(!::write(fd.get(), "", 1));        // full: rung more than enough
+  return true;
 }
 
 /// Forgets what was written. \returns whether there was something.

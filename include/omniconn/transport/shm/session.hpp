@@ -224,7 +224,7 @@ class session {
       out->warden_.reset();
       return diagnosis(started.error());
     }
-    out->ring_everybody();
+    if (!out->ring_everybody()) return diagnosis(errno_error("telling the namespace's other users failed")).in(where.directory_path());
     return out;
   }
 
@@ -288,10 +288,11 @@ class session {
   }
 
   friend class warden<session>;
-  /// So that they listen to us.
-  void ring_everybody() const noexcept {
+  /// So that they listen to us. \returns false: they could not be told, and would not hear of our death.
+  bool ring_everybody() const noexcept {
     for (std::uint32_t i = 0; i != max_participants; ++i)
-      if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process) dir_.ring_participant(i);
+      if (auto const& p = dir_.participant_at(i); p.state.load() == participant_state::live && p.process != record().process && !dir_.ring_participant(i)) return false;
+    return true;
   }
 
   bool peer_ended(std::uint32_t i, std::uint32_t epoch) noexcept {
