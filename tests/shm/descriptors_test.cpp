@@ -123,7 +123,7 @@ TEST_F(shm_descriptors, a_first_get_says_so_and_the_object_stays) {
       ASSERT_TRUE(consumer.exists(hop, "k").value_or(false));
     }
   }
-  EXPECT_EQ(open_descriptors(), before);
+  EXPECT_LE(open_descriptors(), before + 1) << "one more where the thread that hears of deaths came later";
   auto const got = consumer.get_view(hop, "k");
   EXPECT_TRUE(got) << got.error().message();
 }

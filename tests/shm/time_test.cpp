@@ -46,7 +46,7 @@ TEST_F(shm_time, clocks_that_lie_apart_are_not_taken_for_each_other) {
   for (char const* clock : {"--boottime", "--monotonic"}) {
     std::vector<std::string> const elsewhere{"unshare", "--time", clock, year, "--fork", "--kill-child"};
     auto const begin = [&](std::vector<std::string> const& options) { return std::make_unique<stage>(space.name(), options, elsewhere); };
-    auto const consumer = begin({});
+    auto const consumer = begin({}), patient = begin({"patient=1"});
     {
       auto const producer = begin({});
       ASSERT_EQ(producer->ask("put kept 1 1000"), "ok 1000");
@@ -60,7 +60,10 @@ TEST_F(shm_time, clocks_that_lie_apart_are_not_taken_for_each_other) {
       ASSERT_EQ(producer->ask("put short 1 1000"), "ok 1000");
       EXPECT_EQ(producer->kill(), status_killed);
     }
-    EXPECT_TRUE(eventually([&] { return consumer->ask("get short r 0 1") == "error not_found"; })) << clock << ": its lease ends";
+    EXPECT_EQ(consumer->ask("get nothing r 600000 1"), "error peer_lost") << clock << ": the lease begins at the latest now";
+    EXPECT_EQ(patient->ask("get nothing r 20 1"), "error timed_out") << clock;
+    EXPECT_EQ(consumer->ask("get short r 0 1"), "error not_found") << clock << ": its lease ended";
+    EXPECT_EQ(patient->quit(), 0);
     EXPECT_EQ(consumer->quit(), 0);
   }
 }
