@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Helpers of the test suite. Every test has a time limit and at least one label:
-# unit, conformance, compile_fail, consumer, check, example, faults, fuzz, slow, hardware, model.
+# unit, conformance, compile_fail, consumer, check, example, faults, soak, fuzz, slow, hardware, model.
 #
 #   omniconn_test_folder(<folder> [LIBRARIES ...])
 #       tests/<folder>/*_test.cpp become one program, tests/<folder>/programs/*.cpp one helper program each. A test that
 #       includes a header of a part which this build lacks (or carries that marker itself) is left out, visibly.
 #   omniconn_add_test(<name> SOURCES ... [PARTS ...] [LIBRARIES ...] [LABELS ...] [TIMEOUT s])
 #       one GoogleTest program; each of its cases becomes a ctest case <name>.<suite>.<case>. A case gets a further label
-#       when the word is in its name or its suite's: conformance, faults, fuzz, slow, hardware ("shm_slow.fills_memory")
+#       when the word is in its name or its suite's: conformance, faults, soak, fuzz, slow, hardware ("shm_slow.fills_memory")
 #   omniconn_add_test_program(<name> SOURCES ... [PARTS ...] [LIBRARIES ...])
 #       a helper that tests start with exec; it is at OMNICONN_TEST_BIN_DIR "/<name>"
 #   omniconn_add_compile_fail_test(<name> SOURCE file)
@@ -101,7 +101,7 @@ function(omniconn_add_test name)
   file(CONFIGURE OUTPUT ${labels_file} @ONLY CONTENT [[
 foreach(test IN LISTS tests_of_@target@)
   set(labels "@A_LABELS@")
-  foreach(word conformance faults fuzz slow hardware)
+  foreach(word conformance faults soak fuzz slow hardware)
     if(test MATCHES "(^|[^a-z])${word}([^a-z]|$)")
       list(APPEND labels ${word})
     endif()
@@ -109,6 +109,14 @@ foreach(test IN LISTS tests_of_@target@)
   set_tests_properties("${test}" PROPERTIES LABELS "${labels}")
   if(labels MATCHES "slow") # minutes, and both processors of a small machine
     set_tests_properties("${test}" PROPERTIES TIMEOUT 900 PROCESSORS 2)
+  endif()
+  if(labels MATCHES "soak" AND labels MATCHES "slow") # half an hour, or as long as the one who runs it says
+    set(seconds 1800)
+    if(DEFINED ENV{OMNICONN_SOAK_SECONDS})
+      set(seconds $ENV{OMNICONN_SOAK_SECONDS})
+    endif()
+    math(EXPR seconds "${seconds} + 900")
+    set_tests_properties("${test}" PROPERTIES TIMEOUT ${seconds} PROCESSORS 2)
   endif()
 endforeach()
 ]])

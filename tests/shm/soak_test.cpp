@@ -207,8 +207,11 @@ double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v.empty() ? 0 : v[v.size() / 2];
 }
-/// The last tenth against the second one, in per cent: in the first one all become as large as they get.
-double change(std::vector<sample> const& all, double sample::*which) {
+struct difference {
+  double absolute, percent;
+};
+/// The last tenth against the second one: in the first one all become as large as they get.
+difference change(std::vector<sample> const& all, double sample::*which) {
   std::size_t const tenth = std::max<std::size_t>(1, all.size() / 10);
   std::vector<double> early, late;
   for (std::size_t i = 0; i != tenth && tenth + i < all.size(); ++i) {
@@ -216,7 +219,7 @@ double change(std::vector<sample> const& all, double sample::*which) {
     late.push_back(all[all.size() - 1 - i].*which);
   }
   double const before = median(early);
-  return before == 0 ? 0 : 100 * std::fabs(median(late) - before) / before;
+  return {median(late) - before, before == 0 ? 0 : 100 * std::fabs(median(late) - before) / before};
 }
 
 void soak_for(std::int64_t seconds, std::size_t largest, bool judged, std::string const& results) {
@@ -250,7 +253,9 @@ void soak_for(std::int64_t seconds, std::size_t largest, bool judged, std::strin
     for (auto const& one : samples) values.push_back(one.*which / scale);
     out.note(std::string(name) + ", median", median(values));
     std::string const text = std::string(name) + ", the last tenth against the second (%)";
-    judged ? out.at_most(text, change(samples, which), 1) : out.note(text, change(samples, which));
+    auto const changed = change(samples, which);
+    out.note(std::string(name) + ", change", changed.absolute / scale);
+    judged ? out.at_most(text, changed.percent, 1) : out.note(text, changed.percent);
   };
   flat("resident memory of two that stay, without what is shared (KiB)", &sample::memory_kib, 1);
   flat("their descriptors", &sample::descriptors, 1);

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <time.h>
 
@@ -51,7 +52,24 @@ struct end_of_pair {
   std::size_t largest;
 };
 
+/// Memory as large as it gets, and a block begun in each part of it: the books that tell where blocks begin take their memory with the first one of each
+/// 64 KiB, and would grow for hours otherwise.
+void use_all_memory(connector& c, std::size_t largest) {
+  { auto const block = c.reserve(largest); }
+  std::vector<connector::reservation> all;
+  auto const take = [&](std::size_t size) {
+    auto block = c.reserve(size);
+    if (block) all.push_back(std::move(*block));
+  };
+  take(std::size_t{1} << 20U);
+  take(largest);  // beside a small one
+  all.clear();
+  constexpr std::size_t part = std::size_t{64} << 10U;
+  for (std::size_t left = c.transport().memory().committed; left > 2 * part; left -= part) take(part);
+}
+
 void produce(end_of_pair const& e, connector& c) {
+  if (e.pair == 0) use_all_memory(c, e.largest);
   soak_place at{e.mine.life, 0};
   while (rest(e.board.producers_rest, e.mine.producer_rests)) {
     std::size_t const size = soak_size(e.pair, at, e.largest);
