@@ -18,6 +18,10 @@
 
 #include <shm/stage.hpp>
 
+// The undefined-behaviour sanitizer, which comes with this one here, opens a pipe to see whether an object may be looked at, and takes it for broken where
+// there is no descriptor.
+#ifndef __SANITIZE_ADDRESS__
+
 namespace {
 
 using namespace shm_test;
@@ -218,3 +222,5 @@ TEST_F(shm_descriptors, an_end_needs_none) {
 }
 
 }  // namespace
+
+#endif
