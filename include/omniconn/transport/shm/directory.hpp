@@ -301,6 +301,9 @@ class directory {
     auto const g = geometry::of(wanted.slots == 0 ? usual_slots : wanted.slots, wanted.readers == 0 ? usual_claims : wanted.readers);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
+    // Whoever opens it needs two descriptors: a directory with a name that its maker cannot open would be nobody's.
+    unique_fd const second(::fcntl(fd->get(), F_DUPFD_CLOEXEC, 0));
+    if (!second) return diagnosis(errno_error("making the namespace's directory failed"));
     failpoint("shm.directory.made");
     auto mapping = file_mapping::map(fd->get(), g.size, PROT_READ | PROT_WRITE);
     if (!mapping) return diagnosis(mapping.error());
