@@ -329,12 +329,12 @@ TEST(connector_open, says_what_is_wrong) {
   shm_test::fresh_space space;
   auto o = shm_options(space);
   o.defaults.reader_count = 0;
-  fails(o, error_kind::misconfigured, "between 1 and 16");
-  o.defaults.reader_count = 17;
-  fails(o, error_kind::misconfigured, "between 1 and 16");
+  fails(o, error_kind::misconfigured, "between 1 and 64");
+  o.defaults.reader_count = 65;
+  fails(o, error_kind::misconfigured, "between 1 and 64");
   o = shm_options(space);
-  o.defaults.readers.assign(17, "x");
-  fails(o, error_kind::misconfigured, "between 1 and 16");
+  o.defaults.readers.assign(65, "x");
+  fails(o, error_kind::misconfigured, "between 1 and 64");
   o = shm_options(space);
   o.transport.memory_pool_size = 0;
   fails(o, error_kind::misconfigured, "memory_pool_size");

@@ -17,6 +17,7 @@ using namespace builtin_test;
 connector_factory msgpack_factory() {
   auto factory = builtin_factory();
   register_msgpack(factory);
+  register_sealed<omni_msgpack_serializer, raw_serializer>(factory);
   return factory;
 }
 
@@ -26,7 +27,7 @@ TEST(msgpack_part, says_what_it_adds_and_removes_no_name) {
   for (std::size_t i = 0; i != before.size(); ++i) {
     EXPECT_EQ(before[i].name, after[i].name);
     EXPECT_EQ(before[i].available, after[i].available);
-    if (after[i].available) {
+    if (after[i].available && after[i].name != "SealedShmConnector") {
       EXPECT_EQ(after[i].why.find("serializers omni_msgpack (default), raw"), 0U) << after[i].why;
     }
   }

@@ -138,7 +138,7 @@ class WhatTheDeadLeave(Tidying):
         process = self.start("get", *self.edge, "--key", "never", "--timeout", 600)
         self.wait_for_readers(1)
         self.kill(process)
-        # As participant 0 leaves it that dies in a put: a slot in state taken, with the participant in its upper bits. The slots are the last part.
+        # As participant 0 leaves it that dies in a put: a slot in state taken, with the participant in its upper bits. Slots and claims are the last parts.
         path = next(self.shm.glob("*.dir"))
         slots = struct.unpack_from("<I", path.read_bytes(), 12)[0]
         with open(path, "r+b") as file:
@@ -256,7 +256,7 @@ class BrokenDirectories(Tidying):
         path = next(self.shm.glob("*.dir"))
         slots = struct.unpack_from("<I", path.read_bytes(), 12)[0]
         with open(path, "r+b") as file:
-            file.seek(-(slots - 100) * 256, os.SEEK_END)
+            file.seek(-slots * 256 + 100 * 128, os.SEEK_END)  # 128 bytes a slot, and behind them all as much for the claims
             file.write(struct.pack("<Q", 7 << 8 | 77))
         self.assertEqual([leak["text"] for leak in self.space()["leaks"]], ["the impossible state 77 of slot 100"])
         self.assertEqual(len(self.space()["objects"]), 1)

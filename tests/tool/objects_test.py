@@ -256,7 +256,7 @@ class Refusals(ToolCase):
         self.assertEqual(len(self.get("k")), 2000)
         self.fails("no_space", "memory_pool_size", "put", "--connector", "ShmConnector", "--set", "memory_pool_size=1MiB", "--from", "a", "--to", "b", "--key", "big", stdin=bytes(4 << 20))
         self.fails("misconfigured", "", "put", *self.edge, "--key", "r", "--readers", "x,x")
-        self.fails("too_large", "", "put", *self.edge, "--key", "r", "--readers", ",".join(f"r{i}" for i in range(17)))
+        self.fails("too_large", "", "put", *self.edge, "--key", "r", "--readers", ",".join(f"r{i}" for i in range(65)))
 
     def test_inputs_that_cannot_be(self):
         put = ["put", *self.edge, "--key", "k", "--in"]

@@ -152,7 +152,7 @@ std::vector<cells> facts_of_objects(space_row const& space) {
     facts.push_back({"  producer", row.producer.empty() ? "?" : one_line(row.producer)});
     facts.push_back({"  readers", joined(row.readers)});
     for (auto const& h : row.holders)
-      facts.push_back({"  held by", one_line(person(h.name, h.pid, h.state)) + " for the reader " + shown_name(h.reader) + (h.held_for ? ", since " + shown_seconds(*h.held_for) : "")});
+      facts.push_back({"  held by", one_line(person(h.name, h.pid, h.state)) + " for the reader " + shown_name(h.reader) + (h.held_for ? ", held for " + shown_seconds(*h.held_for) : "")});
   }
   return facts;
 }
