@@ -170,7 +170,7 @@ class any_connector {
     gather_list parts;
     auto kind = serializer.encode(payload, parts);
     if (!kind) return kind.error();
-    auto room = reserve(parts.size());
+    auto room = reserve(parts.size(), o);
     if (!room) return room.error();
     std::byte* at = room->bytes().data();
     for (auto const& piece : parts.parts()) {

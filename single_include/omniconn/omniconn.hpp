@@ -3806,8 +3806,7 @@ class unique_fd {
   [[nodiscard]] int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   void reset() noexcept {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
+    if (int const fd = std::exchange(fd_, -1); fd >= 0) ::close(fd);  // forgotten first: a fork in between closes what has the number by then
   }
 
  private:
@@ -5353,6 +5352,7 @@ struct lent_memory {
   unique_fd fd;                 ///< a duplicate: it stays open as long as the memory is lent
   std::uint64_t offset = 0;     ///< of the range in the file
   std::uint64_t device = 0, inode = 0;
+  bool is_private = false;      ///< nobody but its user may open the file
   bool survives = false;        ///< it has a name that stays when the producer ends
 };
 
@@ -5409,6 +5409,9 @@ inline result<unique_fd> descriptor_of(std::uint64_t device, std::uint64_t inode
     if (entry->d_name[0] == '.' || fd == ::dirfd(folder) || ::fstat(fd, &st) != 0 || st.st_dev != device || st.st_ino != inode) continue;
     found = unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (found) break;
+    auto const none_left = errno_error("keeping a descriptor of the adopted memory failed");
+    ::closedir(folder);
+    return none_left;
   }
   ::closedir(folder);
   if (!found) return {error_kind::unsupported, "this process has no descriptor of the file behind this memory any more; keep it open until the memory is adopted"};
@@ -5419,8 +5422,8 @@ inline std::string text_of_lent(int fd, std::uint64_t device, std::uint64_t inod
   return "lent:" + std::to_string(::getpid()) + ":" + std::to_string(fd) + ":" + std::to_string(device) + ":" + std::to_string(inode);
 }
 
-/// Finds the file behind `range` and gives it the name `path`. \errors `unsupported`, `unauthorized`.
-inline result<lent_memory> lend(mutable_bytes range, std::string const& path) {
+/// Finds the file behind `range`. \errors `unsupported`, `unauthorized`, `misconfigured`: the range reaches beyond the file's end.
+inline result<lent_memory> find_shared(mutable_bytes range) {
   auto out = mapping_of(range);
   if (!out) return out.error();
   auto fd = descriptor_of(out->device, out->inode);
@@ -5429,17 +5432,20 @@ inline result<lent_memory> lend(mutable_bytes range, std::string const& path) {
   if (::fstat(fd->get(), &st) != 0) return errno_error("reading the attributes of the memory's file failed");
   if (!S_ISREG(st.st_mode) || st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the file behind this memory is not a plain file of this user"};
   if (out->offset + range.size() > static_cast<std::uint64_t>(st.st_size)) return {error_kind::misconfigured, "the memory reaches beyond the end of its file; make the file longer first"};
-  // A file that can shrink is a SIGBUS for those who read it. Not every one can be sealed, and then its owner has to keep it as it is.
-  (void)::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_SHRINK);
-  char self[64];
-  std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd->get());
-  if ((st.st_mode & 0077U) == 0 && ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
-    out->survives = true;
-  } else if (::symlink(text_of_lent(fd->get(), out->device, out->inode).c_str(), path.c_str()) != 0) {
-    return errno_error("naming the adopted memory failed");
-  }
+  out->is_private = (st.st_mode & 0077U) == 0;
   out->fd = std::move(*fd);
   return out;
+}
+
+/// Gives lent memory the name `path`, by which readers find it.
+inline result<void> name_lent(lent_memory& m, std::string const& path) {
+  // A file that can shrink is a SIGBUS for those who read it. Not every one can be sealed, and then its owner has to keep it as it is.
+  (void)::fcntl(m.fd.get(), F_ADD_SEALS, F_SEAL_SHRINK);
+  char self[64];
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", m.fd.get());
+  m.survives = m.is_private && ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0;
+  if (!m.survives && ::symlink(text_of_lent(m.fd.get(), m.device, m.inode).c_str(), path.c_str()) != 0) return errno_error("naming the adopted memory failed");
+  return {};
 }
 
 /// The reader's way to memory whose name is a link. What the link says is believed only as far as the file behind it is the one that it names.
@@ -5518,6 +5524,12 @@ class arena_cache {
     if (known.size() == most_of_one) known.erase(known.begin());  // it stays mapped while holds refer to it, as does that of the record's earlier user
     known.push_back(fresh);
     return std::shared_ptr<mapped_arena const>(std::move(fresh));
+  }
+
+  /// Participant `owner` has ended: what it lent is not kept for nothing. Holds keep theirs.
+  void forget(std::uint32_t owner) noexcept {
+    std::scoped_lock const lock(mutex_);
+    arenas_[owner].clear();
   }
 
  private:
@@ -6497,6 +6509,7 @@ class session {
     auto const id = name_id(name, until, max_names / 2);  // the other half is for readers, who cannot do without
     return id ? std::optional(*id) : std::nullopt;
   }
+  [[nodiscard]] bool has_no_place_for_stages() const noexcept { return dir_.name_at(max_names / 2 - 1).size.load() != 0; }
   /// From now on this participant puts for that stage.
   void puts_for(std::uint16_t stage) noexcept {
     if (record().puts.has(stage)) return;
@@ -6646,9 +6659,17 @@ class session {
     return {};
   }
 
+  /// Drawn anew in each child: two children of one parent are strangers that have to hear of each other.
   static std::uint64_t process_id() noexcept {
-    static std::uint64_t const first = random_u64();
-    return first + fork_count.load(std::memory_order_relaxed);
+    static std::mutex mutex;
+    static std::uint32_t drawn_at = 0;
+    static std::uint64_t drawn = 0;
+    std::scoped_lock const lock(mutex);
+    if (std::uint32_t const now = fork_count.load(std::memory_order_relaxed); drawn == 0 || drawn_at != now) {
+      drawn = random_u64() | 1U;
+      drawn_at = now;
+    }
+    return drawn;
   }
 
   friend class warden<session>;
@@ -6667,6 +6688,7 @@ class session {
       sweep_one(dir_, where_, i);
     }
     if (!ended()) return false;
+    arenas_.forget(i);
     std::scoped_lock const lock(sleepers_mutex_);
     for (auto* const word : sleepers_) {
       word->fetch_add(1);
@@ -6899,10 +6921,11 @@ class lent_regions {
     if (user.empty()) return {error_kind::misconfigured, "there is nothing to adopt: the memory is empty"};
     std::uint32_t const number = record.regions + 1U;
     if (number > region_mask) return {error_kind::no_space, "65,535 regions of memory were adopted already; adopt fewer and larger ones, or open a new connector"};
+    auto file = find_shared(user);
+    if (!file) return file.error();
     record.regions = number;  // before the name: whoever tidies up after a crash looks for it
     failpoint("shm.adopt.recorded");
-    auto file = lend(user, where.arena_path(arena | number));
-    if (!file) return file.error();
+    if (auto const named = name_lent(*file, where.arena_path(arena | number)); !named) return named.error();
     failpoint("shm.adopt.named");
     regions_.push_back({arena | number, user.data(), user.size(), 0, std::move(*file)});
     return std::uint64_t{number};
@@ -6951,7 +6974,7 @@ template <class Session> class basic_producer {
     std::size_t left = static_cast<std::size_t>(pool_size_) - committed_;
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed, left);
+    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed);
     return grow_by(needed, left);
   }
 
@@ -7018,8 +7041,11 @@ template <class Session> class basic_producer {
     for (std::size_t left = 2 * (order_.size() - oldest_); left != 0 && oldest_ != order_.size(); --left) {
       put_mark const mark = order_[oldest_++];
       auto& s = dir.slot_at(mark.index);
-      if (is_gone(mark) || s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
-      bool stays = is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0;
+      std::uint64_t const word = s.ctl.load();
+      bool const unfinished = word == control::make(mark.generation, slot_state::writing);  // another thread copies: it will be here the next time
+      if (is_gone(mark) || (!unfinished && word != control::make(mark.generation, slot_state::ready))) continue;
+      bool stays = unfinished;
+      if (is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0) stays = true;
       for (std::uint32_t k = 0; k != readers_of(dir, s) && !stays; ++k) stays = claim::state_of(dir.claim_at(mark.index, k).load()) == claim::state::hold;
       if (!stays) return mark;
       if (order_.size() == order_.capacity()) forget_oldest();
@@ -7135,6 +7161,9 @@ template <class Session> class basic_producer {
   }
   result<void> forget(std::uint64_t region) {
     collect();
+    for (std::uint32_t const n : chunks_)  // whoever had the last share may not have come to tell us
+      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index)
+        if (auto const& entry = entry_of(index); entry.set && (entry.region & region_mask) == region && ended(index)) release_token(index);
     return regions_.remove(region, session_.where());
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
@@ -7155,17 +7184,24 @@ template <class Session> class basic_producer {
     bool set = false;
   };
 
-  /// The same where the participants together may have `limit` bytes: one at a time.
-  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed, std::size_t left) {
-    return session_.in_gate([&]() -> result<memory_region> {
-      std::uint64_t most = room_within(limit);
-      if (most < needed) {
-        session_.sweep_all();
-        most = room_within(limit);
-      }
-      if (most < needed) return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
-      return grow_by(needed, smaller(left, most));
-    });
+  /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
+  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed) {
+    auto const book = [&]() -> result<bool> {
+      if (room_within(limit) < needed) return false;
+      session_.record().memory = committed_ + needed;
+      return true;
+    };
+    auto booked = session_.in_gate(book);
+    if (booked && !*booked) {
+      session_.sweep_all();
+      booked = session_.in_gate(book);
+    }
+    if (!booked) return booked.error();
+    if (!*booked)
+      return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached: what another producer has once had stays its own; raise max_namespace_bytes, or close who does not need it"};
+    auto grown = grow_by(needed, needed);
+    if (!grown) session_.record().memory = committed_;
+    return grown;
   }
   [[nodiscard]] std::uint64_t room_within(std::uint64_t limit) const noexcept {
     std::uint64_t used = 0;
@@ -7619,7 +7655,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.generation_ = at->generation;
   op.hash_ = at->hash;
   op.where_ = of;
-  await_stage(e, op, consumer, deadline::never());
+  await_stage(e, op, consumer, deadline::immediate());  // a name is advice: who holds the gate for long does not keep us
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -7653,8 +7689,9 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.key_ = op.kept_;
   op.awaited_ = 0;
   if (o.flow != nullptr) {
-    if (auto const id = e.session->stage_id(o.flow->to, o.until)) e.session->gets_for(*id);
-    await_stage(e, op, o.flow->from, o.until);
+    // Names are advice: who holds the gate for long does not keep us.
+    if (auto const id = e.session->stage_id(o.flow->to, deadline::immediate())) e.session->gets_for(*id);
+    await_stage(e, op, o.flow->from, deadline::immediate());
   }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -7866,14 +7903,15 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
                                              reader_numbers const& readers, publish_options const& o) {
   std::unique_lock lock(e.put_mutex);
   auto& writer = e.writer;
-  auto const lies = writer.place_of(payload);
-  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
   if (o.flow != nullptr && o.flow->from != e.put_for) {
     lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
-    if (auto const id = e.session->stage_id(o.flow->from, o.until)) e.session->puts_for(*id);
+    auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
+    if (id) e.session->puts_for(*id);
     lock.lock();
-    e.put_for.assign(o.flow->from);
+    if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
   }
+  auto const lies = writer.place_of(payload);  // under this lock, or the memory may be taken back
+  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
   writer.expect_token();
   auto const& dir = e.session->dir();
   auto const full = [&]() noexcept {
@@ -10719,7 +10757,7 @@ class any_connector {
     gather_list parts;
     auto kind = serializer.encode(payload, parts);
     if (!kind) return kind.error();
-    auto room = reserve(parts.size());
+    auto room = reserve(parts.size(), o);
     if (!room) return room.error();
     std::byte* at = room->bytes().data();
     for (auto const& piece : parts.parts()) {
@@ -11726,6 +11764,7 @@ class several_gets {
   /// Asks for key i. \requires none after it was asked for.
   result<progress> find(std::size_t i, wire_key key, find_options how) {
     how.wait = !options_.until.is_immediate();
+    how.until = options_.until;
     asked_ = i + 1;
     entry& e = at(i);
     if constexpr (apart) {
@@ -11907,7 +11946,7 @@ template <class Transport, class Attempt, class May>
     if (defaults.full == on_full::drop_oldest) {
       if (!transport.drop_oldest()) return out;
     } else if (auto const room = transport.wait_for_room(seen, defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
-      if (room.error().kind() == out.error().kind()) return out;  // nothing can come back: why there is no room is what helps
+      if (room == error_kind::no_space) return out;  // nothing can come back: why there is no room is what helps
       return room.error();
     }
   }
@@ -17428,7 +17467,7 @@ class house final {
       if ((polled[0].revents & POLLIN) != 0) bell_.hush();
       std::size_t i = 2;  // only this thread adds and removes customers
       for (auto& c : customers_) {
-        if (polled[i].revents != 0 && !c->line.flush()) c->gone = true;
+        if (polled[i].revents != 0) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
         if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) hear(*c);
         ++i;
       }
@@ -17531,7 +17570,7 @@ class house final {
   /// Takes what all have said by now.
   void hear_all() {
     scratch_.clear();
-    for (auto const& c : customers_) scratch_.push_back({c->gone ? -1 : c->line.fd(), POLLIN, 0});
+    for (auto const& c : customers_) scratch_.push_back({c->gone || c->line.unsent() >= channel::crowded ? -1 : c->line.fd(), POLLIN, 0});
     if (::poll(scratch_.data(), scratch_.size(), 0) <= 0) return;
     std::size_t i = 0;
     for (auto& c : customers_)
@@ -17675,7 +17714,8 @@ inline result<void> check_sealed(int fd, std::uint64_t size) noexcept {
   if (seals < 0 || (seals & all_seals) != all_seals) return wrong("the producer sent memory that is not sealed: it could change or cut it while it is read");
   if (st.st_size < 0 || static_cast<std::uint64_t>(st.st_size) != size) return wrong("the producer sent memory of another size than it says");
   // A page that is not there yet would be taken from us at our first look at it, or kill us where there is none. Blocks are of 512 bytes.
-  if (static_cast<std::uint64_t>(st.st_blocks) < (size + 511) / 512) return wrong("the producer sent memory with holes: reading it would take memory of ours");
+  // Asked for directly as well: blocks behind the end count, too.
+  if (static_cast<std::uint64_t>(st.st_blocks) < (size + 511) / 512 || (size != 0 && ::lseek(fd, 0, SEEK_HOLE) < st.st_size)) return wrong("the producer sent memory with holes: reading it would take memory of ours");
   return {};
 }
 

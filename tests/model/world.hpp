@@ -168,6 +168,7 @@ class session {
   static constexpr std::int64_t patience_ns = 0;
   static std::optional<std::uint16_t> stage_id(std::string_view, omniconn::deadline) noexcept { return std::nullopt; }
   static void puts_for(std::uint16_t) noexcept {}
+  static bool has_no_place_for_stages() noexcept { return true; }
   static void gets_for(std::uint16_t) noexcept {}
   static bool lost(std::uint16_t, side) noexcept { return false; }
   static void ask(std::uint16_t, side) noexcept {}

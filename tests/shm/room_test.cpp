@@ -242,6 +242,20 @@ TEST_F(shm_room, the_memory_of_a_namespace_is_limited) {
   EXPECT_TRUE(put(first, "d", 6 * mib)) << "what the second had is free since it left";
 }
 
+// A put is in line from its begin on, and may be asked for before its commit: it must not leave the line for that.
+TEST_F(shm_room, an_object_that_was_being_written_is_dropped_later) {
+  auto producer = open(on_full::fail, 0);
+  auto& transport = producer.transport();
+  shm_transport::put_op slow;
+  ASSERT_TRUE(transport.begin(slow, "slow", {}, {}, {}));
+  ASSERT_TRUE(put(producer, "quick"));
+  EXPECT_TRUE(transport.drop_oldest()) << "the quick one: it is there";
+  EXPECT_FALSE(transport.drop_oldest());
+  ASSERT_TRUE(transport.commit(slow, {}));
+  EXPECT_TRUE(transport.drop_oldest()) << "now it is there, too";
+  EXPECT_FALSE(*transport.exists("slow"));
+}
+
 TEST_F(shm_room, where_all_is_held_dropping_makes_no_room) {
   auto producer = open(on_full::drop_oldest, 1), consumer = open(on_full::fail, 0);
   ASSERT_TRUE(put(producer, "a"));

@@ -91,6 +91,7 @@ class several_gets {
   /// Asks for key i. \requires none after it was asked for.
   result<progress> find(std::size_t i, wire_key key, find_options how) {
     how.wait = !options_.until.is_immediate();
+    how.until = options_.until;
     asked_ = i + 1;
     entry& e = at(i);
     if constexpr (apart) {

@@ -64,8 +64,7 @@ class unique_fd {
   [[nodiscard]] int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   void reset() noexcept {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
+    if (int const fd = std::exchange(fd_, -1); fd >= 0) ::close(fd);  // forgotten first: a fork in between closes what has the number by then
   }
 
  private:

@@ -27,7 +27,7 @@ template <class Transport, class Attempt, class May>
     if (defaults.full == on_full::drop_oldest) {
       if (!transport.drop_oldest()) return out;
     } else if (auto const room = transport.wait_for_room(seen, defaults.report_lost_peer ? e.to : std::string_view{}, o.until, o.stop); !room) {
-      if (room.error().kind() == out.error().kind()) return out;  // nothing can come back: why there is no room is what helps
+      if (room == error_kind::no_space) return out;  // nothing can come back: why there is no room is what helps
       return room.error();
     }
   }

@@ -71,6 +71,12 @@ class arena_cache {
     return std::shared_ptr<mapped_arena const>(std::move(fresh));
   }
 
+  /// Participant `owner` has ended: what it lent is not kept for nothing. Holds keep theirs.
+  void forget(std::uint32_t owner) noexcept {
+    std::scoped_lock const lock(mutex_);
+    arenas_[owner].clear();
+  }
+
  private:
   static constexpr std::size_t most_of_one = 8;
 

@@ -35,6 +35,7 @@ struct lent_memory {
   unique_fd fd;                 ///< a duplicate: it stays open as long as the memory is lent
   std::uint64_t offset = 0;     ///< of the range in the file
   std::uint64_t device = 0, inode = 0;
+  bool is_private = false;      ///< nobody but its user may open the file
   bool survives = false;        ///< it has a name that stays when the producer ends
 };
 
@@ -91,6 +92,9 @@ inline result<unique_fd> descriptor_of(std::uint64_t device, std::uint64_t inode
     if (entry->d_name[0] == '.' || fd == ::dirfd(folder) || ::fstat(fd, &st) != 0 || st.st_dev != device || st.st_ino != inode) continue;
     found = unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (found) break;
+    auto const none_left = errno_error("keeping a descriptor of the adopted memory failed");
+    ::closedir(folder);
+    return none_left;
   }
   ::closedir(folder);
   if (!found) return {error_kind::unsupported, "this process has no descriptor of the file behind this memory any more; keep it open until the memory is adopted"};
@@ -101,8 +105,8 @@ inline std::string text_of_lent(int fd, std::uint64_t device, std::uint64_t inod
   return "lent:" + std::to_string(::getpid()) + ":" + std::to_string(fd) + ":" + std::to_string(device) + ":" + std::to_string(inode);
 }
 
-/// Finds the file behind `range` and gives it the name `path`. \errors `unsupported`, `unauthorized`.
-inline result<lent_memory> lend(mutable_bytes range, std::string const& path) {
+/// Finds the file behind `range`. \errors `unsupported`, `unauthorized`, `misconfigured`: the range reaches beyond the file's end.
+inline result<lent_memory> find_shared(mutable_bytes range) {
   auto out = mapping_of(range);
   if (!out) return out.error();
   auto fd = descriptor_of(out->device, out->inode);
@@ -111,17 +115,20 @@ inline result<lent_memory> lend(mutable_bytes range, std::string const& path) {
   if (::fstat(fd->get(), &st) != 0) return errno_error("reading the attributes of the memory's file failed");
   if (!S_ISREG(st.st_mode) || st.st_uid != ::geteuid()) return {error_kind::unauthorized, "the file behind this memory is not a plain file of this user"};
   if (out->offset + range.size() > static_cast<std::uint64_t>(st.st_size)) return {error_kind::misconfigured, "the memory reaches beyond the end of its file; make the file longer first"};
-  // A file that can shrink is a SIGBUS for those who read it. Not every one can be sealed, and then its owner has to keep it as it is.
-  (void)::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_SHRINK);
-  char self[64];
-  std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd->get());
-  if ((st.st_mode & 0077U) == 0 && ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
-    out->survives = true;
-  } else if (::symlink(text_of_lent(fd->get(), out->device, out->inode).c_str(), path.c_str()) != 0) {
-    return errno_error("naming the adopted memory failed");
-  }
+  out->is_private = (st.st_mode & 0077U) == 0;
   out->fd = std::move(*fd);
   return out;
+}
+
+/// Gives lent memory the name `path`, by which readers find it.
+inline result<void> name_lent(lent_memory& m, std::string const& path) {
+  // A file that can shrink is a SIGBUS for those who read it. Not every one can be sealed, and then its owner has to keep it as it is.
+  (void)::fcntl(m.fd.get(), F_ADD_SEALS, F_SEAL_SHRINK);
+  char self[64];
+  std::snprintf(self, sizeof self, "/proc/self/fd/%d", m.fd.get());
+  m.survives = m.is_private && ::linkat(AT_FDCWD, self, AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0;
+  if (!m.survives && ::symlink(text_of_lent(m.fd.get(), m.device, m.inode).c_str(), path.c_str()) != 0) return errno_error("naming the adopted memory failed");
+  return {};
 }
 
 /// The reader's way to memory whose name is a link. What the link says is believed only as far as the file behind it is the one that it names.

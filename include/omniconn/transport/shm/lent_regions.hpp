@@ -58,10 +58,11 @@ class lent_regions {
     if (user.empty()) return {error_kind::misconfigured, "there is nothing to adopt: the memory is empty"};
     std::uint32_t const number = record.regions + 1U;
     if (number > region_mask) return {error_kind::no_space, "65,535 regions of memory were adopted already; adopt fewer and larger ones, or open a new connector"};
+    auto file = find_shared(user);
+    if (!file) return file.error();
     record.regions = number;  // before the name: whoever tidies up after a crash looks for it
     failpoint("shm.adopt.recorded");
-    auto file = lend(user, where.arena_path(arena | number));
-    if (!file) return file.error();
+    if (auto const named = name_lent(*file, where.arena_path(arena | number)); !named) return named.error();
     failpoint("shm.adopt.named");
     regions_.push_back({arena | number, user.data(), user.size(), 0, std::move(*file)});
     return std::uint64_t{number};

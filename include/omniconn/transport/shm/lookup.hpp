@@ -166,7 +166,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.generation_ = at->generation;
   op.hash_ = at->hash;
   op.where_ = of;
-  await_stage(e, op, consumer, deadline::never());
+  await_stage(e, op, consumer, deadline::immediate());  // a name is advice: who holds the gate for long does not keep us
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
   return now;
@@ -200,8 +200,9 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.key_ = op.kept_;
   op.awaited_ = 0;
   if (o.flow != nullptr) {
-    if (auto const id = e.session->stage_id(o.flow->to, o.until)) e.session->gets_for(*id);
-    await_stage(e, op, o.flow->from, o.until);
+    // Names are advice: who holds the gate for long does not keep us.
+    if (auto const id = e.session->stage_id(o.flow->to, deadline::immediate())) e.session->gets_for(*id);
+    await_stage(e, op, o.flow->from, deadline::immediate());
   }
   op.at_.store(stage::looking, std::memory_order_release);
   return now;

@@ -43,7 +43,7 @@ template <class Session> class basic_producer {
     std::size_t left = static_cast<std::size_t>(pool_size_) - committed_;
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed, left);
+    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed);
     return grow_by(needed, left);
   }
 
@@ -110,8 +110,11 @@ template <class Session> class basic_producer {
     for (std::size_t left = 2 * (order_.size() - oldest_); left != 0 && oldest_ != order_.size(); --left) {
       put_mark const mark = order_[oldest_++];
       auto& s = dir.slot_at(mark.index);
-      if (is_gone(mark) || s.ctl.load() != control::make(mark.generation, slot_state::ready)) continue;
-      bool stays = is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0;
+      std::uint64_t const word = s.ctl.load();
+      bool const unfinished = word == control::make(mark.generation, slot_state::writing);  // another thread copies: it will be here the next time
+      if (is_gone(mark) || (!unfinished && word != control::make(mark.generation, slot_state::ready))) continue;
+      bool stays = unfinished;
+      if (is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0) stays = true;
       for (std::uint32_t k = 0; k != readers_of(dir, s) && !stays; ++k) stays = claim::state_of(dir.claim_at(mark.index, k).load()) == claim::state::hold;
       if (!stays) return mark;
       if (order_.size() == order_.capacity()) forget_oldest();
@@ -227,6 +230,9 @@ template <class Session> class basic_producer {
   }
   result<void> forget(std::uint64_t region) {
     collect();
+    for (std::uint32_t const n : chunks_)  // whoever had the last share may not have come to tell us
+      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index)
+        if (auto const& entry = entry_of(index); entry.set && (entry.region & region_mask) == region && ended(index)) release_token(index);
     return regions_.remove(region, session_.where());
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
@@ -247,17 +253,24 @@ template <class Session> class basic_producer {
     bool set = false;
   };
 
-  /// The same where the participants together may have `limit` bytes: one at a time.
-  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed, std::size_t left) {
-    return session_.in_gate([&]() -> result<memory_region> {
-      std::uint64_t most = room_within(limit);
-      if (most < needed) {
-        session_.sweep_all();
-        most = room_within(limit);
-      }
-      if (most < needed) return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached; raise max_namespace_bytes, or let readers keep up"};
-      return grow_by(needed, smaller(left, most));
-    });
+  /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
+  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed) {
+    auto const book = [&]() -> result<bool> {
+      if (room_within(limit) < needed) return false;
+      session_.record().memory = committed_ + needed;
+      return true;
+    };
+    auto booked = session_.in_gate(book);
+    if (booked && !*booked) {
+      session_.sweep_all();
+      booked = session_.in_gate(book);
+    }
+    if (!booked) return booked.error();
+    if (!*booked)
+      return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached: what another producer has once had stays its own; raise max_namespace_bytes, or close who does not need it"};
+    auto grown = grow_by(needed, needed);
+    if (!grown) session_.record().memory = committed_;
+    return grown;
   }
   [[nodiscard]] std::uint64_t room_within(std::uint64_t limit) const noexcept {
     std::uint64_t used = 0;

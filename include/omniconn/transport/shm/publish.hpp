@@ -55,14 +55,15 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
                                              reader_numbers const& readers, publish_options const& o) {
   std::unique_lock lock(e.put_mutex);
   auto& writer = e.writer;
-  auto const lies = writer.place_of(payload);
-  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
   if (o.flow != nullptr && o.flow->from != e.put_for) {
     lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
-    if (auto const id = e.session->stage_id(o.flow->from, o.until)) e.session->puts_for(*id);
+    auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
+    if (id) e.session->puts_for(*id);
     lock.lock();
-    e.put_for.assign(o.flow->from);
+    if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
   }
+  auto const lies = writer.place_of(payload);  // under this lock, or the memory may be taken back
+  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
   writer.expect_token();
   auto const& dir = e.session->dir();
   auto const full = [&]() noexcept {

@@ -133,6 +133,7 @@ class session {
     auto const id = name_id(name, until, max_names / 2);  // the other half is for readers, who cannot do without
     return id ? std::optional(*id) : std::nullopt;
   }
+  [[nodiscard]] bool has_no_place_for_stages() const noexcept { return dir_.name_at(max_names / 2 - 1).size.load() != 0; }
   /// From now on this participant puts for that stage.
   void puts_for(std::uint16_t stage) noexcept {
     if (record().puts.has(stage)) return;
@@ -282,9 +283,17 @@ class session {
     return {};
   }
 
+  /// Drawn anew in each child: two children of one parent are strangers that have to hear of each other.
   static std::uint64_t process_id() noexcept {
-    static std::uint64_t const first = random_u64();
-    return first + fork_count.load(std::memory_order_relaxed);
+    static std::mutex mutex;
+    static std::uint32_t drawn_at = 0;
+    static std::uint64_t drawn = 0;
+    std::scoped_lock const lock(mutex);
+    if (std::uint32_t const now = fork_count.load(std::memory_order_relaxed); drawn == 0 || drawn_at != now) {
+      drawn = random_u64() | 1U;
+      drawn_at = now;
+    }
+    return drawn;
   }
 
   friend class warden<session>;
@@ -303,6 +312,7 @@ class session {
       sweep_one(dir_, where_, i);
     }
     if (!ended()) return false;
+    arenas_.forget(i);
     std::scoped_lock const lock(sleepers_mutex_);
     for (auto* const word : sleepers_) {
       word->fetch_add(1);

@@ -96,7 +96,8 @@ inline result<void> check_sealed(int fd, std::uint64_t size) noexcept {
   if (seals < 0 || (seals & all_seals) != all_seals) return wrong("the producer sent memory that is not sealed: it could change or cut it while it is read");
   if (st.st_size < 0 || static_cast<std::uint64_t>(st.st_size) != size) return wrong("the producer sent memory of another size than it says");
   // A page that is not there yet would be taken from us at our first look at it, or kill us where there is none. Blocks are of 512 bytes.
-  if (static_cast<std::uint64_t>(st.st_blocks) < (size + 511) / 512) return wrong("the producer sent memory with holes: reading it would take memory of ours");
+  // Asked for directly as well: blocks behind the end count, too.
+  if (static_cast<std::uint64_t>(st.st_blocks) < (size + 511) / 512 || (size != 0 && ::lseek(fd, 0, SEEK_HOLE) < st.st_size)) return wrong("the producer sent memory with holes: reading it would take memory of ours");
   return {};
 }
 
