@@ -309,7 +309,7 @@ class session {
     auto const ended = [&p, epoch]() noexcept { return p.state.load() != participant_state::live || p.epoch.load() != epoch; };
     if (!ended()) {
       std::scoped_lock const lock(sweeping_);
-      sweep_one(dir_, where_, i);
+      sweep(dir_, where_, me_);  // all: what it held may have been the last of an orphan, whom nobody else looks at now
     }
     if (!ended()) return false;
     arenas_.forget(i);
