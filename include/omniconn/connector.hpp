@@ -32,6 +32,7 @@
 #include <omniconn/detail/gather_into.hpp>
 #include <omniconn/detail/get_driver.hpp>
 #include <omniconn/detail/get_many.hpp>
+#include <omniconn/detail/receipt_of.hpp>
 #include <omniconn/detail/room.hpp>
 #include <omniconn/keying/concept.hpp>
 #include <omniconn/serializer/concept.hpp>
@@ -145,7 +146,7 @@ class connector {
   result<reservation> reserve(std::size_t size) { return reserve(size, core_->plain_put); }
   /// The same, with the deadline and stop token of a put: where `on_full` is not `fail`, it waits for memory or drops for it.
   result<reservation> reserve(std::size_t size, put_options const& o) {
-    auto const attempt = [&]() { return carve_reservation(size); };
+    auto const attempt = [&]() { return carve_reservation(size, o.until); };
     auto out = attempt();
     again_in_room(out, edge{}, o, attempt);
     if (!out) count(out.error());
@@ -154,14 +155,16 @@ class connector {
   /// Memory for several objects, or for none of them.
   result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) {
     std::vector<reservation> out;
+    std::size_t total = 0;
+    for (std::size_t const size : sizes) total = size > ~std::size_t{0} - total ? ~std::size_t{0} : total + size;
     auto const carve_all = [&]() -> result<bool> {
       out.clear();
       for (std::size_t const size : sizes) {
-        auto one = carve_reservation(size);
+        auto one = carve_reservation(size, o.until);
         if (!one) {
           auto const why = one.error();
           out.clear();
-          return why;
+          return core_->memory->could_hold(total) ? why : detail::larger_than_all_memory();
         }
         out.push_back(std::move(*one));
       }
@@ -331,18 +334,7 @@ class connector {
   }
   /// Also of metadata that is wrapped once in a map, as `{key: metadata}`, and of the object itself, `{"inline": object}`, as early versions of vLLM-Omni made it.
   [[nodiscard]] result<receipt> from_metadata(value const& metadata) const {
-    auto const* size = metadata.find("size");
-    auto const* map = metadata.if_map();
-    bool const wraps = map != nullptr && map->size() == 1 && map->front().second.is_map();
-    if constexpr (serializes<Serializer, value>)
-      if (auto const* object = metadata.find("inline"); object != nullptr && !(wraps && object->find("size") != nullptr)) return from_object(*object);
-    if (size == nullptr && wraps) return from_metadata(map->front().second);
-    if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
-    auto const n = size->as_uint64();
-    if (!n) return n.error();
-    auto where = core_->transport.parse(metadata);
-    if (!where) return where.error();
-    return receipt{*n, *where};
+    return detail::receipt_of(core_->transport, core_->serializer, metadata);
   }
 
   [[nodiscard]] capabilities const& facts() const noexcept { return caps; }
@@ -434,14 +426,6 @@ class connector {
 
   static error too_large() noexcept { return {error_kind::too_large, "the payload is larger than this transport's limit"}; }
 
-  static result<void> serve(reader_set const& readers) noexcept {
-    if (readers.anybody && !caps.keeps) return {error_kind::unsupported, "this transport cannot keep objects that are read; give their readers"};
-    if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
-    if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
-    return {};
-  }
-
   // The steps of put, commit and get_view are inlined by force, and make their result where the caller wants it: as calls of their own, and with a copy, they
   // cost a 64-byte put 10 ns.
   template <class Payload>
@@ -452,7 +436,7 @@ class connector {
     std::size_t const size = parts.size(), room = core_->room();
     if (size > caps.max_object - room) return too_large();
     if constexpr (caps.gathers) return publish_pieces(e, key, parts, new_info(*kind, size, o), o);
-    auto carved = core_->memory->carve(room + size);
+    auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
     return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
@@ -464,10 +448,10 @@ class connector {
     detail::again_in_room(core_->transport, core_->defaults, out, e, o, how...);
   }
 
-  result<reservation> carve_reservation(std::size_t size) {
+  result<reservation> carve_reservation(std::size_t size, deadline until) {
     std::size_t const room = core_->room();
     if (size > caps.max_object - room) return too_large();
-    auto block = core_->memory->carve(room + size);
+    auto block = core_->memory->carve(room + size, until);
     if (!block) return block.error();
     reservation out;
     out.keeper_ = core_;
@@ -484,7 +468,7 @@ class connector {
     if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
       how.readers = *o.readers;
-      if (auto const can = serve(how.readers); !can) return can;
+      if (auto const can = detail::can_serve(caps, how.readers); !can) return can;
     }
     if (o.lease) how.lease = *o.lease;
     if (o.existing) how.existing = *o.existing;
@@ -607,19 +591,6 @@ class connector {
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
       return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
     };
-  }
-
-  /// The receipt of an object that came as it is: its payload goes to the transport, which keeps it until the get.
-  result<receipt> from_object(value const& object) const
-    requires serializes<Serializer, value>
-  {
-    gather_list parts;
-    if (auto const kind = core_->serializer.encode(object, parts); !kind) return kind.error();
-    std::vector<std::byte> payload;
-    payload.reserve(parts.size());
-    parts.for_each([&payload](const_bytes piece) { payload.insert(payload.end(), piece.begin(), piece.end()); });
-    std::uint64_t const size = payload.size();
-    return from_metadata(value::object({{"inline_bytes", blob::copy(payload)}, {"size", size}}));
   }
 
   std::shared_ptr<core> core_;

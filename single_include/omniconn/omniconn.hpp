@@ -4328,6 +4328,7 @@ OMNICONN_END_NAMESPACE
 #include <cstdint>
 
 #include <sched.h>
+#include <time.h>
 
 // ==== begin <omniconn/detail/forks.hpp>
 // A forked child shares its parent's locks and descriptors, but none of its rights: what it inherits is closed, and says so.
@@ -4451,9 +4452,12 @@ struct call_gate {
   [[nodiscard]] bool inherited() const noexcept { return born.inherited(); }
   /// \returns false where it was closed before.
   bool shut() noexcept { return !closed.exchange(true); }
-  /// \requires sleepers were woken: the rest takes microseconds.
+  /// \requires sleepers were woken: the rest takes microseconds, unless another process is stopped with a lock that a call needs.
   void wait_until_empty() const noexcept {
-    while (inside.load() != 0 && !inherited()) ::sched_yield();
+    for (int i = 0; inside.load() != 0 && !inherited(); ++i) {
+      timespec const rest{0, 100'000};
+      i < 1000 ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&rest, nullptr));
+    }
   }
 };
 
@@ -6186,6 +6190,13 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
   drop_claims(dir, i);
 }
 
+/// Memory was given back: where the namespace has a limit, others have waited for it.
+inline void tell_of_room(auto const& dir) noexcept {
+  if (dir.head().bytes_limit == 0) return;
+  for (std::uint32_t i = 0; i != max_participants; ++i)
+    if (dir.participant_at(i).wants_room.load() != 0) count_return(dir, i);
+}
+
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
@@ -6207,6 +6218,7 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
+      tell_of_room(dir);
       return;
     }
     if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
@@ -6214,6 +6226,7 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
     failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
+    tell_of_room(dir);
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
     if (p.returned_seq.load() == seen) return;
   }
@@ -6466,13 +6479,16 @@ class session {
     if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
     for (lock_patience patience(until);;) {
       if (auto id = try_name_id(name, places)) return *id;
+      if (ending_.load()) return closed_error();
       if (!patience.wait()) return patience.gate_error();
     }
   }
+  /// Calls that wait for the gate end with `closed`.
+  void end_waits() noexcept { ending_.store(true); }
 
-  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it for 5 s.
-  template <class F> auto in_gate(F&& f) -> decltype(f()) {
-    for (lock_patience patience({});;) {
+  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it until then, or for 5 s; `closed`
+  template <class F> auto in_gate(F&& f, deadline until) -> decltype(f()) {
+    for (lock_patience patience(until);;) {
       {
         std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
         if (dir_.try_close_gate()) {
@@ -6481,6 +6497,7 @@ class session {
           return out;
         }
       }
+      if (ending_.load()) return closed_error();
       if (!patience.wait()) return patience.gate_error();
     }
   }
@@ -6785,6 +6802,7 @@ class session {
   std::mutex sleepers_mutex_;
   std::vector<std::atomic<std::uint32_t>*> sleepers_;
   std::atomic<int> event_{no_event};
+  std::atomic<bool> ending_{false};
   probe probe_;
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
@@ -6959,23 +6977,24 @@ namespace detail::shm {
 /// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
 template <class Session> class basic_producer {
  public:
-  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
+  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page), limit_(limit_of(s.dir().head().bytes_limit)) {}
   basic_producer(basic_producer const&) = delete;
   basic_producer& operator=(basic_producer const&) = delete;
 
   [[nodiscard]] memory_region memory() const noexcept {
-    if (mapping_.base() == nullptr) return {nullptr, 0, static_cast<std::size_t>(pool_size_)};
-    return {mapping_.base() + keys_size_, committed_, static_cast<std::size_t>(pool_size_)};
+    if (mapping_.base() == nullptr) return {nullptr, 0, most()};
+    return {mapping_.base() + keys_size_, committed_, most()};
   }
 
   /// Puts at least `more` bytes of memory behind the region, and half of what it has, so that growing stays rare.
-  result<memory_region> grow(std::size_t more) {
+  /// \param until for the gate, which a namespace with a limit needs
+  result<memory_region> grow(std::size_t more, deadline until) {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::size_t left = static_cast<std::size_t>(pool_size_) - committed_;
+    std::size_t const left = most() - committed_;
+    if (more > left && most() < pool_size_) return limit_reached();
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed);
-    return grow_by(needed, left);
+    return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed, until);
   }
 
   /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
@@ -7171,6 +7190,7 @@ template <class Session> class basic_producer {
  private:
   static constexpr std::size_t page = 4096;
   static constexpr std::size_t first_growth = std::size_t{4} << 20U;
+  static constexpr std::uint64_t no_limit = ~std::uint64_t{0};
 
   // Not std::min: <algorithm> costs every user 6,000 lines.
   static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
@@ -7185,30 +7205,35 @@ template <class Session> class basic_producer {
   };
 
   /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
-  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed) {
+  result<memory_region> grow_within(std::size_t needed, deadline until) {
     auto const book = [&]() -> result<bool> {
-      if (room_within(limit) < needed) return false;
+      if (room_within_limit() < needed) return false;
       session_.record().memory = committed_ + needed;
       return true;
     };
-    auto booked = session_.in_gate(book);
+    auto booked = session_.in_gate(book, until);
     if (booked && !*booked) {
       session_.sweep_all();
-      booked = session_.in_gate(book);
+      booked = session_.in_gate(book, until);
     }
     if (!booked) return booked.error();
-    if (!*booked)
-      return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached: what another producer has once had stays its own; raise max_namespace_bytes, or close who does not need it"};
+    if (!*booked) return limit_reached();
     auto grown = grow_by(needed, needed);
     if (!grown) session_.record().memory = committed_;
     return grown;
   }
-  [[nodiscard]] std::uint64_t room_within(std::uint64_t limit) const noexcept {
+  [[nodiscard]] std::uint64_t room_within_limit() const noexcept {
     std::uint64_t used = 0;
     for (std::uint32_t i = 0; i != max_participants; ++i)
-      if (auto const& p = session_.dir().participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
-    return limit > used ? limit - used : 0;
+      if (auto const& p = session_.dir().participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit_);
+    return limit_ > used ? limit_ - used : 0;
   }
+  static error limit_reached() noexcept {
+    return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached: what another producer has once had stays its own; raise max_namespace_bytes, or close who does not need it"};
+  }
+  /// Bytes of payload memory that we may have where nobody else has any.
+  [[nodiscard]] std::size_t most() const noexcept { return static_cast<std::size_t>(smaller(limit_, pool_size_)); }
+  static constexpr std::uint64_t limit_of(std::uint64_t bytes) noexcept { return bytes == 0 ? no_limit : bytes / page * page; }
 
   result<memory_region> grow_by(std::size_t needed, std::size_t left) {
     std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
@@ -7365,6 +7390,7 @@ template <class Session> class basic_producer {
 
   Session& session_;
   std::uint64_t pool_size_;
+  std::uint64_t limit_;  // of all producers together
   std::size_t keys_size_ = 0;
   std::size_t committed_ = 0;
   std::uint64_t arena_id_ = 0;
@@ -7643,9 +7669,12 @@ template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_
   op.awaited_ = static_cast<std::uint16_t>(id ? *id + 1U : 0U);
 }
 
+/// A watch that has ended has nothing to be taken.
+template <class Session> bool is_in_use(basic_get_operation<Session> const& op) noexcept { return op.is(stage::looking) || (op.is(stage::found) && !op.watches_); }
+
 /// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
 template <class Session> result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
-  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   auto at = of.unpack<place>(locator_tag::shm);
   if (!at) return op.fail(at.error());
   auto const& dir = e.session->dir();
@@ -7662,7 +7691,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
 }
 
 template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
-  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
   op.watches_ = false;
@@ -8214,11 +8243,12 @@ class shm_transport {
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.memory();
   }
-  result<memory_region> grow(std::size_t more) {
+  /// \param until where the namespace has a limit: how long to wait for a process that is stopped while it opens or closes it; no longer than 5 s
+  result<memory_region> grow(std::size_t more, deadline until = {}) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.grow(more);
+    return state_->writer.grow(more, until);
   }
   std::size_t reclaim(reclaim_sink sink) {
     if (state_ == nullptr) return 0;
@@ -8313,7 +8343,7 @@ class shm_transport {
     }
     return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
   }
-  /// Drops this producer's oldest object that nobody has begun to read. \returns false where there is none.
+  /// Drops this producer's oldest object that nobody holds now; of several readers, some may have had it. \returns false where there is none.
   bool drop_oldest() {
     call const entered(state_.get());
     if (!entered) return false;
@@ -8460,6 +8490,7 @@ class shm_transport {
     detail::failpoint("shm.close.shut");
     if (state_->inherited()) return state_->session.reset();  // the parent's, which goes on
     state_->closing.request_stop();
+    state_->session->end_waits();
     state_->wait_until_empty();
     state_->end_events();
     state_->writer.withdraw_unfinished();
@@ -11165,6 +11196,7 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/detail/block_source.hpp>
 // Blocks for a connector: an Allocator over a Transport's memory, or one that brings its own.
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11250,6 +11282,9 @@ struct no_block {
 template <class Transport, class Allocator>
 using landing_block = std::conditional_t<Transport::caps.zero_copy_get, no_block, owned_block<Transport, Allocator>>;
 
+/// Distinguished by EFBIG from what is full now: nothing that comes back would help.
+inline error larger_than_all_memory() noexcept { return {error_kind::no_space, "the payload is larger than all memory that the transport may have; raise memory_pool_size", EFBIG}; }
+
 /// A free allocator: no lock, nothing to reclaim.
 template <class Transport, class Allocator>
   requires free_allocator<Allocator>
@@ -11257,12 +11292,13 @@ class block_source<Transport, Allocator> {
  public:
   block_source(Transport&, typename Allocator::options const& o) : allocator_(o) {}
 
-  result<owned_block<Transport, Allocator>> carve(std::size_t size) {
+  result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline = {}) {
     auto block = allocator_.allocate(size);
     if (!block) return block.error();
     return owned_block<Transport, Allocator>(this, block->data());
   }
   [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
+  [[nodiscard]] static constexpr bool could_hold(std::size_t) noexcept { return true; }
   void detach() noexcept {}
 
  private:
@@ -11276,7 +11312,9 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
  public:
   block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
 
-  result<owned_block<Transport, Allocator>> carve(std::size_t size) {
+  /// \param until where a transport has to wait for another process before it can grow
+  /// \errors `no_space`, with EFBIG where it will not help that everything comes back
+  result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline until = {}) {
     std::scoped_lock const lock(mutex_);
     if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
@@ -11288,9 +11326,10 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
     // free range at the end and hold it.
     auto const have = transport_->memory();
+    if (have.reserved != 0 && size > have.reserved) return larger_than_all_memory();
     std::size_t const left = have.reserved - have.committed;
     std::size_t const ample = size > ~std::size_t{0} - growth_slack ? size : size + growth_slack;
-    auto region = transport_->grow(size <= have.reserved && left != 0 && left < ample ? left : ample);
+    auto region = grow(left != 0 && left < ample ? left : ample, until);
     if (!region) return region.error();
     if (!allocator_) {
       allocator_.emplace(options_, region->base, region->committed);
@@ -11310,6 +11349,11 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     std::scoped_lock const lock(mutex_);
     return allocator_ ? allocator_->usage() : allocator_usage{};
   }
+  /// Whether blocks of so many bytes in all fit where nothing else is.
+  [[nodiscard]] bool could_hold(std::size_t total) {
+    std::scoped_lock const lock(mutex_);
+    return transport_ == nullptr || transport_->memory().reserved == 0 || total <= transport_->memory().reserved;
+  }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
     std::scoped_lock const lock(mutex_);
@@ -11318,6 +11362,14 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
 
  private:
   static constexpr std::size_t growth_slack = 4096;
+
+  result<memory_region> grow(std::size_t more, deadline until) {
+    if constexpr (requires { transport_->grow(more, until); }) {
+      return transport_->grow(more, until);
+    } else {
+      return transport_->grow(more);
+    }
+  }
 
   mutable std::mutex mutex_;
   Transport* transport_;
@@ -11416,6 +11468,15 @@ consteval bool explain_composition() {
   static_assert(Transport::caps.own_memory || free_allocator<Allocator>,
                 "omniconn: this transport has no memory to carve; choose heap_allocator");
   return true;
+}
+
+/// Whether a transport can serve the readers that a put asks for.
+inline result<void> can_serve(capabilities const& caps, reader_set const& readers) noexcept {
+  if (readers.anybody && !caps.keeps) return {error_kind::unsupported, "this transport cannot keep objects that are read; give their readers"};
+  if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+  if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
+  if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
+  return {};
 }
 
 }  // namespace detail
@@ -11923,9 +11984,52 @@ result<keyed_view<View>, key_error> get_any(get_driver<Transport, Allocator>& ge
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/get_many.hpp>
+// ==== begin <omniconn/detail/receipt_of.hpp>
+// A receipt from the metadata that a control plane carried.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Of metadata as the transport describes it, of the same wrapped once in a map, and of an object that came as it is, `{"inline": object}`: its payload goes
+/// to the transport, which keeps it until the get.
+template <class Transport, class Serializer>
+result<receipt> receipt_of(Transport const& transport, Serializer const& serializer, value const& metadata) {
+  auto const* size = metadata.find("size");
+  auto const* map = metadata.if_map();
+  bool const wraps = map != nullptr && map->size() == 1 && map->front().second.is_map();
+  if constexpr (serializes<Serializer, value>)
+    if (auto const* object = metadata.find("inline"); object != nullptr && !(wraps && object->find("size") != nullptr)) {
+      gather_list parts;
+      if (auto const kind = serializer.encode(*object, parts); !kind) return kind.error();
+      std::vector<std::byte> payload;
+      payload.reserve(parts.size());
+      parts.for_each([&payload](const_bytes piece) { payload.insert(payload.end(), piece.begin(), piece.end()); });
+      std::uint64_t const length = payload.size();
+      return receipt_of(transport, serializer, value::object({{"inline_bytes", blob::copy(payload)}, {"size", length}}));
+    }
+  if (size == nullptr && wraps) return receipt_of(transport, serializer, map->front().second);
+  if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
+  auto const n = size->as_uint64();
+  if (!n) return n.error();
+  auto where = transport.parse(metadata);
+  if (!where) return where.error();
+  return receipt{*n, *where};
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/receipt_of.hpp>
 // ==== begin <omniconn/detail/room.hpp>
 // What a put does that finds no room: fails, waits, or drops what is oldest.
 
+#include <cerrno>
 #include <cstdint>
 #include <string_view>
 
@@ -11934,7 +12038,8 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-inline bool lacks_room(error const& e) noexcept { return e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded; }
+/// There is no room now, but there may be. EFBIG: there will never be any (detail/block_source.hpp).
+inline bool lacks_room(error const& e) noexcept { return (e.kind() == error_kind::no_space && e.native() != EFBIG) || e.kind() == error_kind::quota_exceeded; }
 
 /// Makes room and tries again until it worked, failed for another reason, or no room is to be had.
 template <class Transport, class Attempt, class May>
@@ -12078,7 +12183,7 @@ class connector {
   result<reservation> reserve(std::size_t size) { return reserve(size, core_->plain_put); }
   /// The same, with the deadline and stop token of a put: where `on_full` is not `fail`, it waits for memory or drops for it.
   result<reservation> reserve(std::size_t size, put_options const& o) {
-    auto const attempt = [&]() { return carve_reservation(size); };
+    auto const attempt = [&]() { return carve_reservation(size, o.until); };
     auto out = attempt();
     again_in_room(out, edge{}, o, attempt);
     if (!out) count(out.error());
@@ -12087,14 +12192,16 @@ class connector {
   /// Memory for several objects, or for none of them.
   result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) {
     std::vector<reservation> out;
+    std::size_t total = 0;
+    for (std::size_t const size : sizes) total = size > ~std::size_t{0} - total ? ~std::size_t{0} : total + size;
     auto const carve_all = [&]() -> result<bool> {
       out.clear();
       for (std::size_t const size : sizes) {
-        auto one = carve_reservation(size);
+        auto one = carve_reservation(size, o.until);
         if (!one) {
           auto const why = one.error();
           out.clear();
-          return why;
+          return core_->memory->could_hold(total) ? why : detail::larger_than_all_memory();
         }
         out.push_back(std::move(*one));
       }
@@ -12264,18 +12371,7 @@ class connector {
   }
   /// Also of metadata that is wrapped once in a map, as `{key: metadata}`, and of the object itself, `{"inline": object}`, as early versions of vLLM-Omni made it.
   [[nodiscard]] result<receipt> from_metadata(value const& metadata) const {
-    auto const* size = metadata.find("size");
-    auto const* map = metadata.if_map();
-    bool const wraps = map != nullptr && map->size() == 1 && map->front().second.is_map();
-    if constexpr (serializes<Serializer, value>)
-      if (auto const* object = metadata.find("inline"); object != nullptr && !(wraps && object->find("size") != nullptr)) return from_object(*object);
-    if (size == nullptr && wraps) return from_metadata(map->front().second);
-    if (size == nullptr) return {error_kind::malformed, "the metadata has no size"};
-    auto const n = size->as_uint64();
-    if (!n) return n.error();
-    auto where = core_->transport.parse(metadata);
-    if (!where) return where.error();
-    return receipt{*n, *where};
+    return detail::receipt_of(core_->transport, core_->serializer, metadata);
   }
 
   [[nodiscard]] capabilities const& facts() const noexcept { return caps; }
@@ -12367,14 +12463,6 @@ class connector {
 
   static error too_large() noexcept { return {error_kind::too_large, "the payload is larger than this transport's limit"}; }
 
-  static result<void> serve(reader_set const& readers) noexcept {
-    if (readers.anybody && !caps.keeps) return {error_kind::unsupported, "this transport cannot keep objects that are read; give their readers"};
-    if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
-    if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
-    return {};
-  }
-
   // The steps of put, commit and get_view are inlined by force, and make their result where the caller wants it: as calls of their own, and with a copy, they
   // cost a 64-byte put 10 ns.
   template <class Payload>
@@ -12385,7 +12473,7 @@ class connector {
     std::size_t const size = parts.size(), room = core_->room();
     if (size > caps.max_object - room) return too_large();
     if constexpr (caps.gathers) return publish_pieces(e, key, parts, new_info(*kind, size, o), o);
-    auto carved = core_->memory->carve(room + size);
+    auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
     return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
@@ -12397,10 +12485,10 @@ class connector {
     detail::again_in_room(core_->transport, core_->defaults, out, e, o, how...);
   }
 
-  result<reservation> carve_reservation(std::size_t size) {
+  result<reservation> carve_reservation(std::size_t size, deadline until) {
     std::size_t const room = core_->room();
     if (size > caps.max_object - room) return too_large();
-    auto block = core_->memory->carve(room + size);
+    auto block = core_->memory->carve(room + size, until);
     if (!block) return block.error();
     reservation out;
     out.keeper_ = core_;
@@ -12417,7 +12505,7 @@ class connector {
     if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
       how.readers = *o.readers;
-      if (auto const can = serve(how.readers); !can) return can;
+      if (auto const can = detail::can_serve(caps, how.readers); !can) return can;
     }
     if (o.lease) how.lease = *o.lease;
     if (o.existing) how.existing = *o.existing;
@@ -12540,19 +12628,6 @@ class connector {
           return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
       return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
     };
-  }
-
-  /// The receipt of an object that came as it is: its payload goes to the transport, which keeps it until the get.
-  result<receipt> from_object(value const& object) const
-    requires serializes<Serializer, value>
-  {
-    gather_list parts;
-    if (auto const kind = core_->serializer.encode(object, parts); !kind) return kind.error();
-    std::vector<std::byte> payload;
-    payload.reserve(parts.size());
-    parts.for_each([&payload](const_bytes piece) { payload.insert(payload.end(), piece.begin(), piece.end()); });
-    std::uint64_t const size = payload.size();
-    return from_metadata(value::object({{"inline_bytes", blob::copy(payload)}, {"size", size}}));
   }
 
   std::shared_ptr<core> core_;

@@ -100,6 +100,23 @@ TEST_F(shm_room, memory_is_waited_for_too) {
   EXPECT_TRUE(put(producer, "larger than all memory", std::size_t{5} << 20U) == error_kind::no_space) << "nothing that could come back would help";
 }
 
+TEST_F(shm_room, what_can_never_fit_neither_waits_nor_drops) {
+  constexpr std::size_t mib = std::size_t{1} << 20U;
+  for (auto const full : {on_full::wait, on_full::drop_oldest}) {
+    auto producer = open(full, 0, 0, 4 * mib), consumer = open(on_full::fail, 0);
+    ASSERT_TRUE(put(producer, "unread", mib));
+    auto const refused = put(producer, "larger than all memory", 5 * mib, deadline::never());
+    ASSERT_TRUE(refused == error_kind::no_space);
+    EXPECT_NE(refused.error().message().find("memory_pool_size"), std::string::npos);
+    EXPECT_TRUE(producer.reserve(5 * mib, {}) == error_kind::no_space);
+    std::size_t const together[]{2 * mib, 2 * mib, mib};
+    EXPECT_TRUE(producer.reserve_all(together, {}) == error_kind::no_space);
+    std::size_t const endless[]{~std::size_t{0}, 2};
+    EXPECT_FALSE(producer.reserve_all(endless, {}));
+    EXPECT_TRUE(read(consumer, "unread")) << "nothing was dropped for what cannot be";
+  }
+}
+
 TEST_F(shm_room, a_wait_for_room_has_an_end) {
   auto producer = open(on_full::wait, 1), consumer = open(on_full::fail, 0);
   ASSERT_TRUE(put(producer, "a"));
@@ -240,6 +257,50 @@ TEST_F(shm_room, the_memory_of_a_namespace_is_limited) {
     EXPECT_TRUE(read(first, "c"));
   }
   EXPECT_TRUE(put(first, "d", 6 * mib)) << "what the second had is free since it left";
+}
+
+TEST_F(shm_room, a_namespace_can_be_filled_to_its_limit) {
+  connector_type::options o;
+  o.transport = space.options();
+  constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
+  o.transport.max_namespace_bytes = 5 * mib;
+  auto only = connector_type::open(o);
+  ASSERT_TRUE(only) << only.error().message();
+  EXPECT_TRUE(put(*only, "more than there is", 5 * mib + 1) == error_kind::no_space);
+  EXPECT_TRUE(put(*only, "all", 5 * mib));
+  EXPECT_TRUE(put(*only, "one", 1) == error_kind::quota_exceeded);
+  EXPECT_TRUE(read(*only, "all"));
+  EXPECT_TRUE(put(*only, "all", 5 * mib));
+  EXPECT_TRUE(read(*only, "all"));
+}
+
+TEST_F(shm_room, who_waits_for_memory_of_the_namespace_hears_of_a_neighbour_that_leaves) {
+  connector_type::options o;
+  o.transport = space.options();
+  constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
+  o.transport.max_namespace_bytes = 8 * mib;
+  o.defaults.full = on_full::wait;
+  o.defaults.lease = std::chrono::nanoseconds(0);
+  auto first = connector_type::open(o);
+  ASSERT_TRUE(first) << first.error().message();
+  std::optional second = std::move(*connector_type::open(o));
+  ASSERT_TRUE(put(*first, "unread", mib));  // so that waiting may help
+  ASSERT_TRUE(put(*second, "large", 6 * mib));
+  auto const directory = detail::shm::directory::open(space.paths(), {}, false);
+  ASSERT_TRUE(directory);
+  directory->open_gate();
+  auto const somebody_waits = [&] {
+    for (std::uint32_t i = 0; i != detail::shm::max_participants; ++i)
+      if (directory->participant_at(i).wants_room.load() != 0) return true;
+    return false;
+  };
+  std::thread leaver([&] {
+    while (!somebody_waits()) std::this_thread::yield();
+    second.reset();
+  });
+  auto const done = put(*first, "more", 5 * mib, deadline::after(std::chrono::seconds(60)));
+  EXPECT_TRUE(done) << done.error().message();
+  leaver.join();
 }
 
 // A put is in line from its begin on, and may be asked for before its commit: it must not leave the line for that.

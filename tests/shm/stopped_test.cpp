@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who is stopped where others must pass, with the gate or a bucket's lock: calls with a deadline end at it, and say so. What an error says tells whose
 // patience ended.
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -129,6 +130,41 @@ TEST_F(shm_stopped, at_the_gate_makes_a_thread_wait_but_not_its_neighbours) {
   EXPECT_TRUE(c.put(hop, "none", const_bytes(payload)));
   thread.join();
   EXPECT_TRUE(patient) << patient.error().message();
+}
+
+TEST_F(shm_stopped, at_the_gate_does_not_keep_who_closes) {
+  auto c = connect();
+  auto const other = start();
+  other->stop("get none first 0 1", "shm.name.gate_held");
+  std::atomic<bool> asks{false};
+  std::thread asker([&] {
+    asks = true;
+    auto const got = c.get_view(hop, "none", as("second", deadline::never()));
+    EXPECT_TRUE(got == error_kind::closed) << got.error().message();
+  });
+  // It comes to the gate, or finds the connector closed: both end so.
+  while (!asks) std::this_thread::yield();
+  for (int i = 0; i != 100; ++i) std::this_thread::yield();
+  c.close();
+  asker.join();
+  other->signal(SIGCONT);
+  EXPECT_EQ(other->answer(), "error not_found");
+}
+
+TEST_F(shm_stopped, at_the_gate_makes_a_put_that_needs_memory_of_a_limited_namespace_fail_at_its_deadline) {
+  connector_type::options o;
+  o.transport = space.options();
+  o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
+  auto c = connector_type::open(o);
+  ASSERT_TRUE(c) << c.error().message();
+  auto const other = start();
+  other->stop("get none first 0 1", "shm.name.gate_held");
+  expect_stalled(c->put(hop, "k", const_bytes(payload), before(soon())), "deadline");
+  expect_stalled(c->reserve(100, before(soon())), "deadline");
+  other->signal(SIGCONT);
+  EXPECT_EQ(other->answer(), "error not_found");
+  EXPECT_TRUE(c->put(hop, "k", const_bytes(payload), before(soon())));
+  EXPECT_TRUE(c->get_view(hop, "k", as({}, soon())));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // Blocks for a connector: an Allocator over a Transport's memory, or one that brings its own.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <omniconn/config.hpp>
 #include <omniconn/allocator/concept.hpp>
 #include <omniconn/core/buffer.hpp>
+#include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/transport/concept.hpp>
 
@@ -92,6 +94,9 @@ struct no_block {
 template <class Transport, class Allocator>
 using landing_block = std::conditional_t<Transport::caps.zero_copy_get, no_block, owned_block<Transport, Allocator>>;
 
+/// Distinguished by EFBIG from what is full now: nothing that comes back would help.
+inline error larger_than_all_memory() noexcept { return {error_kind::no_space, "the payload is larger than all memory that the transport may have; raise memory_pool_size", EFBIG}; }
+
 /// A free allocator: no lock, nothing to reclaim.
 template <class Transport, class Allocator>
   requires free_allocator<Allocator>
@@ -99,12 +104,13 @@ class block_source<Transport, Allocator> {
  public:
   block_source(Transport&, typename Allocator::options const& o) : allocator_(o) {}
 
-  result<owned_block<Transport, Allocator>> carve(std::size_t size) {
+  result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline = {}) {
     auto block = allocator_.allocate(size);
     if (!block) return block.error();
     return owned_block<Transport, Allocator>(this, block->data());
   }
   [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
+  [[nodiscard]] static constexpr bool could_hold(std::size_t) noexcept { return true; }
   void detach() noexcept {}
 
  private:
@@ -118,7 +124,9 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
  public:
   block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
 
-  result<owned_block<Transport, Allocator>> carve(std::size_t size) {
+  /// \param until where a transport has to wait for another process before it can grow
+  /// \errors `no_space`, with EFBIG where it will not help that everything comes back
+  result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline until = {}) {
     std::scoped_lock const lock(mutex_);
     if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
@@ -130,9 +138,10 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
     // free range at the end and hold it.
     auto const have = transport_->memory();
+    if (have.reserved != 0 && size > have.reserved) return larger_than_all_memory();
     std::size_t const left = have.reserved - have.committed;
     std::size_t const ample = size > ~std::size_t{0} - growth_slack ? size : size + growth_slack;
-    auto region = transport_->grow(size <= have.reserved && left != 0 && left < ample ? left : ample);
+    auto region = grow(left != 0 && left < ample ? left : ample, until);
     if (!region) return region.error();
     if (!allocator_) {
       allocator_.emplace(options_, region->base, region->committed);
@@ -152,6 +161,11 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     std::scoped_lock const lock(mutex_);
     return allocator_ ? allocator_->usage() : allocator_usage{};
   }
+  /// Whether blocks of so many bytes in all fit where nothing else is.
+  [[nodiscard]] bool could_hold(std::size_t total) {
+    std::scoped_lock const lock(mutex_);
+    return transport_ == nullptr || transport_->memory().reserved == 0 || total <= transport_->memory().reserved;
+  }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
     std::scoped_lock const lock(mutex_);
@@ -160,6 +174,14 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
 
  private:
   static constexpr std::size_t growth_slack = 4096;
+
+  result<memory_region> grow(std::size_t more, deadline until) {
+    if constexpr (requires { transport_->grow(more, until); }) {
+      return transport_->grow(more, until);
+    } else {
+      return transport_->grow(more);
+    }
+  }
 
   mutable std::mutex mutex_;
   Transport* transport_;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <sched.h>
+#include <time.h>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/error.hpp>
@@ -25,9 +26,12 @@ struct call_gate {
   [[nodiscard]] bool inherited() const noexcept { return born.inherited(); }
   /// \returns false where it was closed before.
   bool shut() noexcept { return !closed.exchange(true); }
-  /// \requires sleepers were woken: the rest takes microseconds.
+  /// \requires sleepers were woken: the rest takes microseconds, unless another process is stopped with a lock that a call needs.
   void wait_until_empty() const noexcept {
-    while (inside.load() != 0 && !inherited()) ::sched_yield();
+    for (int i = 0; inside.load() != 0 && !inherited(); ++i) {
+      timespec const rest{0, 100'000};
+      i < 1000 ? static_cast<void>(::sched_yield()) : static_cast<void>(::nanosleep(&rest, nullptr));
+    }
   }
 };
 

@@ -142,11 +142,12 @@ class shm_transport {
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.memory();
   }
-  result<memory_region> grow(std::size_t more) {
+  /// \param until where the namespace has a limit: how long to wait for a process that is stopped while it opens or closes it; no longer than 5 s
+  result<memory_region> grow(std::size_t more, deadline until = {}) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.grow(more);
+    return state_->writer.grow(more, until);
   }
   std::size_t reclaim(reclaim_sink sink) {
     if (state_ == nullptr) return 0;
@@ -241,7 +242,7 @@ class shm_transport {
     }
     return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
   }
-  /// Drops this producer's oldest object that nobody has begun to read. \returns false where there is none.
+  /// Drops this producer's oldest object that nobody holds now; of several readers, some may have had it. \returns false where there is none.
   bool drop_oldest() {
     call const entered(state_.get());
     if (!entered) return false;
@@ -388,6 +389,7 @@ class shm_transport {
     detail::failpoint("shm.close.shut");
     if (state_->inherited()) return state_->session.reset();  // the parent's, which goes on
     state_->closing.request_stop();
+    state_->session->end_waits();
     state_->wait_until_empty();
     state_->end_events();
     state_->writer.withdraw_unfinished();

@@ -83,6 +83,7 @@ TYPED_TEST_P(transport_conformance, a_watch_ends_with_its_object_and_not_before)
       this->let_go(std::move(*got));
     }
     EXPECT_EQ(producer->drive(op, progress::pending, this->patient()).value_or(progress::pending), progress::done);
+    EXPECT_EQ((*producer)->watch(op, put->where, {}).value_or(progress::pending), progress::done) << "a watch that has ended has nothing to be taken: it may be used again";
     typename TestFixture::get_op late, later;
     EXPECT_EQ((*producer)->watch(late, put->where, {}).value_or(progress::pending), progress::done) << "of what is gone it ends at once";
     auto const next = producer->put("key", test_pattern(8, 2));

@@ -154,9 +154,12 @@ template <class Session> void await_stage(basic_endpoint<Session>& e, basic_get_
   op.awaited_ = static_cast<std::uint16_t>(id ? *id + 1U : 0U);
 }
 
+/// A watch that has ended has nothing to be taken.
+template <class Session> bool is_in_use(basic_get_operation<Session> const& op) noexcept { return op.is(stage::looking) || (op.is(stage::found) && !op.watches_); }
+
 /// Begins to wait for the end of an object: every reader is done with it, or it was dropped.
 template <class Session> result<progress> start_watch(basic_endpoint<Session>& e, basic_get_operation<Session>& op, locator const& of, std::string_view consumer) {
-  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   auto at = of.unpack<place>(locator_tag::shm);
   if (!at) return op.fail(at.error());
   auto const& dir = e.session->dir();
@@ -173,7 +176,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
 }
 
 template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
-  if (auto const at = op.at_.load(std::memory_order_relaxed); at == stage::found || at == stage::looking) return {error_kind::misconfigured, "the get operation is in use"};
+  if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
   op.reader_ = e.reader;
   op.watches_ = false;

@@ -28,23 +28,24 @@ namespace detail::shm {
 /// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
 template <class Session> class basic_producer {
  public:
-  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page) {}
+  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page), limit_(limit_of(s.dir().head().bytes_limit)) {}
   basic_producer(basic_producer const&) = delete;
   basic_producer& operator=(basic_producer const&) = delete;
 
   [[nodiscard]] memory_region memory() const noexcept {
-    if (mapping_.base() == nullptr) return {nullptr, 0, static_cast<std::size_t>(pool_size_)};
-    return {mapping_.base() + keys_size_, committed_, static_cast<std::size_t>(pool_size_)};
+    if (mapping_.base() == nullptr) return {nullptr, 0, most()};
+    return {mapping_.base() + keys_size_, committed_, most()};
   }
 
   /// Puts at least `more` bytes of memory behind the region, and half of what it has, so that growing stays rare.
-  result<memory_region> grow(std::size_t more) {
+  /// \param until for the gate, which a namespace with a limit needs
+  result<memory_region> grow(std::size_t more, deadline until) {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::size_t left = static_cast<std::size_t>(pool_size_) - committed_;
+    std::size_t const left = most() - committed_;
+    if (more > left && most() < pool_size_) return limit_reached();
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    if (std::uint64_t const limit = session_.dir().head().bytes_limit; limit != 0) return grow_within(limit, needed);
-    return grow_by(needed, left);
+    return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed, until);
   }
 
   /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
@@ -240,6 +241,7 @@ template <class Session> class basic_producer {
  private:
   static constexpr std::size_t page = 4096;
   static constexpr std::size_t first_growth = std::size_t{4} << 20U;
+  static constexpr std::uint64_t no_limit = ~std::uint64_t{0};
 
   // Not std::min: <algorithm> costs every user 6,000 lines.
   static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
@@ -254,30 +256,35 @@ template <class Session> class basic_producer {
   };
 
   /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
-  result<memory_region> grow_within(std::uint64_t limit, std::size_t needed) {
+  result<memory_region> grow_within(std::size_t needed, deadline until) {
     auto const book = [&]() -> result<bool> {
-      if (room_within(limit) < needed) return false;
+      if (room_within_limit() < needed) return false;
       session_.record().memory = committed_ + needed;
       return true;
     };
-    auto booked = session_.in_gate(book);
+    auto booked = session_.in_gate(book, until);
     if (booked && !*booked) {
       session_.sweep_all();
-      booked = session_.in_gate(book);
+      booked = session_.in_gate(book, until);
     }
     if (!booked) return booked.error();
-    if (!*booked)
-      return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached: what another producer has once had stays its own; raise max_namespace_bytes, or close who does not need it"};
+    if (!*booked) return limit_reached();
     auto grown = grow_by(needed, needed);
     if (!grown) session_.record().memory = committed_;
     return grown;
   }
-  [[nodiscard]] std::uint64_t room_within(std::uint64_t limit) const noexcept {
+  [[nodiscard]] std::uint64_t room_within_limit() const noexcept {
     std::uint64_t used = 0;
     for (std::uint32_t i = 0; i != max_participants; ++i)
-      if (auto const& p = session_.dir().participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit);
-    return limit > used ? limit - used : 0;
+      if (auto const& p = session_.dir().participant_at(i); p.state.load() != participant_state::free) used += smaller(p.memory, limit_);
+    return limit_ > used ? limit_ - used : 0;
   }
+  static error limit_reached() noexcept {
+    return {error_kind::quota_exceeded, "the namespace's limit of payload memory is reached: what another producer has once had stays its own; raise max_namespace_bytes, or close who does not need it"};
+  }
+  /// Bytes of payload memory that we may have where nobody else has any.
+  [[nodiscard]] std::size_t most() const noexcept { return static_cast<std::size_t>(smaller(limit_, pool_size_)); }
+  static constexpr std::uint64_t limit_of(std::uint64_t bytes) noexcept { return bytes == 0 ? no_limit : bytes / page * page; }
 
   result<memory_region> grow_by(std::size_t needed, std::size_t left) {
     std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
@@ -434,6 +441,7 @@ template <class Session> class basic_producer {
 
   Session& session_;
   std::uint64_t pool_size_;
+  std::uint64_t limit_;  // of all producers together
   std::size_t keys_size_ = 0;
   std::size_t committed_ = 0;
   std::uint64_t arena_id_ = 0;

@@ -173,6 +173,13 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
   drop_claims(dir, i);
 }
 
+/// Memory was given back: where the namespace has a limit, others have waited for it.
+inline void tell_of_room(auto const& dir) noexcept {
+  if (dir.head().bytes_limit == 0) return;
+  for (std::uint32_t i = 0; i != max_participants; ++i)
+    if (dir.participant_at(i).wants_room.load() != 0) count_return(dir, i);
+}
+
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
 inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
@@ -194,6 +201,7 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       failpoint("shm.recovery.arena_forgotten");
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
+      tell_of_room(dir);
       return;
     }
     if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
@@ -201,6 +209,7 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
     failpoint("shm.recovery.memory_returned");
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
+    tell_of_room(dir);
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
     if (p.returned_seq.load() == seen) return;
   }

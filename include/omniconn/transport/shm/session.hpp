@@ -20,8 +20,9 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/result.hpp>
-#include <omniconn/detail/forks.hpp>
+#include <omniconn/detail/call_gate.hpp>
 #include <omniconn/detail/failpoint.hpp>
+#include <omniconn/detail/forks.hpp>
 #include <omniconn/transport/shm/arenas.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
@@ -90,13 +91,16 @@ class session {
     if (name.size() > max_name_size) return {error_kind::misconfigured, "the name of a reader or stage may have 56 bytes at most"};
     for (lock_patience patience(until);;) {
       if (auto id = try_name_id(name, places)) return *id;
+      if (ending_.load()) return closed_error();
       if (!patience.wait()) return patience.gate_error();
     }
   }
+  /// Calls that wait for the gate end with `closed`.
+  void end_waits() noexcept { ending_.store(true); }
 
-  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it for 5 s.
-  template <class F> auto in_gate(F&& f) -> decltype(f()) {
-    for (lock_patience patience({});;) {
+  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it until then, or for 5 s; `closed`
+  template <class F> auto in_gate(F&& f, deadline until) -> decltype(f()) {
+    for (lock_patience patience(until);;) {
       {
         std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
         if (dir_.try_close_gate()) {
@@ -105,6 +109,7 @@ class session {
           return out;
         }
       }
+      if (ending_.load()) return closed_error();
       if (!patience.wait()) return patience.gate_error();
     }
   }
@@ -409,6 +414,7 @@ class session {
   std::mutex sleepers_mutex_;
   std::vector<std::atomic<std::uint32_t>*> sleepers_;
   std::atomic<int> event_{no_event};
+  std::atomic<bool> ending_{false};
   probe probe_;
   unique_fd fifo_;
   std::unique_ptr<warden<session>> warden_;
