@@ -4,7 +4,8 @@
 #
 #   omniconn_test_folder(<folder> [LIBRARIES ...])
 #       tests/<folder>/*_test.cpp become one program, tests/<folder>/programs/*.cpp one helper program each. A test that
-#       includes a header of a part which this build lacks (or carries that marker itself) is left out, visibly.
+#       includes a header of a part which this build lacks (or carries that marker itself) is left out, visibly. One marked
+#       '// omniconn-test: costly' is left out where OMNICONN_TEST_COSTLY is off.
 #   omniconn_add_test(<name> SOURCES ... [PARTS ...] [LIBRARIES ...] [LABELS ...] [TIMEOUT s])
 #       one GoogleTest program; each of its cases becomes a ctest case <name>.<suite>.<case>. A case gets a further label
 #       when the word is in its name or its suite's: conformance, faults, soak, fuzz, slow, hardware ("shm_slow.fills_memory")
@@ -25,6 +26,7 @@ find_package(Python3 QUIET COMPONENTS Interpreter)
 set(OMNICONN_TEST_PREFIX "" CACHE STRING "Put before each test's name, so that several build trees can share one ctest run")
 set(OMNICONN_TEST_BIN_DIR ${PROJECT_BINARY_DIR}/tests/bin)
 option(OMNICONN_TEST_SINGLE_HEADER "Run the suite against single_include/ instead of include/ (default: off)" OFF)
+option(OMNICONN_TEST_COSTLY "Also the files of tests marked '// omniconn-test: costly', which take a minute of a processor to compile with sanitizers (default: on)" ON)
 option(OMNICONN_TEST_CHECKS "Also test headers, packages, tools and consumer projects, not only behaviour (default: on)" ON)
 
 # --- what the tests are compiled against ----------------------------------------------------------------------------
@@ -146,9 +148,12 @@ function(omniconn_test_folder folder)
   foreach(source IN LISTS tests)
     omniconn_parts_of(${source} needed)
     omniconn_lacking(lacking ${needed})
+    file(STRINGS ${source} costly REGEX "^// omniconn-test: costly$")
+    cmake_path(GET source STEM stem)
     if(lacking)
-      cmake_path(GET source STEM stem)
       omniconn_disabled_test(${folder}.${stem} "this build lacks ${lacking}")
+    elseif(costly AND NOT OMNICONN_TEST_COSTLY)
+      message(STATUS "omniconn: test ${folder}.${stem} is left out: it is costly")
     else()
       list(APPEND sources ${source})
       list(APPEND parts ${needed})

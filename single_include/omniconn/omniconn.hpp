@@ -15088,11 +15088,13 @@ result<any_connector, diagnosis> make_shared_memory_connector(connector_spec con
 }  // namespace detail
 
 /// Makes the factory know every name of vLLM-Omni and of this library: those that work with the raw serializer, the others with the reason why not.
-inline void register_builtin_connectors(connector_factory& factory) {
+/// A template so that only files that call it pay for compiling every connector (2.5 s with g++ 12).
+template <class Serializer = raw_serializer>
+void register_builtin_connectors(connector_factory& factory) {
   constexpr auto note = "serializer raw; register_msgpack adds omni_msgpack";
-  factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
-  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
+  factory.replace_connector("ShmConnector", &detail::make_shm_connector<Serializer>, note);
+  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<Serializer>, note);
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<Serializer>, note);
   factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
@@ -19983,12 +19985,13 @@ OMNICONN_END_NAMESPACE
 OMNICONN_BEGIN_NAMESPACE
 
 /// Makes the built-in connectors of a factory write and read values with `omni_msgpack`, unless an edge says `serializer: raw`. Call it after `register_builtin_connectors`.
-inline void register_msgpack(connector_factory& factory) {
-  using objects = omni_msgpack_serializer;
+/// A template for the same reason as that one.
+template <class Objects = omni_msgpack_serializer>
+void register_msgpack(connector_factory& factory) {
   constexpr auto note = "serializers omni_msgpack (default), raw";
-  factory.replace_connector("ShmConnector", &detail::make_shm_connector<objects, raw_serializer>, note);
-  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<objects, raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<objects, raw_serializer>, note);
+  factory.replace_connector("ShmConnector", &detail::make_shm_connector<Objects, raw_serializer>, note);
+  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<Objects, raw_serializer>, note);
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<Objects, raw_serializer>, note);
 }
 
 OMNICONN_END_NAMESPACE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A type that borrows from the object's memory cannot come out of `get`, which ends the object.
 // expect-error 1: use get_view and view::as
-#include <omniconn/omniconn.hpp>
+#include <omniconn/runtime/builtin.hpp>
 
 using namespace omniconn;
 

@@ -3,7 +3,13 @@
 // expect-error 1: choose an allocator that carves it
 // expect-error 2: choose heap_allocator
 // expect-error 3: transport_policy
-#include <omniconn/omniconn.hpp>
+#include <omniconn/allocator/arena.hpp>
+#include <omniconn/allocator/heap.hpp>
+#include <omniconn/connector.hpp>
+#include <omniconn/keying/namespaced.hpp>
+#include <omniconn/serializer/raw.hpp>
+#include <omniconn/transport/inproc.hpp>
+#include <omniconn/transport/shm.hpp>
 
 using namespace omniconn;
 

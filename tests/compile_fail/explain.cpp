@@ -4,7 +4,13 @@
 // expect-error 2: a serializer needs `result<payload_kind> encode
 // expect-error 3: a keying needs `bool belongs
 // expect-error 4: an allocator needs `options`
-#include <omniconn/omniconn.hpp>
+#include <omniconn/allocator/arena.hpp>
+#include <omniconn/allocator/heap.hpp>
+#include <omniconn/connector.hpp>
+#include <omniconn/keying/namespaced.hpp>
+#include <omniconn/serializer/raw.hpp>
+#include <omniconn/transport/inproc.hpp>
+#include <omniconn/transport/shm.hpp>
 
 using namespace omniconn;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A failure cannot be ignored by accident.
 // expect-error 1: nodiscard
-#include <omniconn/omniconn.hpp>
+#include <omniconn/runtime/builtin.hpp>
 
 using namespace omniconn;
 

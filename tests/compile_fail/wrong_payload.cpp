@@ -3,7 +3,8 @@
 // expect-error 1: serializes
 // expect-error 2: deserializes
 // expect-error 3: connector_like|no matching
-#include <omniconn/omniconn.hpp>
+#include <omniconn/any_connector.hpp>
+#include <omniconn/runtime/builtin.hpp>
 
 using namespace omniconn;
 

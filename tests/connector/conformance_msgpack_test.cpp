@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // omniconn-part: msgpack
+// omniconn-test: costly
 // The suite for connectors whose serializer writes values and tensors, too.
 #include <omniconn/testing/connector_conformance.hpp>
 

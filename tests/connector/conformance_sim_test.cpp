@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // The suite for connectors over the archetypes in virtual time: memory asked for, completions late and out of order, a store that never notifies.
 #include <omniconn/testing/connector_conformance.hpp>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // Every option of the built-in connectors: what it does, and what is said of a value that cannot be.
 #include <omniconn/runtime/builtin.hpp>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // The names that a factory knows: what is listed as available moves objects, what is not says why.
 #include <omniconn/runtime/builtin.hpp>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // What register_msgpack adds to the built-in connectors: objects as payloads, unless an edge wants bytes.
 #include <omniconn/runtime/msgpack_part.hpp>
 
