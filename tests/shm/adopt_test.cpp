@@ -62,13 +62,6 @@ class memory {
 
 class shm_adopt : public process_test {
  protected:
-  [[nodiscard]] connector_type open() const {
-    connector_type::options o;
-    o.transport = space.options();
-    auto made = connector_type::open(o);
-    EXPECT_TRUE(made) << made.error().message();
-    return std::move(*made);
-  }
   [[nodiscard]] std::string folder() const { return space.paths().folder; }
   /// A file in the namespace's file system that has no name of its own.
   [[nodiscard]] int file(mode_t mode = 0600) const {
@@ -86,7 +79,7 @@ class shm_adopt : public process_test {
 };
 
 TEST_F(shm_adopt, bytes_of_a_memfd_or_a_file_are_sent_in_place) {
-  auto producer = open(), consumer = open();
+  auto producer = space.connect<connector_type>(), consumer = space.connect<connector_type>();
   for (int const fd : {memfd(), file(), file(0644)}) {
     memory const cache(fd, 4 * mib, MAP_SHARED, 8192);
     auto const region = producer.adopt(cache.bytes());
@@ -113,7 +106,7 @@ TEST_F(shm_adopt, bytes_of_a_memfd_or_a_file_are_sent_in_place) {
 }
 
 TEST_F(shm_adopt, memory_that_others_cannot_reach_is_unsupported) {
-  auto producer = open();
+  auto producer = space.connect<connector_type>();
   auto const refused = [&](mutable_bytes bytes, error_kind kind, char const* text) {
     auto const region = producer.adopt(bytes);
     ASSERT_FALSE(region);
@@ -152,7 +145,7 @@ TEST_F(shm_adopt, memory_that_others_cannot_reach_is_unsupported) {
 }
 
 TEST_F(shm_adopt, a_mapping_in_several_parts_is_one_file) {
-  auto producer = open(), consumer = open();
+  auto producer = space.connect<connector_type>(), consumer = space.connect<connector_type>();
   memory const cache(memfd(), 4 * mib);
   ASSERT_EQ(::mprotect(cache.bytes().data() + mib, mib, PROT_READ), 0);  // the kernel makes three of it
   ASSERT_TRUE(producer.adopt(cache.bytes()));
@@ -163,7 +156,7 @@ TEST_F(shm_adopt, a_mapping_in_several_parts_is_one_file) {
 }
 
 TEST_F(shm_adopt, a_memfd_that_was_adopted_does_not_shrink_any_more) {
-  auto producer = open();
+  auto producer = space.connect<connector_type>();
   int const fd = memfd();
   memory const cache(fd, mib);
   ASSERT_TRUE(producer.adopt(cache.bytes()));
@@ -171,7 +164,7 @@ TEST_F(shm_adopt, a_memfd_that_was_adopted_does_not_shrink_any_more) {
 }
 
 TEST_F(shm_adopt, another_process_reads_in_place_and_says_when) {
-  auto producer = open();
+  auto producer = space.connect<connector_type>();
   auto const reader = start();
   memory const cache(memfd(), mib);
   ASSERT_TRUE(producer.adopt(cache.bytes()));
@@ -182,10 +175,10 @@ TEST_F(shm_adopt, another_process_reads_in_place_and_says_when) {
 }
 
 TEST_F(shm_adopt, what_has_a_name_outlives_its_producer_and_a_memfd_does_not) {
-  auto consumer = open();
+  auto consumer = space.connect<connector_type>();
   memory const named(file(), mib), unnamed(memfd(), mib);
   {
-    auto producer = open();
+    auto producer = space.connect<connector_type>();
     ASSERT_TRUE(producer.adopt(named.bytes()));
     ASSERT_TRUE(producer.adopt(unnamed.bytes()));
     ASSERT_TRUE(producer.put_adopted(hop, "named", named.part(5, 1000)));
@@ -210,7 +203,7 @@ TEST_F(shm_adopt, what_has_a_name_outlives_its_producer_and_a_memfd_does_not) {
 }
 
 TEST_F(shm_adopt, a_name_that_leads_elsewhere_is_not_followed) {
-  auto producer = open();
+  auto producer = space.connect<connector_type>();
   memory const cache(memfd(), mib);
   ASSERT_TRUE(producer.adopt(cache.bytes()));
   std::string link;
@@ -229,19 +222,19 @@ TEST_F(shm_adopt, a_name_that_leads_elsewhere_is_not_followed) {
                                    {"lent:99999999999999999999:0:1:1", error_kind::corrupt}}) {
     ::unlink(link.c_str());
     ASSERT_EQ(::symlink(text.c_str(), link.c_str()), 0);
-    auto consumer = open();
+    auto consumer = space.connect<connector_type>();
     auto const got = consumer.get_view(hop, "k", now());
     ASSERT_FALSE(got) << text;
     EXPECT_EQ(got.error().kind(), kind) << text << ": " << got.error().message();
   }
   ::unlink(link.c_str());
   ASSERT_EQ(::symlink(right, link.c_str()), 0);
-  auto consumer = open();
+  auto consumer = space.connect<connector_type>();
   EXPECT_TRUE(consumer.get_view(hop, "k", now())) << "nothing was lost meanwhile";
 }
 
 TEST_F(shm_adopt, many_regions_one_after_another_and_at_once) {
-  auto producer = open(), consumer = open();
+  auto producer = space.connect<connector_type>(), consumer = space.connect<connector_type>();
   memory const cache(memfd(), mib);
   for (int i = 0; i != 300; ++i) {
     auto const region = producer.adopt(cache.bytes());

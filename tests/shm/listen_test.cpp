@@ -43,13 +43,6 @@ bool read_event(int fd) {
 
 class shm_listen : public shm_test::process_test {
  protected:
-  [[nodiscard]] connector_type connect() const {
-    connector_type::options o;
-    o.transport = space.options();
-    auto c = connector_type::open(o);
-    EXPECT_TRUE(c) << c.error().message();
-    return std::move(*c);  // ends the program where there is none
-  }
   /// The descriptor, with what made it readable at first read.
   static int quiet_fd(connector_type& c) {
     auto const fd = c.native_fd();
@@ -87,7 +80,7 @@ class shm_listen : public shm_test::process_test {
 
 TEST_F(shm_listen, a_put_of_another_process_is_told) {
   auto const producer = start();
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   int const fd = quiet_fd(c);
   EXPECT_EQ(c.native_fd().value_or(-1), fd) << "one descriptor, however often it is asked for";
   EXPECT_NE(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
@@ -107,7 +100,7 @@ TEST_F(shm_listen, a_put_of_another_process_is_told) {
 }
 
 TEST_F(shm_listen, several_gets_are_served_as_their_objects_come_whoever_puts) {
-  auto c = connect(), other = connect();
+  auto c = space.connect<connector_type>(), other = space.connect<connector_type>();
   int const fd = quiet_fd(c);
   constexpr std::size_t gets = 6;
   shm_transport::get_op ops[gets];
@@ -132,7 +125,7 @@ TEST_F(shm_listen, several_gets_are_served_as_their_objects_come_whoever_puts) {
 }
 
 TEST_F(shm_listen, what_is_given_back_consumed_and_removed_is_told) {
-  auto c = connect(), other = connect();
+  auto c = space.connect<connector_type>(), other = space.connect<connector_type>();
   int const fd = quiet_fd(c);
   auto const first = other.put(hop, "k", const_bytes(payload));
   ASSERT_TRUE(first);
@@ -164,7 +157,7 @@ TEST_F(shm_listen, what_is_given_back_consumed_and_removed_is_told) {
 
 TEST_F(shm_listen, a_death_is_told_and_the_next_step_says_whose) {
   auto const producer = start();
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   EXPECT_EQ(producer->ask("put a 1 10"), "ok 10");
   ASSERT_TRUE(c.get_view(hop, "a"));
   int const fd = quiet_fd(c);
@@ -177,7 +170,7 @@ TEST_F(shm_listen, a_death_is_told_and_the_next_step_says_whose) {
 }
 
 TEST_F(shm_listen, closing_is_told_and_the_descriptor_stays_good) {
-  std::optional<connector_type> c(connect());
+  std::optional<connector_type> c(space.connect<connector_type>());
   int const fd = quiet_fd(*c);
   shm_transport::get_op op;
   begin(*c, op, "k");
@@ -192,8 +185,8 @@ TEST_F(shm_listen, closing_is_told_and_the_descriptor_stays_good) {
 }
 
 TEST_F(shm_listen, who_closes_is_rung_no_more_and_others_are) {
-  std::optional<connector_type> first(connect());
-  auto second = connect(), producer = connect();
+  std::optional<connector_type> first(space.connect<connector_type>());
+  auto second = space.connect<connector_type>(), producer = space.connect<connector_type>();
   EXPECT_EQ(listeners(), 0U);
   ASSERT_TRUE(producer.put(hop, "held", const_bytes(payload)));
   auto held = first->get_view(hop, "held");
@@ -214,7 +207,7 @@ TEST_F(shm_listen, who_closes_is_rung_no_more_and_others_are) {
 }
 
 TEST_F(shm_listen, a_listener_that_is_killed_is_rung_no_more) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   auto const one = start(), other = start();
   EXPECT_EQ(one->ask("listen"), "ok");
   EXPECT_EQ(one->ask("listen"), "ok");
@@ -231,7 +224,7 @@ TEST_F(shm_listen, a_listener_that_is_killed_is_rung_no_more) {
 }
 
 TEST_F(shm_listen, a_child_has_an_event_of_its_own_and_takes_none_of_its_parent) {
-  auto c = connect(), other = connect();
+  auto c = space.connect<connector_type>(), other = space.connect<connector_type>();
   int const fd = quiet_fd(c);
   shm_transport::get_op op;
   begin(c, op, "k");
@@ -251,7 +244,7 @@ TEST_F(shm_listen, a_child_has_an_event_of_its_own_and_takes_none_of_its_parent)
 }
 
 TEST_F(shm_listen, without_a_descriptor_left_it_is_no_space_and_nobody_is_rung) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
   rlimit none = before;

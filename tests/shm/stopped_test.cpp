@@ -25,13 +25,6 @@ constexpr std::byte payload[8]{};
 
 class shm_stopped : public shm_test::process_test {
  protected:
-  [[nodiscard]] connector_type connect() const {
-    connector_type::options o;
-    o.transport = space.options();
-    auto c = connector_type::open(o);
-    EXPECT_TRUE(c) << c.error().message();
-    return std::move(*c);  // ends the program where there is none
-  }
   static deadline soon() { return deadline::after(std::chrono::milliseconds(30)); }
   static put_options before(deadline until, on_existing existing = on_existing::fail) {
     put_options o;
@@ -54,7 +47,7 @@ class shm_stopped : public shm_test::process_test {
 };
 
 TEST_F(shm_stopped, in_the_middle_of_a_put_makes_another_put_fail_at_its_deadline) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   auto const other = start();
   other->stop("put k 1 100", "shm.put.bucket_locked");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon())), "deadline");
@@ -71,7 +64,7 @@ TEST_F(shm_stopped, in_the_middle_of_a_put_makes_another_put_fail_at_its_deadlin
 }
 
 TEST_F(shm_stopped, between_begin_and_commit_makes_a_replacing_put_fail_at_its_deadline) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   auto const other = start();
   shm_transport::put_op op;
   publish_options how;
@@ -91,7 +84,7 @@ TEST_F(shm_stopped, between_begin_and_commit_makes_a_replacing_put_fail_at_its_d
 }
 
 TEST_F(shm_stopped, at_the_gate_makes_a_new_name_and_a_newcomer_fail_at_their_deadlines) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
   expect_stalled(c.get_view(hop, "none", as("second", soon())), "deadline");
@@ -119,7 +112,7 @@ TEST_F(shm_stopped, at_the_gate_makes_a_new_name_and_a_newcomer_fail_at_their_de
 }
 
 TEST_F(shm_stopped, at_the_gate_makes_a_thread_wait_but_not_its_neighbours) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
   result<connector_type::view> patient{error_kind::io, ""};

@@ -57,6 +57,15 @@ class fresh_space {
     o.directory = directory_;
     return o;
   }
+  /// A connector here, with the options that it has anyway. Ends the program where there is none.
+  template <class Connector>
+  [[nodiscard]] Connector connect() const {
+    typename Connector::options o;
+    o.transport = options();
+    auto made = Connector::open(o);
+    EXPECT_TRUE(made) << made.error().message();
+    return std::move(*made);
+  }
   [[nodiscard]] omniconn::detail::shm::names paths() const { return {directory_, name_}; }
 
   /// The files of this namespace that take memory, sorted: directory and arenas.
