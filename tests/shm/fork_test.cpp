@@ -1,29 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program that forks whenever it likes, whatever its other threads are at.
 #include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/forks.hpp>
+#include <omniconn/runtime/builtin.hpp>
 #include <omniconn/transport/shm.hpp>
 
+#include <shm/stage.hpp>
 #include <shm/support.hpp>
 
 namespace {
 
 using namespace omniconn;
 
-/// \returns the exit status of a child that does `act`; what ends it otherwise is a failure.
+/// \returns the exit status of a child that does `act`; what ends it otherwise is a failure, and so is a child that does not end.
 template <class Act>
 int in_child(Act act) {
   pid_t const child = ::fork();
   if (child == 0) ::_exit(act());
   int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  auto const limit = omniconn::deadline::after(std::chrono::seconds(20));  // only a hang reaches it
+  pid_t ended = 0;
+  while ((ended = ::waitpid(child, &status, WNOHANG)) == 0 && !limit.passed()) std::this_thread::yield();
+  if (ended == 0) {
+    ::kill(child, SIGKILL);
+    ended = ::waitpid(child, &status, 0);
+  }
+  EXPECT_EQ(ended, child);
   EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -65,6 +82,114 @@ TEST(shm_fork, while_another_thread_opens_and_closes_harms_no_child) {
   end.store(true);
   user.join();
   EXPECT_GT(opened.load(), 0U);
+}
+
+// --- what a thread of the parent has locked at that moment stays locked in the child ---------------------------------------------------------
+
+using connector_type = shm_connector<>;
+constexpr edge hop{"producer", "consumer"};
+constexpr std::byte payload[8]{};
+
+/// Where the other thread stops, and until when.
+std::string_view stop_where;
+std::atomic<bool> has_stopped{false}, may_go{false};
+void stop_there(std::string_view name) noexcept {
+  if (name != stop_where || has_stopped.exchange(true)) return;
+  has_stopped.notify_all();
+  may_go.wait(false);
+}
+
+class shm_fork_in : public testing::Test {
+ protected:
+  shm_fork_in() : c_(space.connect<connector_type>()), other_(space.connect<connector_type>()) {}
+  ~shm_fork_in() override {
+    static_cast<void>(c_->transport().erase_if([](wire_key) { return true; }));
+  }
+
+  /// Forks while another thread does `act` and has come to `failpoint`. The child uses everything that it inherits, then lets go of it.
+  template <class Act>
+  void fork_at(std::string_view failpoint, Act act) {
+    ASSERT_TRUE(c_->put(hop, "held", const_bytes(payload)) && c_->put(hop, "unread", const_bytes(payload)));
+    auto view = c_->get_view(hop, "held", {deadline::immediate()});
+    auto reserved = c_->reserve(sizeof payload);
+    std::optional<shm_transport::put_op> begun(std::in_place), unbegun(std::in_place);
+    ASSERT_TRUE(view && reserved && c_->transport().begin(*begun, "begun", {}, {}, {}));
+    stop_where = failpoint;
+    has_stopped.store(false);
+    may_go.store(false);
+    set_failpoint_hook(&stop_there);
+    std::thread thread([&act, failpoint] {
+      act();
+      if (!has_stopped.exchange(true)) ADD_FAILURE() << "it never came to " << failpoint;
+      has_stopped.notify_all();
+    });
+    has_stopped.wait(false);
+    auto const ended = in_child([&] {
+      set_failpoint_hook(nullptr);
+      auto const closed = [](auto const& r) { return !r && r.error().kind() == error_kind::closed; };
+      if (!closed(c_->reserve(100))) return 1;
+      if (!closed(c_->put(hop, "k", const_bytes(payload))) || !closed(c_->commit(hop, "k", std::move(*reserved)))) return 2;
+      if (!closed(c_->get_view(hop, "held", {deadline::immediate()}))) return 3;
+      if (!closed(c_->transport().commit(*begun, {})) || !closed(c_->transport().begin(*unbegun, "k", {}, {}, {}))) return 4;
+      if (c_->transport().step(waiting_)) return 5;
+      if (c_->transport().reclaim([](std::uint64_t) {}) != 0 || c_->health().status != health_status::closed) return 6;
+      static_cast<void>(c_->transport().cancel(waiting_));
+      c_->transport().abort(*begun);
+      begun.reset();
+      view->release();
+      reserved = c_->reserve(1);
+      c_->close();
+      c_.reset();
+      connector_type::options o;
+      o.transport = space.options();
+      auto own = connector_type::open(o);
+      if (!own || !own->put(hop, "own", const_bytes(payload))) return 7;
+      return own->get_view(hop, "own", {deadline::immediate()}) ? 0 : 8;
+    });
+    EXPECT_EQ(ended, 0) << "while another thread was at " << failpoint;
+    set_failpoint_hook(nullptr);
+    may_go.store(true);
+    may_go.notify_all();
+    thread.join();
+    EXPECT_TRUE(c_->put(hop, "after", const_bytes(payload))) << "the parent goes on";
+    EXPECT_TRUE(other_->get_view(hop, "unread", {deadline::immediate()}));
+  }
+
+  shm_test::fresh_space space;
+  shm_transport::get_op waiting_;
+  std::optional<connector_type> c_, other_;
+};
+
+TEST_F(shm_fork_in, the_growth_of_the_arena_harms_no_child) {
+  fork_at("shm.arena.grown", [this] { EXPECT_TRUE(c_->reserve(std::size_t{6} << 20U)); });
+}
+
+TEST_F(shm_fork_in, the_return_of_blocks_harms_no_child) {
+  ASSERT_TRUE(c_->put(hop, "read", const_bytes(payload)));
+  fork_at("shm.reclaim.found", [this] {
+    EXPECT_TRUE(other_->get_view(hop, "read", {deadline::immediate()}));
+    EXPECT_TRUE(c_->reserve(100));
+  });
+}
+
+TEST_F(shm_fork_in, the_end_of_a_put_harms_no_child) {
+  fork_at("shm.abort.slot_returned", [this] {
+    shm_transport::put_op op;
+    EXPECT_TRUE(c_->transport().begin(op, "never", {}, {}, {}));
+  });
+}
+
+TEST_F(shm_fork_in, a_get_harms_no_child) {
+  find_options how;
+  auto const now = c_->transport().find(waiting_, "late", how);
+  ASSERT_TRUE(now && *now == progress::pending);
+  shm_transport::put_op op;
+  ASSERT_TRUE(other_->transport().begin(op, "late", {}, {}, {}) && other_->transport().commit(op, {}));
+  fork_at("shm.get.adopting", [this] {
+    auto const then = c_->transport().step(waiting_);
+    EXPECT_TRUE(then && *then == progress::done) << "the parent's get is none of the child's business";
+    EXPECT_TRUE(c_->transport().cancel(waiting_));
+  });
 }
 
 }  // namespace

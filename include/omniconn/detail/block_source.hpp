@@ -16,6 +16,7 @@
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/forks.hpp>
 #include <omniconn/transport/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -117,7 +118,8 @@ class block_source<Transport, Allocator> {
   [[no_unique_address]] Allocator allocator_;
 };
 
-/// An allocator over the transport's region. One lock around allocator, reclaim and grow: the contract asks for it.
+/// An allocator over the transport's region. One lock around allocator, reclaim and grow: the contract asks for it. A forked child of a program whose transport
+/// leaves the process has nothing here any more, and asks for no lock: a thread of its parent may have had it, and will never give it back.
 template <class Transport, class Allocator>
   requires region_allocator<Allocator>
 class block_source<Transport, Allocator> : public std::enable_shared_from_this<block_source<Transport, Allocator>> {
@@ -125,8 +127,9 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
   block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
 
   /// \param until where a transport has to wait for another process before it can grow
-  /// \errors `no_space`, with EFBIG where it will not help that everything comes back
+  /// \errors `no_space`, with EFBIG where it will not help that everything comes back; `closed`
   result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline until = {}) {
+    if (inherited()) return {error_kind::closed, "the connector is the parent process's, which forked; open one here"};
     std::scoped_lock const lock(mutex_);
     if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
@@ -154,20 +157,24 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
   }
 
   void give_back(std::byte* block) noexcept {
+    if (inherited()) return;
     std::scoped_lock const lock(mutex_);
     if (transport_ != nullptr && allocator_) allocator_->deallocate(block);
   }
   [[nodiscard]] allocator_usage usage() const noexcept {
+    if (inherited()) return {};
     std::scoped_lock const lock(mutex_);
     return allocator_ ? allocator_->usage() : allocator_usage{};
   }
   /// Whether blocks of so many bytes in all fit where nothing else is.
   [[nodiscard]] bool could_hold(std::size_t total) {
+    if (inherited()) return true;
     std::scoped_lock const lock(mutex_);
     return transport_ == nullptr || transport_->memory().reserved == 0 || total <= transport_->memory().reserved;
   }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
+    if (inherited()) return;
     std::scoped_lock const lock(mutex_);
     transport_ = nullptr;
   }
@@ -182,11 +189,19 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
       return transport_->grow(more);
     }
   }
+  [[nodiscard]] bool inherited() const noexcept {
+    if constexpr (Transport::caps.leaves_process) {
+      return born_.inherited();
+    } else {
+      return false;
+    }
+  }
 
   mutable std::mutex mutex_;
   Transport* transport_;
   typename Allocator::options options_;
   std::optional<Allocator> allocator_;
+  fork_mark born_ = Transport::caps.leaves_process ? watch_forks() : fork_mark();
 };
 
 }  // namespace detail

@@ -12,6 +12,7 @@
 #include <omniconn/core/deadline.hpp>
 #include <omniconn/core/error.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/transport/concept.hpp>
 
@@ -26,6 +27,7 @@ enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
 struct staged_operation : operation {
   std::atomic<stage> at_{stage::idle};
   bool is_get_ = false;
+  std::atomic<std::uint32_t> locked_in_{0};  ///< the process whose thread had it last, counted in forks
   error failure_{error_kind::misconfigured, "the operation was not begun"};
 
   [[nodiscard]] bool is(stage s) const noexcept { return at_.load(std::memory_order_relaxed) == s; }
@@ -37,13 +39,24 @@ struct staged_operation : operation {
   }
 };
 
-/// Has an operation to itself: `cancel` may come from another thread than `wait`.
+/// Has an operation to itself: `cancel` may come from another thread than `wait`. In a forked child what a thread of the parent was at has failed.
 class locked_operation {
  public:
-  explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_relaxed)) {
-    for (int i = 0; seen_ == stage::busy || !op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acquire); ++i) {
+  explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_acquire)) {
+    std::uint32_t const here = fork_count.load(std::memory_order_relaxed);
+    for (int i = 0;; ++i) {
+      if (seen_ != stage::busy) {
+        // Before the stage: all threads of this process say the same.
+        if (op_.locked_in_.load(std::memory_order_relaxed) != here) op_.locked_in_.store(here, std::memory_order_relaxed);
+        if (op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acq_rel, std::memory_order_acquire)) return;
+      } else if (std::uint32_t there = op_.locked_in_.load(std::memory_order_relaxed); there != here) {
+        if (op_.locked_in_.compare_exchange_strong(there, here)) {
+          inherit();
+          return;
+        }
+      }
       i < 100 ? cpu_relax() : static_cast<void>(::sched_yield());
-      seen_ = op_.at_.load(std::memory_order_relaxed);
+      seen_ = op_.at_.load(std::memory_order_acquire);
     }
   }
   locked_operation(locked_operation const&) = delete;
@@ -55,6 +68,12 @@ class locked_operation {
   [[nodiscard]] stage at() const noexcept { return seen_; }
 
  private:
+  /// The thread that was at it is not here.
+  void inherit() noexcept {
+    seen_ = stage::failed;
+    op_.failure_ = {error_kind::closed, "the operation is the parent process's, which forked in the middle of it", 0, severity::transport};
+  }
+
   staged_operation& op_;
   stage seen_;
 };

@@ -150,7 +150,7 @@ class shm_transport {
     return state_->writer.grow(more, until);
   }
   std::size_t reclaim(reclaim_sink sink) {
-    if (state_ == nullptr) return 0;
+    if (state_ == nullptr || state_->inherited()) return 0;
     call const entered(state_.get());
     std::scoped_lock const lock(state_->put_mutex);
     return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks

@@ -144,6 +144,7 @@ inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexc
 template <class Session> void give_up(basic_put_operation<Session>& op) noexcept {
   auto& owner = *op.owner_;
   op.fail(cancelled_error());
+  if (owner.inherited()) return;  // the parent's put, which goes on; and who has the locks here may be a thread of the parent
   call const entered(&owner);
   if (entered) {
     auto const& dir = owner.session->dir();

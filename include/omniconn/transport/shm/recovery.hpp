@@ -121,9 +121,11 @@ inline void remove_regions(names const& where, std::uint64_t arena, std::uint32_
   for (std::uint32_t k = 1; k <= regions && k <= region_mask; ++k) ::unlink(where.arena_path(arena | k).c_str());
 }
 
+/// In place of a number of bytes: nobody could look.
+inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
+
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
 /// \requires the caller holds the lock of participant `i`, and nobody writes in the arena. \returns bytes that are needed, or `unknown_memory`.
-inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
 inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
   constexpr std::uint64_t page = 4096;
   unique_fd const fd(::open(where.arena_path(arena).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));

@@ -290,10 +290,9 @@ class session {
 
   /// Drawn anew in each child: two children of one parent are strangers that have to hear of each other.
   static std::uint64_t process_id() noexcept {
-    static std::mutex mutex;
     static std::uint32_t drawn_at = 0;
     static std::uint64_t drawn = 0;
-    std::scoped_lock const lock(mutex);
+    fork_pause const no_child;  // which would find a lock that nobody gives back
     if (std::uint32_t const now = fork_count.load(std::memory_order_relaxed); drawn == 0 || drawn_at != now) {
       drawn = random_u64() | 1U;
       drawn_at = now;
