@@ -120,6 +120,22 @@ TEST_F(shm_death, a_forked_child_neither_uses_the_connector_nor_keeps_its_parent
   EXPECT_EQ(consumer->answer(), "error peer_lost") << "heard, though the child lives on";
 }
 
+// It may have held the last object of a producer that is gone: who hears of it is the only one who can tidy up after both.
+TEST_F(shm_death, of_a_reader_in_the_middle_of_a_release_leaves_nothing_of_a_producer_that_is_gone) {
+  auto const living = start();
+  auto const reader = start();
+  {
+    auto const producer = start();
+    EXPECT_EQ(producer->ask("put k 1 1000"), "ok 1000");
+    EXPECT_TRUE(reader->ask("hold k r 60000 1").starts_with("got 1000 good"));
+    EXPECT_EQ(producer->quit(), 0);
+  }
+  EXPECT_EQ(left().size(), 2U) << "the directory, and the arena that the object lies in";
+  reader->stop("release", "shm.release.claim_ended");
+  EXPECT_EQ(reader->kill(), status_killed);
+  EXPECT_TRUE(eventually([this] { return left().size() == 1; })) << "the arena stays as long as nobody else comes";
+}
+
 // Another thread may fork at any moment, also while the connector opens.
 TEST_F(shm_death, a_child_that_came_in_the_midst_of_open_does_not_keep_its_parent_alive) {
   for (std::string const where : {"shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.live", "shm.open.fifo_made", "shm.open.gate_open"}) {

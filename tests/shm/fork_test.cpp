@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program that forks whenever it likes, whatever its other threads are at.
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <thread>
 #include <utility>
 
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,12 +29,18 @@
 namespace {
 
 using namespace omniconn;
+using connector_type = shm_connector<>;
+constexpr edge hop{"producer", "consumer"};
+constexpr std::byte payload[8]{};
 
-/// \returns the exit status of a child that does `act`; what ends it otherwise is a failure, and so is a child that does not end.
 template <class Act>
-int in_child(Act act) {
+pid_t forked(Act act) {
   pid_t const child = ::fork();
   if (child == 0) ::_exit(act());
+  return child;
+}
+/// \returns the exit status of a child; what ends it otherwise is a failure, and so is a child that does not end.
+int status_of(pid_t child) {
   int status = 0;
   auto const limit = omniconn::deadline::after(std::chrono::seconds(20));  // only a hang reaches it
   pid_t ended = 0;
@@ -43,6 +52,10 @@ int in_child(Act act) {
   EXPECT_EQ(ended, child);
   EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+template <class Act>
+int in_child(Act act) {
+  return status_of(forked(act));
 }
 
 TEST(shm_fork, a_mark_tells_what_came_from_the_parent) {
@@ -84,11 +97,68 @@ TEST(shm_fork, while_another_thread_opens_and_closes_harms_no_child) {
   EXPECT_GT(opened.load(), 0U);
 }
 
+/// A pipe on which children say how far they are.
+class line {
+ public:
+  line() { EXPECT_EQ(::pipe(ends_.data()), 0); }
+  line(line const&) = delete;
+  line& operator=(line const&) = delete;
+  ~line() {
+    for (int const fd : ends_) ::close(fd);
+  }
+  void say() const noexcept { static_cast<void>(!::write(ends_[1], "", 1)); }
+  [[nodiscard]] bool heard() const noexcept {
+    pollfd p{ends_[0], POLLIN, 0};
+    char c = 1;
+    return ::poll(&p, 1, shm_test::answer_limit_ms) == 1 && ::read(ends_[0], &c, 1) == 1;
+  }
+
+ private:
+  std::array<int, 2> ends_{};
+};
+
+// They have from their parent what tells it from other processes.
+TEST(shm_fork, two_children_of_one_parent_are_strangers_and_hear_of_each_other) {
+  shm_test::fresh_space space;
+  (void)space.connect<connector_type>();
+  line const told;
+  struct doomed {
+    pid_t pid;
+    ~doomed() { end(); }
+    void end() {
+      if (pid == 0) return;
+      ::kill(pid, SIGKILL);
+      EXPECT_GT(::waitpid(std::exchange(pid, 0), nullptr, 0), 0);
+    }
+  };
+  doomed producer{forked([&] {
+    auto c = space.connect<connector_type>();
+    if (!c.put(hop, "first", const_bytes(payload))) return 1;
+    told.say();
+    for (;;) ::pause();
+  })};
+  ASSERT_TRUE(told.heard());
+  pid_t const consumer = forked([&] {
+    auto c = space.connect<connector_type>();
+    if (!c.get_view(hop, "first", {deadline::immediate()})) return 1;
+    told.say();
+    auto const next = c.get_view(hop, "next", {deadline::never()});
+    return next == error_kind::peer_lost ? 0 : 2;
+  });
+  EXPECT_TRUE(told.heard());
+  if (auto directory = detail::shm::directory::open(space.paths(), {}, false)) {
+    directory->open_gate();
+    std::set<std::uint64_t> processes;
+    for (std::uint32_t i = 0; i != detail::shm::max_participants; ++i)
+      if (auto const& p = directory->participant_at(i); p.state.load() == detail::shm::participant_state::live) processes.insert(p.process);
+    EXPECT_EQ(processes.size(), 2U);
+  }
+  producer.end();
+  EXPECT_EQ(status_of(consumer), 0);
+}
+
 // --- what a thread of the parent has locked at that moment stays locked in the child ---------------------------------------------------------
 
-using connector_type = shm_connector<>;
-constexpr edge hop{"producer", "consumer"};
-constexpr std::byte payload[8]{};
 
 /// Where the other thread stops, and until when.
 std::string_view stop_where;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a put does that finds no room, and how a producer learns that it was read.
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <stop_token>
@@ -10,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include <omniconn/any_connector.hpp>
 #include <omniconn/connector.hpp>
 #include <omniconn/runtime/builtin.hpp>
 
@@ -68,6 +70,28 @@ TEST_F(shm_room, bytes_are_limited_as_well) {
   EXPECT_TRUE(read(consumer, "whole"));
   EXPECT_TRUE(put(producer, "more", 1));
   EXPECT_TRUE(read(consumer, "more"));
+}
+
+// The room is reserved before anything is put.
+TEST_F(shm_room, a_put_through_any_connector_waits_until_its_deadline) {
+  constexpr std::size_t most = std::size_t{1} << 20U;
+  auto consumer = open(on_full::fail, 0);
+  any_connector producer(open(on_full::wait, 0, 0, most));
+  std::vector<std::byte> const payload(most / 4 * 3, std::byte{7});
+  ASSERT_TRUE(producer.put_with(raw_serializer(), hop, "first", const_bytes(payload)));
+  std::atomic<bool> ended{false};
+  std::thread rescuer([&] {  // of a put that has no deadline
+    auto const limit = deadline::after(std::chrono::seconds(20));
+    while (!ended.load() && !limit.passed()) std::this_thread::yield();
+    if (!ended.load()) read(consumer, "first");
+  });
+  put_options o;
+  o.until = deadline::after(std::chrono::milliseconds(30));
+  auto const late = producer.put_with(raw_serializer(), hop, "second", const_bytes(payload), o);
+  ended.store(true);
+  rescuer.join();
+  EXPECT_TRUE(late == error_kind::timed_out) << (late ? "put" : late.error().message());
+  EXPECT_TRUE(read(consumer, "first"));
 }
 
 TEST_F(shm_room, a_put_waits_until_somebody_reads) {

@@ -111,6 +111,19 @@ TEST_F(shm_stopped, at_the_gate_makes_a_new_name_and_a_newcomer_fail_at_their_de
   EXPECT_TRUE(shm_transport::collect(o.transport)) << "its deadline has passed, but the gate is open";
 }
 
+TEST_F(shm_stopped, at_the_gate_makes_gets_of_several_keys_fail_at_their_deadlines) {
+  auto c = space.connect<connector_type>();
+  auto const other = start();
+  std::string_view const keys[]{"some", "others"};
+  other->stop("get none first 0 1", "shm.name.gate_held");
+  expect_stalled(c.get_any_view(hop, keys, as("second", soon())), "deadline");
+  expect_stalled(c.get_all_views(hop, keys, as("second", soon())), "deadline");
+  EXPECT_TRUE(c.get_any_view(hop, keys, as({}, soon())) == error_kind::timed_out) << "a stage's name is not worth an error";
+  other->signal(SIGCONT);
+  EXPECT_EQ(other->answer(), "error not_found");
+  EXPECT_TRUE(c.get_any_view(hop, keys, as("second", soon())) == error_kind::timed_out);
+}
+
 TEST_F(shm_stopped, at_the_gate_makes_a_thread_wait_but_not_its_neighbours) {
   auto c = space.connect<connector_type>();
   auto const other = start();
