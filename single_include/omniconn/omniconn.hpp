@@ -6935,18 +6935,30 @@ class lent_regions {
   }
 
   /// A number is used once, because readers keep what they mapped. \returns the number.
+  /// Whoever can list the folder knows the next name, and may take it: then the next but one is as good.
   result<std::uint64_t> add(mutable_bytes user, names const& where, std::uint64_t arena, auto& record) {
     if (user.empty()) return {error_kind::misconfigured, "there is nothing to adopt: the memory is empty"};
-    std::uint32_t const number = record.regions + 1U;
-    if (number > region_mask) return {error_kind::no_space, "65,535 regions of memory were adopted already; adopt fewer and larger ones, or open a new connector"};
+    std::uint32_t const last = record.regions;
+    if (last >= region_mask) return no_number();
     auto file = find_shared(user);
     if (!file) return file.error();
-    record.regions = number;  // before the name: whoever tidies up after a crash looks for it
-    failpoint("shm.adopt.recorded");
-    if (auto const named = name_lent(*file, where.arena_path(arena | number)); !named) return named.error();
-    failpoint("shm.adopt.named");
-    regions_.push_back({arena | number, user.data(), user.size(), 0, std::move(*file)});
-    return std::uint64_t{number};
+    error failure = no_number();
+    for (std::uint32_t number = last + 1; number <= last + most_taken && number <= region_mask; ++number) {
+      record.regions = number;  // before the name: whoever tidies up after a crash looks for it
+      failpoint("shm.adopt.recorded");
+      if (auto const named = name_lent(*file, where.arena_path(arena | number)); !named) {
+        failure = named.error();
+        if (failure.kind() != error_kind::already_exists) break;
+        failure = {error_kind::unauthorized, "somebody takes the names that adopted memory would have: remove the files omniconn-<uid>-<hash>.* that are not this user's from the folder of shared memory, or set another directory",
+                   failure.native()};
+        continue;
+      }
+      failpoint("shm.adopt.named");
+      regions_.push_back({arena | number, user.data(), user.size(), 0, std::move(*file)});
+      return std::uint64_t{number};
+    }
+    record.regions = last;
+    return failure;
   }
   result<void> remove(std::uint64_t number, names const& where) {
     for (std::size_t i = 0; i != regions_.size(); ++i) {
@@ -6959,7 +6971,12 @@ class lent_regions {
     return {error_kind::misconfigured, "no such region: it was never adopted, or is forgotten"};
   }
 
+  /// So many names that somebody else has are passed over.
+  static constexpr std::uint32_t most_taken = 64;
+
  private:
+  static error no_number() noexcept { return {error_kind::no_space, "65,535 regions of memory were adopted already; adopt fewer and larger ones, or open a new connector"}; }
+
   std::vector<region> regions_;
 };
 
@@ -8310,7 +8327,8 @@ class shm_transport {
   /// Memory of the caller that readers map as it is: a memfd or a file of /dev/shm, mapped shared, with a descriptor still open. Payloads may lie in it from now on; what
   /// readers see is the file, so that bytes stay untouched and the file as long as it is until nobody needs them (`watch`). A file in the namespace's own file
   /// system outlives the producer like an arena, if its mode is 0600; objects in any other memory end with it. \returns the region, for `forget_region`.
-  /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted.
+  /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted;
+  /// `unauthorized`: the next 64 names that readers would find it by are taken by somebody else.
   result<std::uint64_t> adopt_region(mutable_bytes user) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();

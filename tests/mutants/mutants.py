@@ -14,6 +14,7 @@ SEGMENT = "shm_segment/shm_segment_test.cpp"
 ROOM = "shm/room_test.cpp"
 ADOPT = "shm/adopt_test.cpp"
 LIMITS = "shm/limits_test.cpp"
+FORK = "shm/fork_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -201,6 +202,27 @@ MUTANTS = [
     Mutant("adopted memory forgotten under its readers", "transport/shm/lent_regions.hpp",
            "if (regions_[i].uses != 0) return", "if (false) return",
            ADOPT, "*bytes_of_a_memfd_or_a_file_are_sent_in_place"),
+    Mutant("memory forgotten only where its producer was told", "transport/shm/producer.hpp",
+           "&& ended(index)) release_token(index);\n    return regions_.remove", "&& false) release_token(index);\n    return regions_.remove",
+           ADOPT, "*what_nobody_needs_any_more_is_forgotten_whoever_was_told"),
+    Mutant("a number used up by memory that was not adopted", "transport/shm/lent_regions.hpp",
+           "    auto file = find_shared(user);\n", "    record.regions = number;\n    auto file = find_shared(user);\n",
+           ADOPT, "*what_fails_costs_no_number"),
+    Mutant("a forked child waits for a lock of its parent's", "detail/block_source.hpp",
+           "    if (inherited()) return {error_kind::closed,", "    if (false) return {error_kind::closed,",
+           FORK, "*the_growth_of_the_arena_harms_no_child"),
+    Mutant("a forked child ends its parent's put", "transport/shm/publish.hpp",
+           "if (owner.inherited()) return;  // the parent's put", "// the parent's put",
+           FORK, "*the_end_of_a_put_harms_no_child"),
+    Mutant("an operation stays busy in a forked child", "detail/staged_operation.hpp",
+           "if (op_.locked_in_.compare_exchange_strong(there, here)) {", "if (false) {",
+           FORK, "*a_get_harms_no_child"),
+    Mutant("siblings take each other for one process", "transport/shm/session.hpp",
+           "drawn == 0 || drawn_at != now", "drawn == 0 || now == ~std::uint32_t{0}",
+           FORK, "*two_children_of_one_parent_are_strangers_and_hear_of_each_other"),
+    Mutant("room waited for without the put's deadline", "any_connector.hpp",
+           "auto room = reserve(parts.size(), o);", "auto room = reserve(parts.size());",
+           ROOM, "*a_put_through_any_connector_waits_until_its_deadline"),
     Mutant("limit of unread objects not kept", "transport/shm/publish.hpp",
            "if (full()) return {error_kind::quota_exceeded,", "if (false) return {error_kind::quota_exceeded,",
            ROOM, "*a_limit_is_kept_and_forgets_what_was_read"),

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,7 @@
 #include <gtest/gtest.h>
 
 #include <omniconn/connector.hpp>
+#include <omniconn/detail/failpoint.hpp>
 #include <omniconn/runtime/builtin.hpp>
 
 #include <shm/stage.hpp>
@@ -247,6 +250,92 @@ TEST_F(shm_adopt, many_regions_one_after_another_and_at_once) {
     const_cast<connector_type::view&>(*got).release();
     ASSERT_TRUE(producer.forget(*region)) << i;
   }
+}
+
+TEST_F(shm_adopt, what_fails_costs_no_number) {
+  auto producer = space.connect<connector_type>();
+  memory const cache(memfd(), mib);
+  std::vector<std::byte> heap(mib);
+  auto const first = producer.adopt(cache.bytes());
+  ASSERT_TRUE(first);
+  for (int i = 0; i != 100; ++i) ASSERT_TRUE(producer.adopt(heap) == error_kind::unsupported);
+  auto const second = producer.adopt(cache.bytes());
+  ASSERT_TRUE(second);
+  EXPECT_EQ(*second, *first + 1);
+}
+
+// The folder may be listed by anybody, and the numbers are given in order.
+TEST_F(shm_adopt, a_name_that_somebody_has_taken_is_passed_over) {
+  auto producer = space.connect<connector_type>(), consumer = space.connect<connector_type>();
+  memory const cache(memfd(), mib);
+  auto const first = producer.adopt(cache.bytes());
+  ASSERT_TRUE(first);
+  std::uint64_t arena = 0;
+  {
+    auto directory = layout::directory::open(space.paths(), {}, false);
+    ASSERT_TRUE(directory);
+    directory->open_gate();
+    for (std::uint32_t i = 0; i != layout::max_participants; ++i) arena |= directory->participant_at(i).arena;
+  }
+  struct stranger {
+    std::vector<std::string> files;
+    ~stranger() {
+      for (auto const& file : files) ::unlink(file.c_str());
+    }
+  } theirs;
+  auto const squat = [&](std::uint64_t number) {
+    int const fd = ::open(theirs.files.emplace_back(space.paths().arena_path(arena | number)).c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    ASSERT_GE(fd, 0);
+    ::close(fd);
+  };
+  constexpr auto most = layout::lent_regions::most_taken;
+  for (std::uint64_t n = 1; n != most; ++n) squat(*first + n);
+  for (int const fd : {memfd(), file()}) {
+    memory const more(fd, mib);
+    auto const region = producer.adopt(more.bytes());
+    ASSERT_TRUE(region) << region.error().message();
+    EXPECT_GE(*region, *first + most);
+    ASSERT_TRUE(producer.put_adopted(hop, "k", more.part(10, 1000)));
+    auto got = consumer.get_view(hop, "k", now());
+    ASSERT_TRUE(got) << got.error().message();
+    EXPECT_EQ(std::memcmp(got->bytes().data(), more.part(10, 1000).data(), 1000), 0);
+    got->release();
+    ASSERT_TRUE(producer.forget(*region));
+  }
+  for (std::uint64_t n = 0; n != most; ++n) squat(*first + most + 2 + n);
+  auto const refused = producer.adopt(cache.bytes());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind(), error_kind::unauthorized) << refused.error().message();
+  EXPECT_NE(refused.error().message().find("omniconn-<uid>-<hash>.*"), std::string::npos) << refused.error().message();
+  ::unlink(space.paths().arena_path(arena | (*first + most + 2)).c_str());
+  auto const last = producer.adopt(cache.bytes());
+  ASSERT_TRUE(last) << last.error().message();
+  EXPECT_EQ(*last, *first + most + 2) << "what was refused cost no number";
+}
+
+connector_type* owner = nullptr;
+std::uint64_t owned = 0;
+std::optional<result<void>> forgotten;
+void forget_when_retired(std::string_view name) noexcept {
+  if (name == "shm.retire.retired" && !forgotten) forgotten = owner->forget(owned);
+}
+
+// The last reader's release has ended the object, but the reader has not come to tell its producer.
+TEST_F(shm_adopt, what_nobody_needs_any_more_is_forgotten_whoever_was_told) {
+  auto producer = space.connect<connector_type>(), consumer = space.connect<connector_type>();
+  memory const cache(memfd(), mib);
+  auto const region = producer.adopt(cache.bytes());
+  ASSERT_TRUE(region && producer.put_adopted(hop, "k", cache.part(0, 1000)));
+  owner = &producer;
+  owned = *region;
+  forgotten.reset();
+  set_failpoint_hook(&forget_when_retired);
+  EXPECT_TRUE(consumer.get_view(hop, "k", now()));
+  set_failpoint_hook(nullptr);
+  ASSERT_TRUE(forgotten);
+  EXPECT_TRUE(*forgotten) << forgotten->error().message();
+  EXPECT_TRUE(producer.put(hop, "k", const_bytes(cache.part(0, 1000)))) << "what the reader says later harms nothing";
+  EXPECT_TRUE(consumer.get_view(hop, "k", now()));
 }
 
 }  // namespace

@@ -209,7 +209,8 @@ class shm_transport {
   /// Memory of the caller that readers map as it is: a memfd or a file of /dev/shm, mapped shared, with a descriptor still open. Payloads may lie in it from now on; what
   /// readers see is the file, so that bytes stay untouched and the file as long as it is until nobody needs them (`watch`). A file in the namespace's own file
   /// system outlives the producer like an arena, if its mode is 0600; objects in any other memory end with it. \returns the region, for `forget_region`.
-  /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted.
+  /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted;
+  /// `unauthorized`: the next 64 names that readers would find it by are taken by somebody else.
   result<std::uint64_t> adopt_region(mutable_bytes user) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
