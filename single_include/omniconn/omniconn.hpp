@@ -4924,7 +4924,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
 
   Atomic<std::uint64_t> ctl;
   Atomic<std::uint64_t> hash;                  ///< of the wire key
-  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
+  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
   shared_word<std::uint64_t, Atomic> offset;   ///< of the payload in the arena
   shared_word<std::uint64_t, Atomic> size;
   shared_word<std::uint64_t, Atomic> checksum;
@@ -5870,6 +5870,15 @@ inline bool expired(auto const& s, std::uint64_t now) noexcept {
   return end != 0 && now >= end;
 }
 
+/// The producer is gone and the lease has ended. No checksum covers when it ends, because that is written later than the rest: what a flipped bit says of a living
+/// producer's object, which has no lease yet, is not believed.
+inline bool lease_is_over(auto const& dir, auto const& s) noexcept {
+  std::uint64_t const end = s.expires.load();
+  if (end == 0 || dir.now() < end) return false;
+  std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+  return owner < std::remove_cvref_t<decltype(dir)>::most_participants && dir.participant_at(owner).state.load() != participant_state::live;
+}
+
 /// What became of an attempt to claim.
 enum class claim_outcome : std::uint8_t {
   taken,     ///< the caller holds it
@@ -6068,6 +6077,7 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
 inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   std::uint32_t in_use = 0;
   std::uint64_t const now = dir.now();
+  bool const begins = dir.participant_at(i).state.load() == participant_state::live;
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
     auto& c = dir.chunk_at(n);
     bool const mine = c.owner.load() == i + 1;
@@ -6089,8 +6099,10 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
         continue;
       }
       if (control::state(word) == slot_state::ready) {
-        std::uint64_t const lease = s.lease;
-        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
+        std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
+        std::uint64_t said = s.expires.load();
+        // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
+        if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
         failpoint("shm.recovery.lease_begun");
         if (expired(s, now)) drain(dir, k, generation);
       } else if (control::state(word) == slot_state::draining) {
@@ -7655,7 +7667,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     std::uint64_t const word = s.ctl.load();
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
-    if (expired(s, dir.now())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
     attempt(op.index_, op.generation_);
   } else {
     for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
@@ -7667,7 +7679,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
         broken = damaged_error();
         return is_broken = true;
       }
-      if (std::uint64_t const end = s.expires.load(); end != 0 && dir.now() >= end) {
+      if (lease_is_over(dir, s)) {
         e.drain_index(index, control::generation(word));
         return false;
       }
@@ -8019,7 +8031,7 @@ template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint
     if (s.hash.load(std::memory_order_relaxed) != hash) return false;
     if (now == slot_state::writing) return true;
     if (now != slot_state::ready) return false;
-    if (s.expires.load() == 0 || !expired(s, dir.now())) return true;
+    if (!lease_is_over(dir, s)) return true;
     e.drain_index(index, control::generation(word));
     failpoint("shm.put.expired_drained");
     return false;
@@ -8441,7 +8453,7 @@ class shm_transport {
     return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
       shm::slot const& s = dir.slot_at(index);
       if (s.hash.load(std::memory_order_relaxed) != hash || shm::control::state(s.ctl.load()) != shm::slot_state::ready) return false;
-      return s.expires.load() == 0 || !shm::expired(s, detail::boot_time_ns());
+      return !shm::lease_is_over(dir, s);
     });
   }
 

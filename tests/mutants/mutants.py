@@ -15,6 +15,7 @@ ROOM = "shm/room_test.cpp"
 ADOPT = "shm/adopt_test.cpp"
 LIMITS = "shm/limits_test.cpp"
 FORK = "shm/fork_test.cpp"
+HOSTILE = "shm/hostile_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -190,6 +191,18 @@ MUTANTS = [
     Mutant("a description believed as it stands", "transport/shm/lookup.hpp",
            "if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();", "",
            LIMITS, "*flipped_bits_of_descriptions"),
+    Mutant("the end of a lease believed while the producer lives", "transport/shm/protocol.hpp",
+           "&& dir.participant_at(owner).state.load() != participant_state::live;\n}\n", ";\n}\n",
+           HOSTILE, "*a_flipped_bit_in_the_end_of_a_lease_ends_nothing"),
+    Mutant("a lease that begins ended before", "transport/shm/recovery.hpp",
+           " || (begins && said <= now)) s.expires", " || (begins && said == now)) s.expires",
+           HOSTILE, "*a_flipped_bit_in_the_end_of_a_lease_ends_nothing"),
+    Mutant("a lease longer than it was given", "transport/shm/recovery.hpp",
+           "if (said == 0 || said > end ||", "if (said == 0 ||",
+           HOSTILE, "*a_flipped_bit_in_the_end_of_a_lease_ends_nothing"),
+    Mutant("a taken name of adopted memory not passed over", "transport/shm/lent_regions.hpp",
+           "if (failure.kind() != error_kind::already_exists) break;", "break;",
+           ADOPT, "*a_name_that_somebody_has_taken_is_passed_over"),
     Mutant("lent memory emptied with its names", "transport/shm/recovery.hpp",
            "::unlink(where.arena_path(arena | k).c_str());", "remove_arena(where, arena | k);",
            ADOPT, "*what_has_a_name_outlives_its_producer_and_a_memfd_does_not"),

@@ -122,7 +122,8 @@ TEST_F(shm_death, a_forked_child_neither_uses_the_connector_nor_keeps_its_parent
 
 // It may have held the last object of a producer that is gone: who hears of it is the only one who can tidy up after both.
 TEST_F(shm_death, of_a_reader_in_the_middle_of_a_release_leaves_nothing_of_a_producer_that_is_gone) {
-  auto const living = start();
+  auto const living = shm_transport::open(space.options());
+  ASSERT_TRUE(living);
   auto const reader = start();
   {
     auto const producer = start();

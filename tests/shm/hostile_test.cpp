@@ -508,6 +508,44 @@ TEST_F(shm_hostile, a_flipped_payload_byte_is_corrupt_and_the_object_stays) {
   EXPECT_EQ(std::memcmp(got->bytes().data(), payload.data(), payload.size()), 0);
 }
 
+// It is written when the producer goes, so that no checksum of the put covers it.
+TEST_F(shm_hostile, a_flipped_bit_in_the_end_of_a_lease_ends_nothing) {
+  auto o = options();
+  constexpr std::uint64_t hour = std::uint64_t{3600} * 1'000'000'000;
+  o.defaults.lease = std::chrono::hours(1);
+  auto consumer = connect(o);
+  auto const dir = layout::directory::open({folder.path(), "space"}, {}, false);
+  ASSERT_TRUE(dir);
+  dir->open_gate();
+  std::byte const payload[8]{};
+  for (unsigned bit = 0; bit != 64; ++bit) {
+    auto producer = connect(o);
+    auto const put = producer.put(hop, "k", const_bytes(payload));
+    ASSERT_TRUE(put) << put.error().message();
+    auto& end = dir->slot_at(static_cast<std::uint32_t>(*producer.metadata(*put).find("slot")->as_uint64())).expires;
+    auto const is_there = [&] {
+      for (auto const* where : {static_cast<omniconn::locator const*>(nullptr), &put->where}) {
+        auto got = consumer.get_view(hop, "k", now({}, where));
+        if (!got) return false;
+        got->give_back();
+      }
+      return consumer.exists(hop, "k").value_or(false) && producer.put(hop, "k", const_bytes(payload)) == error_kind::already_exists;
+    };
+    auto const flip = [&] { end.store(end.load() ^ std::uint64_t{1} << bit); };
+    flip();
+    ASSERT_TRUE(is_there()) << "bit " << bit;
+    producer.close();
+    std::uint64_t const began = end.load(), earliest = omniconn::detail::boot_time_ns();
+    EXPECT_GT(began, earliest) << "bit " << bit;
+    EXPECT_LE(began, earliest + hour) << "bit " << bit;
+    flip();
+    if (end.load() < earliest) flip();  // nothing tells that from a lease that has ended
+    ASSERT_TRUE(shm_transport::collect(o.transport));
+    EXPECT_LE(end.load(), omniconn::detail::boot_time_ns() + hour) << "it ends, whatever bit " << bit << " says";
+    EXPECT_TRUE(consumer.get_view(hop, "k", now())) << "bit " << bit;
+  }
+}
+
 TEST_F(shm_hostile, an_arena_that_somebody_removed_is_corrupt_and_the_object_stays) {
   auto producer = connect();
   auto consumer = connect();

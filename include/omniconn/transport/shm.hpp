@@ -323,7 +323,7 @@ class shm_transport {
     return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
       shm::slot const& s = dir.slot_at(index);
       if (s.hash.load(std::memory_order_relaxed) != hash || shm::control::state(s.ctl.load()) != shm::slot_state::ready) return false;
-      return s.expires.load() == 0 || !shm::expired(s, detail::boot_time_ns());
+      return !shm::lease_is_over(dir, s);
     });
   }
 

@@ -245,7 +245,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
 
   Atomic<std::uint64_t> ctl;
   Atomic<std::uint64_t> hash;                  ///< of the wire key
-  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; 0: while the producer lives
+  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
   shared_word<std::uint64_t, Atomic> offset;   ///< of the payload in the arena
   shared_word<std::uint64_t, Atomic> size;
   shared_word<std::uint64_t, Atomic> checksum;

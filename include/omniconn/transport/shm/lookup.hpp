@@ -123,7 +123,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     std::uint64_t const word = s.ctl.load();
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
-    if (expired(s, dir.now())) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
     attempt(op.index_, op.generation_);
   } else {
     for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
@@ -135,7 +135,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
         broken = damaged_error();
         return is_broken = true;
       }
-      if (std::uint64_t const end = s.expires.load(); end != 0 && dir.now() >= end) {
+      if (lease_is_over(dir, s)) {
         e.drain_index(index, control::generation(word));
         return false;
       }

@@ -192,6 +192,15 @@ inline bool expired(auto const& s, std::uint64_t now) noexcept {
   return end != 0 && now >= end;
 }
 
+/// The producer is gone and the lease has ended. No checksum covers when it ends, because that is written later than the rest: what a flipped bit says of a living
+/// producer's object, which has no lease yet, is not believed.
+inline bool lease_is_over(auto const& dir, auto const& s) noexcept {
+  std::uint64_t const end = s.expires.load();
+  if (end == 0 || dir.now() < end) return false;
+  std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+  return owner < std::remove_cvref_t<decltype(dir)>::most_participants && dir.participant_at(owner).state.load() != participant_state::live;
+}
+
 /// What became of an attempt to claim.
 enum class claim_outcome : std::uint8_t {
   taken,     ///< the caller holds it

@@ -125,7 +125,7 @@ template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint
     if (s.hash.load(std::memory_order_relaxed) != hash) return false;
     if (now == slot_state::writing) return true;
     if (now != slot_state::ready) return false;
-    if (s.expires.load() == 0 || !expired(s, dir.now())) return true;
+    if (!lease_is_over(dir, s)) return true;
     e.drain_index(index, control::generation(word));
     failpoint("shm.put.expired_drained");
     return false;

@@ -51,6 +51,7 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
 inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   std::uint32_t in_use = 0;
   std::uint64_t const now = dir.now();
+  bool const begins = dir.participant_at(i).state.load() == participant_state::live;
   for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
     auto& c = dir.chunk_at(n);
     bool const mine = c.owner.load() == i + 1;
@@ -72,8 +73,10 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
         continue;
       }
       if (control::state(word) == slot_state::ready) {
-        std::uint64_t const lease = s.lease;
-        if (std::uint64_t none = 0; s.expires.load() == 0) s.expires.compare_exchange_strong(none, lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease);
+        std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
+        std::uint64_t said = s.expires.load();
+        // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
+        if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
         failpoint("shm.recovery.lease_begun");
         if (expired(s, now)) drain(dir, k, generation);
       } else if (control::state(word) == slot_state::draining) {
