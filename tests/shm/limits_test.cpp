@@ -243,12 +243,13 @@ CRASH_TEST(flipped_bits_of_descriptions) {
     ASSERT_TRUE(put) << put.error().message();
     std::uint32_t const index = static_cast<std::uint32_t>(*producer->metadata(*put).find("slot")->as_uint64());
     auto* const words = reinterpret_cast<unsigned char*>(&dir->slot_at(index));
-    for (unsigned i = 0; i != 1000 && flips != wanted; ++i, ++flips) {
+    for (unsigned i = 0; i != 1000 && flips != wanted; ++i) {
       auto const& where = parts[random.below(4)];
       // A long key lies in the arena, and its bytes are compared with the wanted key.
       bool const beyond = dir->slot_at(index).key_size > omniconn::detail::shm::inline_key && where.first == offsetof(slot, key);
       std::size_t const byte = where.first + random.below(static_cast<unsigned>(where.size)), bit = random.below(8);
       if (beyond) continue;
+      ++flips;
       words[byte] = static_cast<unsigned char>(words[byte] ^ 1U << bit);
       auto const got = consumer->get_view(hop, key, now(random.below(2) == 0 ? &put->where : nullptr));
       if (got || got.error().kind() != error_kind::corrupt) {
