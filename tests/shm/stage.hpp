@@ -2,7 +2,6 @@
 // A stage as a process of its own, as a test drives it.
 #pragma once
 
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
@@ -12,25 +11,23 @@
 #include <utility>
 #include <vector>
 
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <sys/wait.h>
 
 #include <gtest/gtest.h>
 
 #include <omniconn/transport/shm.hpp>
 
 #include <shm/support.hpp>
-#include <support/child.hpp>
+#include <support/spoken_child.hpp>
 
 namespace shm_test {
 
 using omniconn::shm_transport;
-inline constexpr int answer_limit_ms = 60'000;  // only a hang reaches it
+using test::answer_limit_ms;
 inline constexpr int status_killed = -1;
 
 /// A `shm_stage` process. What the test leaves running is killed.
-class stage {
+class stage : public test::spoken_child {
  public:
   /// `before`: words of a program that starts the stage.
   explicit stage(std::string const& space, std::vector<std::string> const& more = {}, std::vector<std::string> const& before = {})
@@ -45,87 +42,32 @@ class stage {
     std::vector<std::string> words;
     bool greets = true;
   };
-  explicit stage(program p) {
-    int ends[2] = {-1, -1};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-      ADD_FAILURE() << "no socket pair";
-      return;
-    }
-    line_ = ends[0];
-    process_ = test::child(std::move(p.words), ends[1], ends[1]);
-    ::close(ends[1]);
-    if (process_.runs() && p.greets) {
-      EXPECT_EQ(answer(), "ready");
-    }
-  }
-  stage(stage const&) = delete;
-  stage& operator=(stage const&) = delete;
-  ~stage() {
-    if (line_ >= 0) ::close(line_);
-  }
-
-  void send(std::string command) {
-    command += '\n';
-    // No SIGPIPE: a dead stage is a failed expectation, not the end of the test program.
-    EXPECT_EQ(::send(line_, command.data(), command.size(), MSG_NOSIGNAL), static_cast<ssize_t>(command.size()));
-  }
-  std::string answer() {
-    for (;;) {
-      if (auto const end = read_.find('\n'); end != read_.npos) {
-        std::string out = read_.substr(0, end);
-        read_.erase(0, end + 1);
-        return out;
-      }
-      pollfd p{line_, POLLIN, 0};
-      int const ready = ::poll(&p, 1, answer_limit_ms);
-      if (ready < 0 && errno == EINTR) continue;
-      if (ready <= 0) return "no answer";
-      char some[4096];
-      ssize_t const n = ::recv(line_, some, sizeof some, 0);
-      if (n <= 0) return "ended";
-      read_.append(some, static_cast<std::size_t>(n));
-    }
-  }
-  std::string ask(std::string command) {
-    send(std::move(command));
-    return answer();
-  }
+  explicit stage(program p) : spoken_child(std::move(p.words), p.greets) {}
 
   /// Normal end. \returns the exit status.
   int quit() {
     send("quit");
     EXPECT_EQ(answer(), "ended");
-    return reap();
+    return status_of(reap());
   }
-  /// Death in the middle of anything, from outside.
-  int kill() {
-    process_.signal(SIGKILL);
-    return reap();
-  }
-  void signal(int which) const { process_.signal(which); }
-  [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
+  int kill() { return status_of(spoken_child::kill()); }
   /// Gives it a command in the course of which it stops itself, and waits until it has.
   void stop(std::string command, std::string const& failpoint) {
     EXPECT_EQ(ask("stop_at " + failpoint), "ok");
     EXPECT_EQ(ask(std::move(command)), "stopped");
-    EXPECT_TRUE(process_.await_stop());
+    await_stop();
   }
   int crash() {
     send("crash");
     EXPECT_EQ(answer(), "ended");
-    return reap();
+    return status_of(reap());
   }
 
  private:
-  int reap() {
-    int const status = process_.reap();
+  static int status_of(int status) {
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return status_killed;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
   }
-
-  test::child process_;
-  int line_ = -1;
-  std::string read_;
 };
 
 /// Looks until the condition holds: for what the kernel or the clock brings about, without an event to wait for.

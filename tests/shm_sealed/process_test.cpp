@@ -25,7 +25,7 @@ TEST_F(shm_sealed_process, objects_of_every_size_cross) {
 
 TEST_F(shm_sealed_process, a_get_waits_for_a_producer_that_starts_later) {
   stage sink(where, "sink");
-  sink.tell("get key 40");
+  sink.send("get key 40");
   stage source(where, "source");
   EXPECT_EQ(source.ask("put key 100000"), "done");
   EXPECT_EQ(sink.answer(), "right");
@@ -37,7 +37,7 @@ TEST_F(shm_sealed_process, a_waiting_get_hears_of_its_producers_death) {
     stage source(where, "source");
     ASSERT_EQ(source.ask("put first 10"), "done");
     ASSERT_EQ(sink.ask("get first 20"), "right");
-    sink.tell("get key 40");
+    sink.send("get key 40");
     source.kill();
     EXPECT_EQ(sink.answer(), "peer_lost");
   }
@@ -45,7 +45,7 @@ TEST_F(shm_sealed_process, a_waiting_get_hears_of_its_producers_death) {
   stage again(where, "source");
   ASSERT_EQ(again.ask("put key 10"), "done");
   EXPECT_EQ(sink.ask("get key 20"), "right");
-  sink.tell("get more 0.2");
+  sink.send("get more 0.2");
   EXPECT_EQ(sink.answer(), "timed_out") << "it lives";
 }
 
@@ -66,7 +66,7 @@ TEST_F(shm_sealed_process, a_producer_that_leaves_is_not_lost) {
   stage sink(where, "sink"), source(where, "source");
   ASSERT_EQ(source.ask("put first 10"), "done");
   ASSERT_EQ(sink.ask("get first 20"), "right");
-  sink.tell("get key 0.3");
+  sink.send("get key 0.3");
   ASSERT_EQ(source.ask("close"), "done");
   EXPECT_EQ(sink.answer(), "timed_out");
 }
@@ -76,7 +76,7 @@ TEST_F(shm_sealed_process, the_share_of_a_dead_consumer_is_there_again) {
   stage first(where, "sink");
   ASSERT_EQ(source.ask("put key 100000"), "done");
   ASSERT_EQ(first.ask("hold key 20"), "right");
-  next.tell("get key 40");
+  next.send("get key 40");
   first.kill();
   EXPECT_EQ(next.answer(), "right");
   EXPECT_EQ(source.ask("exists key"), "no");
@@ -94,7 +94,7 @@ TEST_F(shm_sealed_process, a_stopped_producer_is_stalled_at_the_deadline) {
   stage sink(where, "sink"), source(where, "source");
   ASSERT_EQ(source.ask("put first 10"), "done");
   ASSERT_EQ(sink.ask("get first 20"), "right");
-  source.signal(SIGSTOP);
+  source.stop();
   EXPECT_EQ(sink.ask("get key 0.4"), "peer_stalled");
   source.signal(SIGCONT);
   ASSERT_EQ(source.ask("put key 10"), "done");

@@ -83,7 +83,7 @@ struct shm_sealed_users : ::testing::Test {
 };
 
 TEST_F(shm_sealed_users, other_users_that_are_allowed_both_ways_share_objects) {
-  stage ours(directory, "ours", "0", "61235"), theirs(directory, "theirs", "61235", "0");
+  stage ours(directory, "ours", {"0", "61235"}), theirs(directory, "theirs", {"61235", "0"});
   EXPECT_EQ(ours.ask("put from-root 100000"), "done");
   EXPECT_EQ(theirs.ask("get from-root 20"), "right");
   EXPECT_EQ(theirs.ask("put from-friend 100000"), "done");
@@ -114,14 +114,14 @@ TEST_F(shm_sealed_users, other_users_objects_are_not_taken_unless_they_are_allow
   auto ours = shm_sealed_connector<raw_serializer>::open(o);
   ASSERT_TRUE(ours);
   edge const flow{"source", "sink"};
-  stage theirs(directory, "theirs", "61234", "0");
+  stage theirs(directory, "theirs", {"61234", "0"});
   ASSERT_EQ(theirs.ask("put key 10"), "done") << "a stranger may put into the folder what it likes";
   EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::milliseconds(100))}) == error_kind::timed_out);
   std::string peers;
   for (auto const& p : ours->health().peers)
     if (!p.alive) peers += p.name;
   EXPECT_NE(peers.find("user " + std::to_string(stranger)), std::string::npos) << peers;
-  stage friends(directory, "friends", "61235", "0");
+  stage friends(directory, "friends", {"61235", "0"});
   ASSERT_EQ(friends.ask("put key 10"), "done");
   EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::seconds(20))})) << "the same of an allowed one";
 }
