@@ -6286,8 +6286,39 @@ OMNICONN_END_NAMESPACE
 
 #include <poll.h>
 #include <pthread.h>
+
+// ==== begin <omniconn/detail/quiet_thread.hpp>
+// How the few threads of this library start.
+
+#include <cstddef>
+
+#include <pthread.h>
 #include <signal.h>
 
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Starts a thread that calls `run(with)`, with little stack (256 KiB) and all signals blocked: signals are the program's business, its handlers must not
+/// run here. \returns an errno; 0: `out` is to be joined
+inline int start_quiet_thread(pthread_t& out, void* (*run)(void*), void* with) noexcept {
+  pthread_attr_t how;
+  if (int const rc = ::pthread_attr_init(&how); rc != 0) return rc;
+  ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by who is made
+  int const rc = ::pthread_create(&out, &how, run, with);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::pthread_attr_destroy(&how);
+  return rc;
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/quiet_thread.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -6307,19 +6338,10 @@ template <class Owner> class warden {
   warden& operator=(warden const&) = delete;
 
   result<void> start() noexcept {
-    pthread_attr_t how;
-    if (::pthread_attr_init(&how) != 0) return {error_kind::no_space, "starting the thread that hears of deaths failed"};
-    ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
-    // Signals are the program's business; its handlers must not run here.
-    sigset_t all, before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    int const rc = ::pthread_create(&thread_, &how, [](void* self) -> void* {
+    int const rc = start_quiet_thread(thread_, [](void* self) -> void* {
       static_cast<warden*>(self)->run();
       return nullptr;
     }, this);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    ::pthread_attr_destroy(&how);
     if (rc != 0) return error{error_kind::no_space, "starting the thread that hears of deaths failed; the limit of threads is reached", rc};
     return {};
   }
@@ -16660,7 +16682,6 @@ OMNICONN_END_NAMESPACE
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17541,20 +17562,10 @@ class house final {
   };
 
   int start() noexcept {
-    pthread_attr_t how;
-    if (int const rc = ::pthread_attr_init(&how); rc != 0) return rc;
-    ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
-    // Signals are the program's business; its handlers must not run here.
-    sigset_t all, before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    int const rc = ::pthread_create(&thread_, &how, [](void* self) -> void* {
+    return start_quiet_thread(thread_, [](void* self) -> void* {
       static_cast<house*>(self)->serve();
       return nullptr;
     }, this);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    ::pthread_attr_destroy(&how);
-    return rc;
   }
 
   void serve() {

@@ -11,11 +11,11 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/detail/quiet_thread.hpp>
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/fifo.hpp>
 #include <omniconn/transport/shm/layout.hpp>
@@ -38,19 +38,10 @@ template <class Owner> class warden {
   warden& operator=(warden const&) = delete;
 
   result<void> start() noexcept {
-    pthread_attr_t how;
-    if (::pthread_attr_init(&how) != 0) return {error_kind::no_space, "starting the thread that hears of deaths failed"};
-    ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
-    // Signals are the program's business; its handlers must not run here.
-    sigset_t all, before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    int const rc = ::pthread_create(&thread_, &how, [](void* self) -> void* {
+    int const rc = start_quiet_thread(thread_, [](void* self) -> void* {
       static_cast<warden*>(self)->run();
       return nullptr;
     }, this);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    ::pthread_attr_destroy(&how);
     if (rc != 0) return error{error_kind::no_space, "starting the thread that hears of deaths failed; the limit of threads is reached", rc};
     return {};
   }

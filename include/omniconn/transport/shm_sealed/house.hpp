@@ -17,7 +17,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,6 +26,7 @@
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/detail/quiet_thread.hpp>
 #include <omniconn/transport/shm_sealed/channel.hpp>
 #include <omniconn/transport/shm_sealed/folder.hpp>
 #include <omniconn/transport/shm_sealed/protocol.hpp>
@@ -178,20 +178,10 @@ class house final {
   };
 
   int start() noexcept {
-    pthread_attr_t how;
-    if (int const rc = ::pthread_attr_init(&how); rc != 0) return rc;
-    ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
-    // Signals are the program's business; its handlers must not run here.
-    sigset_t all, before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    int const rc = ::pthread_create(&thread_, &how, [](void* self) -> void* {
+    return start_quiet_thread(thread_, [](void* self) -> void* {
       static_cast<house*>(self)->serve();
       return nullptr;
     }, this);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    ::pthread_attr_destroy(&how);
-    return rc;
   }
 
   void serve() {
