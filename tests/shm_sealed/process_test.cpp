@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real processes: objects that cross, deaths of either side, a producer that is stopped.
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <string>
+#include <thread>
 
+#include "impostor.hpp"
 #include "stage.hpp"
 #include "support.hpp"
 
 namespace {
 
+using omniconn::deadline;
+using omniconn::detail::sealed::message;
+using omniconn::detail::sealed::message_type;
 using sealed_test::stage;
 
 struct shm_sealed_process : ::testing::Test {
@@ -99,6 +106,42 @@ TEST_F(shm_sealed_process, a_stopped_producer_is_stalled_at_the_deadline) {
   source.signal(SIGCONT);
   ASSERT_EQ(source.ask("put key 10"), "done");
   EXPECT_EQ(sink.ask("get key 20"), "right") << "nothing was dropped";
+}
+
+/// A get of a process that sleeps from before the last 100 ms of its wait, in which producers are pinged, until after its deadline. \returns how it ends
+std::string overslept(std::string const& where, bool answers) {
+  auto const place = sealed_test::open_place(where);
+  std::string out;
+  {
+    sealed_test::false_producer producer(place);
+    stage sink(where, "sink");
+    sink.send("get key 0.4");
+    auto line = producer.accept();
+    message m;
+    EXPECT_TRUE(line.receive(m, message_type::get));
+    std::uint64_t const asked = m.id;
+    sink.stop();
+    auto const late = deadline::after(std::chrono::milliseconds(450));
+    line.send(sealed_test::of_type(message_type::hello, producer.id()));
+    m = sealed_test::of_type(message_type::name);
+    m.text = "source";
+    line.send(m);
+    line.send(sealed_test::of_type(message_type::queued, asked));
+    while (!late.passed()) std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the clock is the event
+    sink.signal(SIGCONT);
+    EXPECT_TRUE(line.receive(m, message_type::ping)) << "late, but it asks";
+    if (answers) line.send(sealed_test::of_type(message_type::pong, m.id));
+    out = sink.answer();
+  }
+  place.leave();
+  return out;
+}
+
+TEST_F(shm_sealed_process, who_overslept_its_deadline_asks_before_it_judges) {
+  std::string lives;
+  for (int attempt = 0; attempt != 10 && lives != "timed_out"; ++attempt) lives = overslept(where, true);  // this thread may be late as well
+  EXPECT_EQ(lives, "timed_out") << "the producer has its time to answer";
+  EXPECT_EQ(overslept(where, false), "peer_stalled");
 }
 
 TEST_F(shm_sealed_process, a_killed_producers_socket_is_removed_by_the_next) {

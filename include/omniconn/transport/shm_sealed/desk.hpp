@@ -420,7 +420,8 @@ class desk {
     return e;
   }
   [[nodiscard]] error late(std::span<operation* const> ops) const;
-  void send_pings(std::span<operation* const> ops);
+  static std::int64_t idle_since(std::span<operation* const> ops, std::int64_t now);
+  bool send_pings(std::span<operation* const> ops);
   bool sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns);
   result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom);
   [[nodiscard]] std::vector<std::shared_ptr<link>> all_but(std::uint64_t except) const {

@@ -53,6 +53,7 @@ inline result<progress> desk::find(get_operation& op, wire_key key, find_options
   op.stage_.assign(o.flow == nullptr ? std::string_view() : o.flow->from);
   op.waits_ = o.wait;
   op.asks_.clear();
+  op.begun_ns_ = deadline::now_ns();
   op.where_ = locator();
   pump();
   op.id_ = ++last_id_;
@@ -116,20 +117,35 @@ inline error desk::late(std::span<operation* const> ops) const {
   return unless_refused({error_kind::timed_out, "the object did not come before the deadline"});
 }
 
-/// Asks those who put for one of these gets whether they still move.
-inline void desk::send_pings(std::span<operation* const> ops) {
+/// Asks those who put for one of these gets whether they still move; who owes an answer already is not asked again. \returns whether somebody owes one
+inline bool desk::send_pings(std::span<operation* const> ops) {
+  bool owed = false;
   for (operation* const o : ops) {
     auto const* const sealed = static_cast<sealed_operation*>(o);
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
     for (auto const& a : op.asks_) {
-      if (op.stage_.empty() || !a.whom->puts_for(op.stage_) || a.whom->ping != 0) continue;
+      if (op.stage_.empty() || !a.whom->puts_for(op.stage_)) continue;
+      owed = true;
+      if (a.whom->ping != 0) continue;
       message m;
       m.type = message_type::ping;
       m.id = a.whom->ping = ++last_id_;
       static_cast<void>(a.whom->line.send(m));
     }
   }
+  return owed;
+}
+
+/// When the first of these gets was begun that nobody has waited for yet: a machine may be so busy that its wait begins after its deadline.
+inline std::int64_t desk::idle_since(std::span<operation* const> ops, std::int64_t now) {
+  for (operation* const o : ops) {
+    auto* const sealed = static_cast<sealed_operation*>(o);
+    if (!sealed->is_get_) continue;
+    auto const begun = std::exchange(static_cast<get_operation*>(sealed)->begun_ns_, for_ever);
+    now = begun < now ? begun : now;
+  }
+  return now;
 }
 
 /// Sleeps until something arrived, somebody rang, or that time; then takes what is there. \returns false where it cannot sleep for want of descriptors
@@ -165,24 +181,32 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
   if (closed_) return closed_error();
   pump();
   if (std::size_t const i = ready(); i != ops.size()) return i;
-  if (auto const may = may_sleep(ops, until, stop); !may) return may.error().kind() == error_kind::timed_out ? late(ops) : may.error();
+  std::int64_t const entered = deadline::now_ns(), end = until.is_never() ? for_ever : until.nanoseconds();
+  // Near the end, so that a wait that is answered in time costs nothing.
+  std::int64_t ping_at = until.is_never() || end < idle_since(ops, entered) + patience_ns ? for_ever : end - patience_ns;
+  if (auto const may = may_sleep(ops, until, stop); !may) {
+    bool const late_already = may.error().kind() == error_kind::timed_out;
+    if (!late_already || ping_at == for_ever) return late_already ? late(ops) : may.error();
+  }
 
   sleeper const me(*this);
   std::stop_callback const on_stop(stop, [&me]() noexcept { me.own().ring(); });
-  std::int64_t const end = until.is_never() ? for_ever : until.nanoseconds();
-  // Near the end, so that a wait that is answered in time costs nothing.
-  std::int64_t ping_at = until.is_never() || end - deadline::now_ns() < patience_ns ? for_ever : end - patience_ns;
+  std::int64_t grace = 0;  // so long who was pinged may take to answer, where that is after the deadline
   for (;;) {
     if (closed_) return closed_error();
     if (std::size_t const i = ready(); i != ops.size()) return i;
     if (stop.stop_requested()) return error(error_kind::cancelled, "the wait was cancelled");
     std::int64_t const now = deadline::now_ns();
-    if (now >= end) return late(ops);
+    // Before the deadline is looked at: a thread that a busy machine woke late asks all the same, and who is asked has his time to answer.
     if (now >= ping_at) {
       ping_at = for_ever;
-      send_pings(ops);
+      if (send_pings(ops)) grace = now + patience_ns;
     }
-    static_cast<void>(sleep(lock, me.own(), ping_at < end ? ping_at : end));
+    if (now >= end) {
+      error const why = late(ops);
+      if (now >= grace || why.kind() != error_kind::peer_stalled) return why;
+    }
+    static_cast<void>(sleep(lock, me.own(), now >= end ? grace : ping_at < end ? ping_at : end));
   }
 }
 

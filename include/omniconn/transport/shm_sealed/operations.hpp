@@ -149,6 +149,7 @@ struct get_operation : sealed_operation {
   std::string key_, reader_, stage_;
   place wanted_;  ///< generation 0: any
   bool waits_ = true;
+  std::int64_t begun_ns_ = 0;  ///< as long as nobody has waited for it
   std::vector<ask> asks_;
   object_info info_;
   locator where_;
