@@ -191,6 +191,37 @@ TEST_F(shm_sealed_hostile, the_wrong_number_of_descriptors_is_malformed) {
         << static_cast<int>(type);
 }
 
+TEST_F(shm_sealed_hostile, no_descriptor_for_a_grant_is_our_own_lack) {
+  auto consumer = open();
+  false_producer producer(place);
+  shm_sealed_transport::get_op op, again;
+  ASSERT_TRUE(consumer.find(op, "key", {}));
+  auto line = producer.accept();
+  line.send(of_type(message_type::hello, producer.id()));
+  message asked;
+  ASSERT_TRUE(line.receive(asked, message_type::get));
+  static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));  // makes the bell that all its waits share
+  {
+    auto const fd = memory(all_seals);
+    ASSERT_TRUE(line.send(grant(asked.id), {fd.get()}));
+  }
+  {
+    few_descriptors const none(0);
+    auto const got = outcome(consumer, op);
+    ASSERT_TRUE(got == error_kind::no_space);
+    EXPECT_NE(std::string(got.error().text()).find("ulimit -n"), std::string::npos);
+  }
+  std::uint64_t const given_up = asked.id;
+  ASSERT_TRUE(line.receive(asked, message_type::end));
+  EXPECT_EQ(asked.id, given_up);
+  EXPECT_EQ(asked.flag, 0) << "the producer has the object back";
+  ASSERT_TRUE(consumer.find(again, "key", {}));
+  ASSERT_TRUE(line.receive(asked, message_type::get)) << "and is asked again, on the same line";
+  auto const fd = memory(all_seals);
+  ASSERT_TRUE(line.send(grant(asked.id), {fd.get()}));
+  EXPECT_TRUE(outcome(consumer, again));
+}
+
 TEST_F(shm_sealed_hostile, garbage_is_malformed) {
   auto const says = [this](std::string const& bytes) {
     return answered([&bytes](raw_line& line, std::uint64_t, false_producer&) { EXPECT_TRUE(line.send(bytes)); });

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,5 +62,30 @@ class directory {
 
 /// How many descriptors this process has open.
 inline std::size_t descriptors() { return entries("/proc/self/fd").size(); }
+
+/// Leaves this process so many descriptors, as long as it lives. Nothing is open above the ones that are: what a test closes meanwhile does not count.
+class few_descriptors {
+ public:
+  explicit few_descriptors(std::size_t left) {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    for (std::size_t next = 0; next != left + 1; ++next) {  // the limit is of numbers, which may have holes
+      int const fd = ::open("/", O_PATH | O_CLOEXEC);
+      EXPECT_GE(fd, 0);
+      held_.push_back(fd);
+    }
+    rlimit few = before_;
+    few.rlim_cur = static_cast<rlim_t>(held_.back());
+    for (int const fd : held_) ::close(fd);
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  }
+  few_descriptors(few_descriptors const&) = delete;
+  few_descriptors& operator=(few_descriptors const&) = delete;
+  ~few_descriptors() { end(); }
+  void end() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+  std::vector<int> held_;
+};
 
 }  // namespace sealed_test

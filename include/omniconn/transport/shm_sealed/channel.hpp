@@ -39,7 +39,8 @@ struct arrival {
   const_bytes bytes{};
   unique_fd fd{};
   unsigned fds = 0;
-  bool cut = false;  ///< longer than any message, or with more descriptors than could be taken
+  bool cut = false;      ///< longer than any message, or with more descriptors than anybody sends
+  bool lacking = false;  ///< descriptors came along that we have none left for
 };
 
 /// A connected SOCK_SEQPACKET socket. A forked child loses it at once: the kernel would take the child for its owner.
@@ -134,7 +135,10 @@ class channel final {
     }
     out.what = arrival::kind::packet;
     out.bytes = buffer.first(static_cast<std::size_t>(n));
-    out.cut = (head.msg_flags & (MSG_TRUNC | (take_fds ? MSG_CTRUNC : 0))) != 0;
+    // Where our room for them is not used up, it is this process that has no descriptor left.
+    bool const fds_cut = take_fds && (head.msg_flags & MSG_CTRUNC) != 0;
+    out.lacking = fds_cut && out.fds < most_fds;
+    out.cut = (head.msg_flags & MSG_TRUNC) != 0 || (fds_cut && !out.lacking);
     return out;
   }
 

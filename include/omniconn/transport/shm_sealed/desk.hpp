@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -226,7 +227,7 @@ class desk {
     constexpr auto wrong = [](char const* what) noexcept { return error(error_kind::malformed, what, 0, severity::connection); };
     if (m.type < message_type::hello) return wrong("a producer asks instead of answering; it is no omniconn, or damaged");
     if (!from->greeted && m.type != message_type::hello && m.type != message_type::refused) return wrong("a producer did not say who it is before all else");
-    if (with.fds != 0 && m.type != message_type::grant) return wrong("a producer sent a descriptor where none belongs");
+    if ((with.fds != 0 || with.lacking) && m.type != message_type::grant) return wrong("a producer sent a descriptor where none belongs");
     switch (m.type) {
       case message_type::hello:
         if (from->greeted || m.id != from->id) return wrong("a producer calls itself another than its socket does");
@@ -282,6 +283,10 @@ class desk {
     for (auto const& a : op->asks_) asked = asked || (a.whom == from && a.sent);
     if (!asked || (op->wanted_.generation != 0 && op->wanted_.generation != m.generation))
       return error(error_kind::malformed, "a producer grants what it was not asked for", 0, severity::connection);
+    if (with.lacking) {  // who granted it has it back
+      fail(*op, {error_kind::no_space, "no descriptor is left for the object's memory; raise `ulimit -n`, or close some, and get it again", EMFILE});
+      return {};
+    }
     if (with.fds != 1)
       return error(error_kind::malformed, with.fds == 0 ? "a producer granted an object and sent no memory" : "a producer sent more than one descriptor for an object", 0, severity::connection);
     if (auto const sealed = check_sealed(with.fd.get(), m.info.size); !sealed) return sealed;
