@@ -363,17 +363,37 @@ TEST_F(shm_sealed_hostile, strange_things_in_the_folder_are_let_alone) {
   EXPECT_EQ(strange, 4);
 }
 
+TEST_F(shm_sealed_hostile, a_folder_full_of_strange_names_hides_nobody) {
+  directory.may_keep_files = true;
+  auto honest = open();
+  put(honest, "key");
+  put(honest, "next");
+  int const folder = ::open(place.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  unique_fd const owned(folder);
+  auto const leave = [folder](std::string const& name) { unique_fd const made(::openat(folder, name.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); };
+  for (int i = 0; i != 4200; ++i) leave("no socket's name " + std::to_string(i));  // what was made last is read first
+  auto consumer = open();
+  shm_sealed_transport::get_op op;
+  ASSERT_TRUE(consumer.find(op, "key", {}));
+  EXPECT_TRUE(outcome(consumer, op)) << "names that cannot be a socket's";
+  for (std::uint64_t i = 1; i <= 4200; ++i) leave(socket_name(i));
+  auto other = open();
+  shm_sealed_transport::get_op next;
+  ASSERT_TRUE(other.find(next, "next", {}));
+  EXPECT_TRUE(outcome(other, next)) << "names of sockets that are none";
+}
+
 TEST_F(shm_sealed_hostile, a_socket_that_nobody_listens_at_is_removed) {
   std::string name;
   {
     unique_fd door = std::move(*place.listen(77));
     name = socket_name(77);
   }
-  ASSERT_EQ(place.names(), std::vector<std::string>{name}) << "as a producer leaves it that was killed";
+  ASSERT_EQ(names_in(place), std::vector<std::string>{name}) << "as a producer leaves it that was killed";
   auto consumer = open();
   shm_sealed_transport::get_op op;
   ASSERT_TRUE(consumer.find(op, "key", {}));
-  EXPECT_TRUE(place.names().empty());
+  EXPECT_TRUE(names_in(place).empty());
 }
 
 TEST_F(shm_sealed_hostile, a_folder_that_is_not_ours_alone_is_refused) {

@@ -135,9 +135,15 @@ inline meeting_place open_place(std::string const& directory) {
   return std::move(*place);
 }
 
+inline std::vector<std::string> names_in(meeting_place const& place) {
+  std::vector<std::string> out;
+  EXPECT_TRUE(place.names(out));
+  return out;
+}
+
 /// Connects to the only producer in the folder.
 inline raw_line false_consumer(meeting_place const& place) {
-  auto const names = place.names();
+  auto const names = names_in(place);
   EXPECT_EQ(names.size(), 1U);
   unique_fd fd;
   peer who;

@@ -115,6 +115,22 @@ TEST_F(shm_sealed, no_descriptor_for_a_put_is_no_space_and_leaves_nothing) {
   for (int i = 0; i <= done; ++i) EXPECT_TRUE(get(consumer, "key " + std::to_string(i))) << i;
 }
 
+TEST_F(shm_sealed, who_has_no_descriptor_to_look_for_producers_looks_again) {
+  auto consumer = open();
+  static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));  // makes the bell, and looks into the folder
+  auto producer = open();
+  ASSERT_TRUE(put(producer, "key", "x"));  // of which the folder tells once
+  for (std::size_t const left : {0U, 1U}) {  // to read the folder needs one, to connect two
+    few_descriptors const few(left);
+    find_options now;
+    now.wait = false;
+    EXPECT_TRUE(get(consumer, "key", now) == error_kind::no_space) << left;
+    EXPECT_TRUE(consumer.exists("key") == error_kind::no_space) << left;
+    EXPECT_TRUE(get(consumer, "key", {}, deadline::after(std::chrono::milliseconds(30))) == error_kind::no_space) << left;
+  }
+  EXPECT_TRUE(get(consumer, "key"));
+}
+
 TEST_F(shm_sealed, a_view_stays_readable_when_its_producer_is_gone) {
   std::string const text(200'000, 'v');
   auto consumer = open();

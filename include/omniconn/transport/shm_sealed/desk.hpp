@@ -51,6 +51,7 @@ class desk {
   static constexpr std::size_t max_links = 1024;  ///< producers of one namespace
   static constexpr std::size_t max_stages = 64;   ///< that one of them may say it puts for
   static constexpr std::size_t max_dead_stages = 256;
+  static constexpr std::int64_t soon_ns = 10'000'000;        ///< when the folder is read again, where nothing tells us of changes
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
 
@@ -180,8 +181,10 @@ class desk {
 
   void look_around() {
     std::int64_t const now = deadline::now_ns();
-    look_again_ns_ = watch_ ? for_ever : now + 10'000'000;  // without a watch (a user may have 128) we look ourselves
-    auto names = place_.names();
+    std::vector<std::string> names;
+    blind_ = !place_.names(names);
+    look_again_ns_ = now + soon_ns;
+    if (blind_) return;
     detail::sort(names.data(), names.size());
     flat_map<std::string, trouble> still;
     for (auto& [name, t] : troubles_)
@@ -193,6 +196,7 @@ class desk {
       peer who;
       switch (place_.connect(name, fd, who)) {
         case meeting_place::outcome::gone: break;
+        case meeting_place::outcome::lacking: blind_ = true; break;
         case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
         case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
         case meeting_place::outcome::connected: {
@@ -203,6 +207,7 @@ class desk {
         }
       }
     }
+    if (watch_ && !blind_) look_again_ns_ = for_ever;  // without a watch (a user may have 128) we look ourselves
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
   }
 
@@ -417,8 +422,10 @@ class desk {
       if (l->puts_for(op.stage_)) return;
     fail(op, lost_error());
   }
-  /// Nothing came. Where nobody serves us because nobody may, that is the reason.
+  static error blind_error() noexcept { return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE}; }
+  /// Nothing came. Where nobody serves us because nobody may, or because we cannot look for them, that is the reason.
   [[nodiscard]] error unless_refused(error e) const noexcept {
+    if (blind_) return blind_error();
     if (links_.empty())
       for (auto const& [name, t] : troubles_)
         if (t.refused) return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"};
@@ -454,6 +461,7 @@ class desk {
   bool closed_ = false, changed_ = false;
   bool crowded_ = false;  ///< something could not be sent
   bool unasked_ = false;  ///< a get among it
+  bool blind_ = false;    ///< for want of descriptors we do not know of all producers
 };
 
 }  // namespace detail::sealed

@@ -233,6 +233,7 @@ inline result<std::uint64_t> desk::count(message_type what, wire_key key, std::u
   std::unique_lock lock(mutex_);
   if (closed_) return closed_error();
   pump();
+  if (blind_) return blind_error();
   auto const whom = all_but(except);
   if (whom.empty()) return std::uint64_t{0};
   inquiry q{what};
@@ -246,6 +247,7 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
   std::unique_lock lock(mutex_);
   if (closed_) return closed_error();
   pump();
+  if (blind_) return blind_error();
   std::size_t n = 0;
   for (auto const& l : all_but(except)) {
     std::vector<std::shared_ptr<link>> const one{l};

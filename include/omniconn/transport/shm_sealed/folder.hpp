@@ -71,7 +71,8 @@ class meeting_place {
   enum class outcome : std::uint8_t {
     connected,
     gone,      ///< nobody listens there any more
-    later,     ///< it has no room now, or we have no descriptor
+    later,     ///< it has no room now
+    lacking,   ///< we have no descriptor, or no memory
     stranger,  ///< not a socket of an allowed user
   };
 
@@ -154,14 +155,15 @@ class meeting_place {
   /// A deaf one of our own user is removed.
   outcome connect(std::string const& name, unique_fd& out, peer& who) const noexcept {
     unique_fd const seen(::openat(folder_.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!seen) return errno == ENOENT ? outcome::gone : outcome::later;
+    if (!seen) return errno == ENOENT ? outcome::gone : lacks(errno) ? outcome::lacking : outcome::later;
     struct stat st {};
     if (::fstat(seen.get(), &st) != 0) return outcome::later;
     who = {st.st_uid, 0};
     if (!S_ISSOCK(st.st_mode) || !allows(st.st_uid)) return outcome::stranger;
     unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_un at{};
-    if (!fd || !address(at, seen.get(), {})) return outcome::later;
+    if (!fd) return lacks(errno) ? outcome::lacking : outcome::later;
+    if (!address(at, seen.get(), {})) return outcome::later;
     if (::connect(fd.get(), reinterpret_cast<sockaddr const*>(&at), sizeof at) != 0) {
       if (errno == EPROTOTYPE || errno == EACCES) return outcome::stranger;
       if (errno != ECONNREFUSED) return outcome::later;
@@ -174,17 +176,19 @@ class meeting_place {
     return outcome::connected;
   }
 
-  /// The names of all producers now. Removes what producers of our own user left that died before they listened.
-  [[nodiscard]] std::vector<std::string> names() const {
-    std::vector<std::string> out;
+  /// The names of all producers now. Removes what producers of our own user left that died before they listened. \returns false where the folder could
+  /// not be read, for want of a descriptor: nothing is known then
+  [[nodiscard]] bool names(std::vector<std::string>& out) const {
+    out.clear();
     int const again = ::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR* const dir = again < 0 ? nullptr : ::fdopendir(again);  // which owns it from here on
     if (dir == nullptr) {
+      int const code = errno;
       if (again >= 0) ::close(again);
-      return out;
+      return !lacks(code);
     }
     // Whoever may write here may fill it; we look at so many.
-    for (int n = 0; n != most_entries; ++n) {
+    for (int n = 0; n != most_entries && out.size() != most_names; ++n) {
       dirent const* const entry = ::readdir(dir);
       if (entry == nullptr) break;
       std::string_view const name(entry->d_name);
@@ -195,7 +199,7 @@ class meeting_place {
       }
     }
     ::closedir(dir);
-    return out;
+    return true;
   }
 
   /// A descriptor that is readable when producers came or went; empty where the user has no inotify instance left.
@@ -209,8 +213,10 @@ class meeting_place {
 
  private:
   static constexpr char const* young_prefix = ".new-";
-  static constexpr int most_entries = 4096;
+  static constexpr int most_entries = 65'536;          ///< 10 ms of reading
+  static constexpr std::size_t most_names = 16'384;    ///< those of sockets among them
 
+  static bool lacks(int code) noexcept { return code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOBUFS; }
   /// Keeps others from removing the folder. \returns false where one just does: it is another one then, or none.
   [[nodiscard]] bool stays(int above, std::string const& name) const noexcept {
     struct stat mine {}, named {};
