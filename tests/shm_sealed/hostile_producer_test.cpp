@@ -284,6 +284,93 @@ TEST_F(shm_sealed_hostile, what_was_not_asked_for_is_not_taken) {
   EXPECT_NE(peers.find(two.name()), std::string::npos) << "both are named, and not spoken to again:\n" << peers;
 }
 
+/// Two producers, of which the first refuses a get.
+struct shm_sealed_two : shm_sealed_hostile {
+  shm_sealed_transport consumer = open();
+  false_producer one{place}, two{place};
+  raw_line a, b;
+  shm_sealed_transport::get_op op;
+  edge const flow{"source", "sink"};
+  std::uint64_t asked = 0;
+
+  void ask(bool waits) {
+    find_options how;
+    how.flow = &flow;
+    how.wait = waits;
+    ASSERT_TRUE(consumer.find(op, "key", how));
+    a = one.accept();
+    b = two.accept();
+    a.send(of_type(message_type::hello, one.id()));
+    b.send(of_type(message_type::hello, two.id()));
+    message m;
+    ASSERT_TRUE(a.receive(m, message_type::get));
+    ASSERT_TRUE(b.receive(m, message_type::get));
+    asked = m.id;
+  }
+  static void puts_for(raw_line& line, std::string_view stage) {
+    message m = of_type(message_type::name);
+    m.text = stage;
+    line.send(m);
+  }
+  void refuse(raw_line& line, refusal why) const {
+    message m = of_type(message_type::refusal, asked);
+    m.flag = static_cast<std::uint8_t>(why);
+    line.send(m);
+  }
+};
+
+TEST_F(shm_sealed_two, who_had_it_from_one_may_have_it_from_another) {
+  for (auto const why : {refusal::consumed, refusal::too_many, refusal::stale, refusal::absent}) {
+    SCOPED_TRACE(static_cast<int>(why));
+    if (a.fd() < 0) {
+      ask(true);
+    } else {
+      ASSERT_TRUE(consumer.find(op, "key", {}));
+      message m;
+      ASSERT_TRUE(a.receive(m, message_type::get));
+      asked = m.id;
+    }
+    refuse(a, why);
+    EXPECT_FALSE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(20)))) << "not yet";
+    EXPECT_EQ(consumer.step(op).value_or(progress::done), progress::pending);
+    auto const fd = memory(all_seals);
+    ASSERT_TRUE(b.send(grant(asked), {fd.get()}));
+    EXPECT_TRUE(outcome(consumer, op));
+    op.take().finish(disposition::consumed);
+  }
+}
+
+TEST_F(shm_sealed_two, a_get_that_does_not_wait_ends_as_consumed_when_all_have_answered) {
+  ask(false);
+  refuse(a, refusal::consumed);
+  EXPECT_TRUE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(20))) == error_kind::consumed) << "what is known at the deadline";
+  EXPECT_EQ(consumer.step(op).value_or(progress::done), progress::pending) << "the other one has not answered";
+  refuse(b, refusal::absent);
+  EXPECT_TRUE(outcome(consumer, op) == error_kind::consumed);
+}
+
+TEST_F(shm_sealed_two, a_get_whose_sender_says_consumed_waits_for_no_other_stage) {
+  ask(true);
+  puts_for(a, "source");
+  puts_for(b, "another");
+  refuse(a, refusal::consumed);
+  b.send(of_type(message_type::queued, asked));
+  EXPECT_TRUE(outcome(consumer, op) == error_kind::consumed);
+}
+
+TEST_F(shm_sealed_two, a_get_waits_for_another_producer_of_its_sender) {
+  ask(true);
+  puts_for(a, "source");
+  puts_for(b, "source");
+  b.send(of_type(message_type::queued, asked));
+  refuse(a, refusal::consumed);
+  EXPECT_TRUE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(30))) == error_kind::consumed);
+  EXPECT_EQ(consumer.step(op).value_or(progress::done), progress::pending);
+  b.send(of_type(message_type::bye));
+  b.close();
+  EXPECT_TRUE(outcome(consumer, op) == error_kind::consumed) << "nobody is left who may bring it";
+}
+
 TEST_F(shm_sealed_hostile, silence_is_a_stalled_peer_at_the_deadline) {
   deadline const until = deadline::after(std::chrono::milliseconds(250));
   EXPECT_EQ(answered([](raw_line&, std::uint64_t, false_producer&) {}, false, until), error_kind::peer_stalled) << "no hello";

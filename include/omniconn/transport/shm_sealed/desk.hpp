@@ -246,7 +246,8 @@ class desk {
       case message_type::queued:
         if (auto* const op = get_of(m.id); op != nullptr) {
           for (auto& a : op->asks_) a.answered = a.answered || a.whom == from;
-          end_if_lost(*op);
+          end_if_nowhere(*op);
+          if (op->now_ == get_operation::state::looking) end_if_lost(*op);
         }
         break;
       case message_type::grant: return granted(from, m, with);
@@ -314,16 +315,22 @@ class desk {
   result<void> refused(std::shared_ptr<link> const& from, message const& m) {
     auto* const op = get_of(m.id);
     if (op == nullptr || std::erase_if(op->asks_, [&from](auto const& a) { return a.whom == from; }) == 0) return {};
-    switch (static_cast<refusal>(m.flag)) {
-      case refusal::absent: end_if_nowhere(*op); break;
-      case refusal::consumed:
-        fail(*op, {error_kind::consumed, "this reader has had its share of the object; give every reader a name of its own, or raise readers at the put"});
-        break;
-      case refusal::stale: fail(*op, stale_error()); break;
-      case refusal::too_many:
-        fail(*op, {error_kind::quota_exceeded, "this consumer has 1024 objects of the producer, or 1024 gets that wait for it; finish some first"});
-        break;
+    auto const why = static_cast<refusal>(m.flag);
+    error const e = why == refusal::consumed ? error(error_kind::consumed, "this reader has had its share of the object; give every reader a name of its own, or raise readers at the put")
+                    : why == refusal::too_many
+                        ? error(error_kind::quota_exceeded, "this consumer has 1024 objects of the producer, or 1024 gets that wait for it; finish some first")
+                        : stale_error();
+    if (op->wanted_.producer != 0 && why != refusal::absent) {
+      fail(*op, e);  // nobody else has that object
+      return {};
     }
+    if (why == refusal::consumed || why == refusal::too_many) {
+      bool const sender = !op->stage_.empty() && from->puts_for(op->stage_);
+      if (!op->refused_ || (sender && !op->sender_refused_)) op->failure_ = e;
+      op->refused_ = true;
+      op->sender_refused_ = op->sender_refused_ || sender;
+    }
+    end_if_nowhere(*op);
     return {};
   }
 
@@ -409,9 +416,13 @@ class desk {
     op.fail(e);
     changed_ = true;
   }
-  /// A get that does not wait, once all have answered.
+  /// A get that does not wait, once all have answered; and one that waits and was refused, once nobody is left who may still bring the object: keys are each
+  /// producer's own, so one that had it says nothing of the others. Where the edge's sender refused, only others who put for that stage may.
   void end_if_nowhere(get_operation& op) {
-    if (op.asks_.empty() && !op.waits_) fail(op, unless_refused({error_kind::not_found, "no such object now"}));
+    if (op.waits_ && !op.refused_) return;
+    for (auto const& a : op.asks_)
+      if (!op.waits_ || !a.answered || !op.sender_refused_ || a.whom->puts_for(op.stage_)) return;
+    fail(op, op.refused_ ? op.failure_ : unless_refused({error_kind::not_found, "no such object now"}));
   }
   /// A get whose sender died, once all who are left have answered that they have nothing.
   void end_if_lost(get_operation& op) {

@@ -52,6 +52,7 @@ inline result<progress> desk::find(get_operation& op, wire_key key, find_options
   op.reader_.assign(reader);
   op.stage_.assign(o.flow == nullptr ? std::string_view() : o.flow->from);
   op.waits_ = o.wait;
+  op.refused_ = op.sender_refused_ = false;
   op.asks_.clear();
   op.begun_ns_ = deadline::now_ns();
   op.where_ = locator();
@@ -107,13 +108,16 @@ inline void desk::close() {
 /// Who waited in vain learns whether somebody owed an answer.
 inline error desk::late(std::span<operation* const> ops) const {
   std::int64_t const now = deadline::now_ns();
+  get_operation const* refused = nullptr;
   for (operation* const o : ops) {
     auto const* const sealed = static_cast<sealed_operation*>(o);
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
+    if (op.refused_ && ops.size() == 1) refused = &op;
     for (auto const& a : op.asks_)
       if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->puts_for(op.stage_))) return stalled_error();
   }
+  if (refused != nullptr) return refused->failure_;
   return unless_refused({error_kind::timed_out, "the object did not come before the deadline"});
 }
 

@@ -149,6 +149,8 @@ struct get_operation : sealed_operation {
   std::string key_, reader_, stage_;
   place wanted_;  ///< generation 0: any
   bool waits_ = true;
+  bool refused_ = false;         ///< by a producer, with `failure_`; others may still have the object
+  bool sender_refused_ = false;  ///< and that one puts for the get's edge
   std::int64_t begun_ns_ = 0;  ///< as long as nobody has waited for it
   std::vector<ask> asks_;
   object_info info_;
