@@ -47,7 +47,8 @@ struct arrival {
 /// \threadsafety sending from any thread; receiving and closing by one at a time.
 class channel final {
  public:
-  static constexpr std::size_t crowded = 256;  ///< messages that wait for room: from here on nobody begins anything new
+  /// What may wait for room; from here on nobody begins anything new on this line. An answer may be of 34 KiB.
+  static constexpr std::size_t most_waiting = 256, most_waiting_bytes = std::size_t{1} << 20U;
 
   explicit channel(unique_fd socket) : socket_(std::move(socket)) {}
   channel(channel const&) = delete;
@@ -73,6 +74,7 @@ class channel final {
     later.bytes.assign(text_of(header));
     later.bytes.append(m.key).append(m.text);
     later.with = with;
+    waiting_bytes_ += later.bytes.size();
     waiting_.push_back(std::move(later));
     return true;
   }
@@ -85,8 +87,9 @@ class channel final {
       int const code = send_now(one, next.with);
       if (code == EAGAIN) return true;
       if (code != 0) return false;
+      waiting_bytes_ -= next.bytes.size();
       next = packet();
-      if (++gone_ == waiting_.size() || gone_ == crowded) {  // often enough for the memory, seldom enough for the time
+      if (++gone_ == waiting_.size() || gone_ == most_waiting) {  // often enough for the memory, seldom enough for the time
         waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
         gone_ = 0;
       }
@@ -97,11 +100,16 @@ class channel final {
     std::scoped_lock const lock(mutex_);
     return waiting_.size() - gone_;
   }
+  /// Who is asked does not read its answers, or answers more than it reads.
+  [[nodiscard]] bool crowded() const {
+    std::scoped_lock const lock(mutex_);
+    return waiting_.size() - gone_ >= most_waiting || waiting_bytes_ >= most_waiting_bytes;
+  }
   void close() {
     std::scoped_lock const lock(mutex_);
     socket_.reset();
     waiting_.clear();
-    gone_ = 0;
+    gone_ = waiting_bytes_ = 0;
   }
 
   /// Takes one message, if there is one. `take_fds` false: descriptors that come along are closed by the kernel.
@@ -195,6 +203,7 @@ class channel final {
   mutable std::mutex mutex_;
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
+  std::size_t waiting_bytes_ = 0;
   fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
 };
 

@@ -387,7 +387,7 @@ class desk {
     send_ask(op, op.asks_.back());
   }
   void send_ask(get_operation const& op, get_operation::ask& a) {
-    if (a.whom->line.unsent() >= channel::crowded) {
+    if (a.whom->line.crowded()) {
       unasked_ = crowded_ = true;
       return;
     }

@@ -220,7 +220,7 @@ inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q
   m.type = q.type;
   m.id = ++last_id_;
   for (auto const& l : whom)
-    if (!l->dropped && l->line.unsent() < channel::crowded && l->line.send(m)) q.asked.push_back(l.get());
+    if (!l->dropped && !l->line.crowded() && l->line.send(m)) q.asked.push_back(l.get());
   sleeper const me(*this);
   inquiries_.emplace(m.id, &q);
   std::int64_t const end = deadline::now_ns() + inquiry_ns;

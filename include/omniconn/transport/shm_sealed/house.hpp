@@ -60,6 +60,7 @@ class house final {
  public:
   static constexpr std::size_t max_customers = 256;
   static constexpr std::size_t max_stages = 64;     ///< names under which one producer is known; more are served and not heard of
+  static constexpr std::size_t most_unanswered = 64;  ///< messages of one customer that are taken before they are answered
   static constexpr std::size_t max_remembered = 16;  ///< of those who were turned away
 
   explicit house(meeting_place const& place) : place_(place) {}
@@ -167,6 +168,7 @@ class house final {
   struct guest : customer {
     guest(unique_fd socket, peer p) : customer(std::move(socket)), who(p) {}
     peer who;
+    std::size_t unanswered = 0;  ///< of its messages among the jobs
     bool gone = false;
   };
   /// A message that has to wait until all that came before it is done.
@@ -215,8 +217,7 @@ class house final {
   }
   /// Who does not read its answers is not asked for more.
   static short events_of(guest const& c) {
-    std::size_t const unsent = c.line.unsent();
-    return static_cast<short>((unsent < channel::crowded ? POLLIN : 0) | (unsent != 0 ? POLLOUT : 0));
+    return static_cast<short>((c.line.crowded() ? 0 : POLLIN) | (c.line.unsent() != 0 ? POLLOUT : 0));
   }
   /// The thread looks for room only where it knows that some is needed.
   void ring_if_crowded() const {
@@ -279,7 +280,7 @@ class house final {
   /// Takes what one has said. Ends are done at once and all else later: an object that was given back before somebody asked for it is there for them,
   /// whichever connection is read first.
   void hear(guest& c) {
-    for (int n = 0; n != 64 && !c.gone; ++n) {
+    for (int n = 0; n != 64 && !c.gone && c.unanswered < most_unanswered; ++n) {
       auto const got = c.line.receive(buffer_, false);
       if (got.what == arrival::kind::nothing) return;
       if (got.what == arrival::kind::ended) {
@@ -293,6 +294,7 @@ class house final {
         return;
       }
       if (m->type != message_type::end) {
+        c.unanswered += m->type == message_type::list ? most_unanswered : 1;  // whose answer is long
         jobs_.push_back({&c, *m, std::string(m->key), std::string(m->text)});
         continue;
       }
@@ -304,7 +306,7 @@ class house final {
   /// Takes what all have said by now.
   void hear_all() {
     scratch_.clear();
-    for (auto const& c : customers_) scratch_.push_back({c->gone || c->line.unsent() >= channel::crowded ? -1 : c->line.fd(), POLLIN, 0});
+    for (auto const& c : customers_) scratch_.push_back({c->gone || c->line.crowded() ? -1 : c->line.fd(), POLLIN, 0});
     if (::poll(scratch_.data(), scratch_.size(), 0) <= 0) return;
     std::size_t i = 0;
     for (auto& c : customers_)
@@ -332,6 +334,7 @@ class house final {
       }
     }
     jobs_.clear();
+    for (auto const& c : customers_) c->unanswered = 0;
   }
 
   meeting_place const& place_;
