@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <omniconn/transport/shm_sealed/channel.hpp>
 
+#include <memory>
 #include <string>
 #include <utility>
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "impostor.hpp"
 
@@ -49,6 +55,44 @@ TEST(shm_sealed_channel, what_waits_for_room_is_bounded_in_messages_and_bytes) {
     EXPECT_EQ(line.unsent(), 0U);
     EXPECT_FALSE(line.crowded());
   }
+}
+
+/// In a process that is no root, which would have no limit. \returns what `what` does there
+int as_nobody(int (*what)()) {
+  pid_t const child = ::fork();
+  EXPECT_GE(child, 0);
+  if (child == 0) {
+    if (::geteuid() == 0 && (::setresgid(61'236, 61'236, 61'236) != 0 || ::setresuid(61'236, 61'236, 61'236) != 0)) ::_exit(200);
+    ::_exit(what());
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 300;
+}
+
+TEST(shm_sealed_channel, too_many_descriptors_under_way_are_tried_again_and_not_waited_for) {
+  EXPECT_EQ(as_nobody([] {
+              ends e;
+              channel line(std::move(e.ours));
+              raw_line other(std::move(e.theirs));
+              auto const fd = std::make_shared<unique_fd const>(::open("/", O_PATH | O_CLOEXEC));
+              rlimit const few{20, 20};
+              if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+              message m = of_type(message_type::grant);
+              for (m.id = 1; m.id != 60; ++m.id)
+                if (!line.send(m, fd)) return 2;
+              if (line.unsent() == 0) return 3;
+              if (!line.held_up()) return 4;
+              pollfd room{line.fd(), POLLOUT, 0};
+              if (::poll(&room, 1, 0) != 1) return 5;  // "there is room", says the kernel, and a loop would turn on it
+              message got;
+              for (std::uint64_t id = 1; id != 60; ++id) {
+                if (!line.flush()) return 6;
+                if (!other.receive(got, 0) || got.id != id) return 7;
+              }
+              return line.unsent() == 0 && !line.held_up() ? 0 : 8;
+            }),
+            0);
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 #include <csignal>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "impostor.hpp"
 #include "stage.hpp"
@@ -142,6 +144,38 @@ TEST_F(shm_sealed_process, who_overslept_its_deadline_asks_before_it_judges) {
   for (int attempt = 0; attempt != 10 && lives != "timed_out"; ++attempt) lives = overslept(where, true);  // this thread may be late as well
   EXPECT_EQ(lives, "timed_out") << "the producer has its time to answer";
   EXPECT_EQ(overslept(where, false), "peer_stalled");
+}
+
+TEST_F(shm_sealed_process, grants_under_way_to_one_consumer_are_bounded) {
+  constexpr std::uint64_t asked = 200;
+  auto const place = sealed_test::open_place(where);
+  {
+    stage source(where, "source"), sink(where, "sink");
+    for (std::uint64_t id = 1; id <= asked; ++id) ASSERT_EQ(source.ask("put key" + std::to_string(id) + " 100"), "done");
+    auto line = sealed_test::false_consumer(place);
+    message m;
+    ASSERT_TRUE(line.send(sealed_test::of_type(message_type::list, 1000)));
+    ASSERT_TRUE(line.receive(m, message_type::keys));
+    std::vector<std::string> keys;
+    ASSERT_TRUE(sealed_test::for_each_key(m.text, [&keys](std::string_view key) { keys.emplace_back(key); }));
+    ASSERT_EQ(keys.size(), asked);
+    for (std::uint64_t id = 1; id <= asked; ++id) {
+      m = sealed_test::of_type(message_type::get, id);
+      m.key = keys[id - 1];
+      ASSERT_TRUE(line.send(m));
+    }
+    ASSERT_EQ(source.ask("put other 100"), "done");
+    EXPECT_EQ(sink.ask("get other 20"), "right") << "others are served, and the producer has seen all that";
+    source.stop();
+    std::uint64_t under_way = 0;
+    while (line.receive(m, 0)) under_way += m.type == message_type::grant && line.fd_of_last ? 1 : 0;
+    EXPECT_GE(under_way, 16U);
+    EXPECT_LE(under_way, 100U) << "descriptors that a consumer leaves unread count against all that the producer's user may have under way";
+    source.signal(SIGCONT);
+    while (under_way != asked && line.receive(m, message_type::grant)) ++under_way;
+    EXPECT_EQ(under_way, asked) << "who reads again is served";
+  }
+  place.leave();
 }
 
 TEST_F(shm_sealed_process, a_killed_producers_socket_is_removed_by_the_next) {

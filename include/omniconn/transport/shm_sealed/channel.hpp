@@ -47,6 +47,9 @@ struct arrival {
 /// \threadsafety sending from any thread; receiving and closing by one at a time.
 class channel final {
  public:
+  /// What a producer's side lets the kernel keep for a peer that does not read: some 64 grants, as their descriptors count against all that its user may
+  /// have under way; and a longest message.
+  static constexpr int socket_room = 24'576;  // which Linux doubles for its own needs
   /// What may wait for room; from here on nobody begins anything new on this line. An answer may be of 34 KiB.
   static constexpr std::size_t most_waiting = 256, most_waiting_bytes = std::size_t{1} << 20U;
 
@@ -95,6 +98,11 @@ class channel final {
       }
     }
     return static_cast<bool>(socket_);
+  }
+  /// What waits does so for the kernel and not for the peer: nothing tells when it may go on, so it has to be tried.
+  [[nodiscard]] bool held_up() const {
+    std::scoped_lock const lock(mutex_);
+    return held_up_ && waiting_.size() != gone_;
   }
   [[nodiscard]] std::size_t unsent() const {
     std::scoped_lock const lock(mutex_);
@@ -164,7 +172,7 @@ class channel final {
   static std::string_view text_of(std::array<std::byte, header_size> const& bytes) noexcept { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
 
   template <std::size_t N>
-  [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) const noexcept {
+  [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) noexcept {
     msghdr head{};
     head.msg_iov = parts;
     head.msg_iovlen = N;
@@ -182,8 +190,9 @@ class channel final {
     for (;;) {
       if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
       if (errno == EINTR) continue;
-      // Too many descriptors of ours are under way, or the kernel is short of memory: later, as where the peer has no room.
-      return errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM ? EAGAIN : errno;
+      // Too many descriptors of our user are under way, or the kernel is short of memory: later, as where the peer has no room.
+      held_up_ = errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM;
+      return held_up_ ? EAGAIN : errno;
     }
   }
   /// Keeps the first descriptor and closes the others.
@@ -204,6 +213,7 @@ class channel final {
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
   std::size_t waiting_bytes_ = 0;
+  bool held_up_ = false;
   fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
 };
 

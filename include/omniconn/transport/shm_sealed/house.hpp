@@ -189,21 +189,24 @@ class house final {
   void serve() {
     std::vector<pollfd> polled;
     for (;;) {
-      bool full = false;
+      bool full = false, held_up = false;
       {
         std::scoped_lock const lock(mutex_);
         if (stop_) return;
         full = no_descriptor_;
         polled.assign({{bell_.fd(), POLLIN, 0}, {full ? -1 : door_.get(), POLLIN, 0}});
-        for (auto const& c : customers_) polled.push_back({c->line.fd(), events_of(*c), 0});
+        for (auto const& c : customers_) {
+          polled.push_back({c->line.fd(), events_of(*c), 0});
+          held_up = held_up || c->line.held_up();
+        }
       }
-      static_cast<void>(::poll(polled.data(), polled.size(), full ? 20 : -1));
+      static_cast<void>(::poll(polled.data(), polled.size(), held_up ? 5 : full ? 20 : -1));
       std::scoped_lock const lock(mutex_);
       if (stop_) return;
       if ((polled[0].revents & POLLIN) != 0) bell_.hush();
       std::size_t i = 2;  // only this thread adds and removes customers
       for (auto& c : customers_) {
-        if (polled[i].revents != 0) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
+        if (polled[i].revents != 0 || c->line.held_up()) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
         if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) hear(*c);
         ++i;
       }
@@ -217,7 +220,7 @@ class house final {
   }
   /// Who does not read its answers is not asked for more.
   static short events_of(guest const& c) {
-    return static_cast<short>((c.line.crowded() ? 0 : POLLIN) | (c.line.unsent() != 0 ? POLLOUT : 0));
+    return static_cast<short>((c.line.crowded() ? 0 : POLLIN) | (c.line.unsent() != 0 && !c.line.held_up() ? POLLOUT : 0));
   }
   /// The thread looks for room only where it knows that some is needed.
   void ring_if_crowded() const {
@@ -235,6 +238,8 @@ class house final {
         no_descriptor_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;  // else it would wake us without end
         return;
       }
+      int const room = channel::socket_room;
+      static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room));  // else it is more
       peer const who = peer::of(fd.get());
       message m;
       bool const stranger = !place_.allows(who.user);
