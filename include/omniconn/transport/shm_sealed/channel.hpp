@@ -53,6 +53,8 @@ class channel final {
   /// What may wait for room; from here on nobody begins anything new on this line. An answer may be of 34 KiB.
   static constexpr std::size_t most_waiting = 256, most_waiting_bytes = std::size_t{1} << 20U;
 
+  /// Without a socket: `open` gives it one.
+  channel() = default;
   explicit channel(unique_fd socket) : socket_(std::move(socket)) {}
   channel(channel const&) = delete;
   channel& operator=(channel const&) = delete;
@@ -60,6 +62,11 @@ class channel final {
     if (!forks_.inherited()) static_cast<void>(flush());
   }
 
+  /// \requires a fork_pause that began before the socket was made: a child would have it, and nobody who lets go of it
+  void open(unique_fd socket) {
+    std::scoped_lock const lock(mutex_);
+    socket_ = std::move(socket);
+  }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
   /// Sends now, or as soon as there is room and somebody calls `flush`. \returns false where the connection is gone.

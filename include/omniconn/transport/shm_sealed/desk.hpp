@@ -27,6 +27,7 @@
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/algorithm.hpp>
 #include <omniconn/detail/call_gate.hpp>
+#include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm_sealed/folder.hpp>
@@ -139,7 +140,7 @@ class desk {
     if (!epoll_) {
       epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
       watch_ = place_.watch();
-      if (watch_) listen_to(watch_.get(), 0);
+      if (watch_ && !listen_to(watch_.get(), 0)) watch_.reset();
       look = true;
     }
     std::array<epoll_event, 32> events{};
@@ -159,11 +160,21 @@ class desk {
     push();
     if (std::exchange(changed_, false)) ring_all(own);
   }
-  void listen_to(int fd, std::uint64_t id) const noexcept {
+  /// \returns false for want of memory, or where the user listens to as many as he may
+  [[nodiscard]] bool listen_to(int fd, std::uint64_t id) const noexcept {
     epoll_event e{};
     e.events = EPOLLIN;
     e.data.u64 = id;
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e);
+    return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
+  }
+  /// Connects to a producer, for that line, or to know whether somebody is there. No child gets the socket, of whatever thread: the producer would not hear
+  /// of our end, and we not of its.
+  meeting_place::outcome connect(std::string const& name, peer& who, channel* line) const {
+    fork_pause const no_child;
+    unique_fd fd;
+    auto const out = place_.connect(name, fd, who);
+    if (out == meeting_place::outcome::connected && line != nullptr) line->open(std::move(fd));
+    return out;
   }
   /// Sends what there was no room for.
   void push() {
@@ -192,18 +203,21 @@ class desk {
     troubles_ = std::move(still);
     for (auto const& name : names) {
       if (links_.count(id_of_name(name)) != 0 || troubles_.count(name) != 0 || links_.size() == max_links) continue;
-      unique_fd fd;
-      peer who;
-      switch (place_.connect(name, fd, who)) {
+      auto const fresh = std::make_shared<link>(name);
+      peer& who = fresh->who;
+      switch (connect(name, who, &fresh->line)) {
         case meeting_place::outcome::gone: break;
         case meeting_place::outcome::lacking: blind_ = true; break;
         case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
         case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
         case meeting_place::outcome::connected: {
-          auto fresh = std::make_shared<link>(std::move(fd), name, who);
-          listen_to(fresh->line.fd(), fresh->id);
+          if (!listen_to(fresh->line.fd(), fresh->id)) {
+            blind_ = true;
+            break;
+          }
           links_.emplace(fresh->id, fresh);
           for (auto const& [id, op] : gets_) ask(*op, fresh);
+          break;
         }
       }
     }
@@ -346,9 +360,8 @@ class desk {
       for (auto const& stage : l->stages)
         if (dead_stages_.size() != max_dead_stages && !is_dead(stage)) dead_stages_.push_back(stage);
       // Its socket goes at once; if it lives it threw us out, and is not asked again at once.
-      unique_fd again;
       peer who;
-      if (place_.connect(l->name, again, who) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
+      if (connect(l->name, who, nullptr) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
     }
     look_again_ns_ = 0;
     for (auto const& [id, q] : inquiries_) std::erase(q->asked, l.get());

@@ -75,9 +75,12 @@ class house final {
     if (!bell_) return {error_kind::no_space, "no descriptor is left for serving consumers; raise `ulimit -n`", EMFILE};
     std::uint64_t id = 0;
     while (id == 0) id = random_u64();
-    auto door = place_.listen(id);
-    if (!door) return door.error();
-    door_ = std::move(*door);
+    {
+      fork_pause const no_child;  // which would listen in our place
+      auto door = place_.listen(id);
+      if (!door) return door.error();
+      door_ = std::move(*door);
+    }
     if (int const code = start(); code != 0) {
       place_.remove(id);
       door_.reset();
@@ -166,7 +169,6 @@ class house final {
 
  private:
   struct guest : customer {
-    guest(unique_fd socket, peer p) : customer(std::move(socket)), who(p) {}
     peer who;
     std::size_t unanswered = 0;  ///< of its messages among the jobs
     bool gone = false;
@@ -233,26 +235,32 @@ class house final {
   void welcome() {
     no_descriptor_ = false;
     for (int n = 0; n != 16; ++n) {
-      unique_fd fd(::accept4(door_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (!fd) {
-        no_descriptor_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;  // else it would wake us without end
-        return;
+      auto fresh = std::make_unique<guest>();
+      channel& line = fresh->line;
+      {
+        fork_pause const no_child;  // which would keep the consumer's end from being heard
+        unique_fd fd(::accept4(door_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (!fd) {
+          no_descriptor_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;  // else it would wake us without end
+          return;
+        }
+        int const room = channel::socket_room;
+        static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room));  // else it is more
+        fresh->who = peer::of(fd.get());
+        line.open(std::move(fd));
       }
-      int const room = channel::socket_room;
-      static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room));  // else it is more
-      peer const who = peer::of(fd.get());
+      peer const who = fresh->who;
       message m;
       bool const stranger = !place_.allows(who.user);
       if (stranger || customers_.size() == max_customers) {
         m.type = message_type::refused;
         m.flag = static_cast<std::uint8_t>(stranger ? refused_for::user : refused_for::full);
         m.generation = who.user;
-        static_cast<void>(channel(std::move(fd)).send(m));
+        static_cast<void>(line.send(m));
         turn_away(who, stranger ? "not an allowed user" : "more consumers than can be served");
         continue;
       }
-      customers_.push_back(std::make_unique<guest>(std::move(fd), who));
-      channel& line = customers_.back()->line;
+      customers_.push_back(std::move(fresh));
       m.type = message_type::hello;
       m.id = id_;
       static_cast<void>(line.send(m));

@@ -36,7 +36,7 @@ struct place {
 
 /// A connection to a producer. Holds share it: their ends are told on it, also when the transport is gone.
 struct link {
-  link(unique_fd socket, std::string n, peer p) : line(std::move(socket)), name(std::move(n)), who(p), id(id_of_name(name)) {}
+  explicit link(std::string n) : name(std::move(n)), id(id_of_name(name)) {}
 
   channel line;
   std::string name;  ///< of its socket

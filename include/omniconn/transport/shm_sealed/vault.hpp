@@ -61,7 +61,6 @@ struct request {
 
 /// A consumer at the other end of a connection, with all that is its.
 struct customer {
-  explicit customer(unique_fd socket) : line(std::move(socket)) {}
   channel line;
   table<request, &request::id> requests;
   std::size_t waiting = 0;
