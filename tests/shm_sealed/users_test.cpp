@@ -5,11 +5,13 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <omniconn/runtime/sealed.hpp>
 
+#include "impostor.hpp"
 #include "stage.hpp"
 #include "support.hpp"
 
@@ -124,6 +126,78 @@ TEST_F(shm_sealed_users, other_users_objects_are_not_taken_unless_they_are_allow
   stage friends(directory, "friends", {"61235", "0"});
   ASSERT_EQ(friends.ask("put key 10"), "done");
   EXPECT_TRUE(ours->get_view(flow, "key", {deadline::after(std::chrono::seconds(20))})) << "the same of an allowed one";
+}
+
+TEST_F(shm_sealed_users, other_users_have_their_share_of_places_and_no_more) {
+  using namespace omniconn::detail::sealed;
+  auto ours = open_at(directory, {friendly}), reader = open_at(directory, {friendly});
+  ASSERT_TRUE(ours && reader);
+  ASSERT_EQ(put(*ours, "key"), error_kind{});
+  EXPECT_EQ(as_user(friendly, [this] {
+              auto const place = meeting_place::open(directory, "users", {0});
+              if (!place) return 201;
+              std::vector<sealed_test::raw_line> lines;
+              message answer;
+              for (std::size_t i = 0; i != house::max_customers / 2; ++i) {
+                lines.push_back(sealed_test::false_consumer(*place));
+                if (!lines.back().receive(answer, message_type::hello)) return 202;
+              }
+              auto more = sealed_test::false_consumer(*place);
+              return more.receive(answer) && answer.type == message_type::refused && answer.flag == static_cast<std::uint8_t>(refused_for::full) ? 0 : 203;
+            }),
+            0);
+  std::string peers;
+  for (auto const& p : ours->report().peers)
+    if (!p.alive) peers += p.name;
+  EXPECT_NE(peers.find("its user's share"), std::string::npos) << peers;
+  EXPECT_EQ(get(*reader, "key", std::chrono::seconds(20)), error_kind{});
+}
+
+TEST_F(shm_sealed_users, other_users_producers_leave_room_for_ours) {
+  using namespace omniconn::detail::sealed;
+  auto ours = open_at(directory, {friendly}), reader = open_at(directory, {friendly});
+  ASSERT_TRUE(ours && reader);
+  int ready[2], end[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(end, O_CLOEXEC), 0);
+  pid_t const child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::close(end[1]);
+    ::_exit(as_user(friendly, [this, &ready, &end] {
+      auto const place = meeting_place::open(directory, "users", {0});
+      std::vector<sealed_test::unique_fd> doors;
+      for (std::uint64_t id = 1; id <= desk::max_links / 2 + 10; ++id) {
+        auto door = place ? place->listen(id) : result<sealed_test::unique_fd>(error_kind::io, "");
+        if (!door) return 1;
+        doors.push_back(std::move(*door));
+      }
+      char c = 0;
+      static_cast<void>(!::write(ready[1], "x", 1));
+      static_cast<void>(!::read(end[0], &c, 1));
+      return 0;
+    }));
+  }
+  ::close(end[0]);
+  ::close(ready[1]);
+  char c = 0;
+  EXPECT_EQ(::read(ready[0], &c, 1), 1);
+  EXPECT_EQ(get(*reader, "nothing", std::chrono::milliseconds(10)), error_kind::timed_out);
+  std::size_t alive = 0;
+  bool named = false;
+  for (auto const& p : reader->report().peers) {
+    alive += p.alive ? 1 : 0;
+    named = named || p.name.find("its user's share") != std::string::npos;
+  }
+  EXPECT_EQ(alive, desk::max_links / 2);
+  EXPECT_TRUE(named);
+  ASSERT_EQ(put(*ours, "key"), error_kind{});
+  EXPECT_EQ(get(*reader, "key", std::chrono::seconds(20)), error_kind{}) << "there is a place for ours";
+  ::close(end[1]);
+  ::close(ready[0]);
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(shm_sealed_users, other_users_folders_are_refused) {

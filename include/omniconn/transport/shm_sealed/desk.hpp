@@ -211,6 +211,10 @@ class desk {
         case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
         case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
         case meeting_place::outcome::connected: {
+          if (known_of(who.user) >= place_.share_of(who.user, max_links)) {
+            troubles_[name] = {now + 1'000'000'000, false, who.text() + ": more producers than its user's share"};
+            break;
+          }
           if (!listen_to(fresh->line.fd(), fresh->id)) {
             blind_ = true;
             break;
@@ -225,6 +229,11 @@ class desk {
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
   }
 
+  [[nodiscard]] std::size_t known_of(std::uint32_t user) const noexcept {
+    std::size_t n = 0;
+    for (auto const& [id, l] : links_) n += l->who.user == user ? 1 : 0;
+    return n;
+  }
   static bool is_among(std::vector<std::string> const& sorted, std::string const& name) {
     auto const at = detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
     return at != sorted.end() && *at == name;

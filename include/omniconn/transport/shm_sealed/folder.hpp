@@ -132,6 +132,13 @@ class meeting_place {
     return false;
   }
 
+  /// How many of `places` one user may take: we ourselves all, each other one an equal part, so that no other user's processes take the places of all.
+  [[nodiscard]] std::size_t share_of(std::uint32_t user, std::size_t places) const noexcept {
+    if (user == own_) return places;
+    std::size_t const each = places / (users_.size() + 1);
+    return each != 0 ? each : 1;
+  }
+
   /// A socket that listens under that name. It has the name only when it listens, so that who finds a deaf one knows that its owner is dead.
   [[nodiscard]] result<unique_fd> listen(std::uint64_t id) const {
     unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

@@ -251,13 +251,13 @@ class house final {
       }
       peer const who = fresh->who;
       message m;
-      bool const stranger = !place_.allows(who.user);
-      if (stranger || customers_.size() == max_customers) {
+      bool const stranger = !place_.allows(who.user), full = customers_.size() == max_customers;
+      if (stranger || full || served_of(who.user) >= place_.share_of(who.user, max_customers)) {
         m.type = message_type::refused;
         m.flag = static_cast<std::uint8_t>(stranger ? refused_for::user : refused_for::full);
         m.generation = who.user;
         static_cast<void>(line.send(m));
-        turn_away(who, stranger ? "not an allowed user" : "more consumers than can be served");
+        turn_away(who, stranger ? "not an allowed user" : full ? "more consumers than can be served" : "more consumers than its user's share");
         continue;
       }
       customers_.push_back(std::move(fresh));
@@ -271,6 +271,11 @@ class house final {
         static_cast<void>(line.send(m));
       }
     }
+  }
+  [[nodiscard]] std::size_t served_of(std::uint32_t user) const noexcept {
+    std::size_t n = 0;
+    for (auto const& c : customers_) n += c->who.user == user ? 1 : 0;
+    return n;
   }
   void turn_away(peer const& who, std::string_view why) {
     if (turned_away_.size() == max_remembered) turned_away_.erase(turned_away_.begin());
