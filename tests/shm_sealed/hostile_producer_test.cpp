@@ -424,6 +424,34 @@ TEST_F(shm_sealed_hostile, a_death_is_heard) {
       << "it left in order";
 }
 
+TEST_F(shm_sealed_hostile, deaths_that_are_not_remembered_any_more_are_the_oldest) {
+  auto consumer = open();
+  edge const flow{"liar", "me"};
+  find_options how;
+  how.flow = &flow;
+  for (int round = 0; round != 6; ++round) {
+    shm_sealed_transport::get_op op;
+    {
+      false_producer producer(place);
+      find_options anything;
+      ASSERT_TRUE(consumer.find(op, "key", anything));
+      auto line = producer.accept();
+      line.send(of_type(message_type::hello, producer.id()));
+      for (int i = 0; i != 64; ++i) {
+        std::string const stage = round == 5 ? "liar" : "stage " + std::to_string(round) + "." + std::to_string(i);
+        message m = of_type(message_type::name);
+        m.text = stage;
+        line.send(m);
+      }
+    }
+    while (consumer.report().peers.size() != 0 || !names_in(place).empty()) static_cast<void>(outcome(consumer, op, deadline::after(std::chrono::milliseconds(10))));
+    static_cast<void>(consumer.cancel(op));
+  }
+  shm_sealed_transport::get_op op;
+  auto const found = consumer.find(op, "key", how);
+  EXPECT_TRUE((found ? outcome(consumer, op, deadline::after(std::chrono::milliseconds(50))) : found) == error_kind::peer_lost);
+}
+
 TEST_F(shm_sealed_hostile, strange_things_in_the_folder_are_let_alone) {
   directory.may_keep_files = true;
   auto consumer = open();

@@ -51,7 +51,7 @@ class desk {
  public:
   static constexpr std::size_t max_links = 1024;  ///< producers of one namespace
   static constexpr std::size_t max_stages = 64;   ///< that one of them may say it puts for
-  static constexpr std::size_t max_dead_stages = 256;
+  static constexpr std::size_t max_dead_stages = 256;  ///< that are remembered; the oldest are forgotten
   static constexpr std::int64_t soon_ns = 10'000'000;        ///< when the folder is read again, where nothing tells us of changes
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
@@ -366,8 +366,11 @@ class desk {
     l->line.close();
     if (why != nullptr) troubles_[l->name] = {for_ever, false, l->who.text() + ": " + why->text()};
     if (died) {
-      for (auto const& stage : l->stages)
-        if (dead_stages_.size() != max_dead_stages && !is_dead(stage)) dead_stages_.push_back(stage);
+      for (auto const& stage : l->stages) {
+        std::erase(dead_stages_, stage);
+        if (dead_stages_.size() == max_dead_stages) dead_stages_.erase(dead_stages_.begin());
+        dead_stages_.push_back(stage);
+      }
       // Its socket goes at once; if it lives it threw us out, and is not asked again at once.
       peer who;
       if (connect(l->name, who, nullptr) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
