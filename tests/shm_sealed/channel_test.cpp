@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
@@ -55,6 +56,52 @@ TEST(shm_sealed_channel, what_waits_for_room_is_bounded_in_messages_and_bytes) {
     EXPECT_EQ(line.unsent(), 0U);
     EXPECT_FALSE(line.crowded());
   }
+}
+
+/// Sends until there is no room. \returns how many
+std::uint64_t fill(channel& line) {
+  message m = of_type(message_type::ping);
+  std::uint64_t sent = 0;
+  while (line.unsent() == 0) {
+    m.id = ++sent;
+    EXPECT_TRUE(line.send(m));
+  }
+  return sent;
+}
+
+TEST(shm_sealed_channel, what_found_no_room_goes_with_the_next_message) {
+  ends e;
+  channel line(std::move(e.ours));
+  raw_line other(std::move(e.theirs));
+  std::uint64_t const full = fill(line);
+  line.send_patiently(of_type(message_type::end, 1));  // nobody reads: it gives up
+  line.send_patiently(of_type(message_type::end, 2));
+  EXPECT_EQ(line.unsent(), 3U);
+  message m;
+  for (std::uint64_t i = 1; i != full; ++i) ASSERT_TRUE(other.receive(m, 0));
+  ASSERT_FALSE(other.receive(m, 0)) << "nobody has flushed";
+  ASSERT_TRUE(line.send(of_type(message_type::end, 3)));
+  EXPECT_EQ(line.unsent(), 0U);
+  for (std::uint64_t const id : {full, std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{3}}) {
+    ASSERT_TRUE(other.receive(m, 0));
+    EXPECT_EQ(m.id, id);
+  }
+}
+
+TEST(shm_sealed_channel, room_is_waited_for) {
+  ends e;
+  channel line(std::move(e.ours));
+  raw_line other(std::move(e.theirs));
+  std::uint64_t const full = fill(line);
+  EXPECT_FALSE(line.flush_until(deadline::now_ns() + 1'000'000)) << "nobody reads";
+  std::thread reader([&] {
+    message m;
+    for (std::uint64_t i = 1; i <= full; ++i) EXPECT_TRUE(other.receive(m));
+  });
+  EXPECT_TRUE(line.flush_until(deadline::now_ns() + 20'000'000'000));
+  reader.join();
+  other.close();
+  EXPECT_FALSE(line.flush_until(deadline::now_ns() + 20'000'000'000) && line.send(of_type(message_type::end, 1))) << "gone, and nothing is waited for";
 }
 
 /// In a process that is no root, which would have no limit. \returns what `what` does there

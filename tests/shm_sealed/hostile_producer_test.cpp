@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <sys/mman.h>
@@ -220,6 +221,37 @@ TEST_F(shm_sealed_hostile, no_descriptor_for_a_grant_is_our_own_lack) {
   auto const fd = memory(all_seals);
   ASSERT_TRUE(line.send(grant(asked.id), {fd.get()}));
   EXPECT_TRUE(outcome(consumer, again));
+}
+
+TEST_F(shm_sealed_hostile, what_was_consumed_is_said_before_the_end_also_to_who_reads_late) {
+  auto consumer = open();
+  false_producer producer(place);
+  shm_sealed_transport::get_op op;
+  ASSERT_TRUE(consumer.find(op, "key", {}));
+  auto line = producer.accept();
+  line.send(of_type(message_type::hello, producer.id()));
+  message m;
+  ASSERT_TRUE(line.receive(m, message_type::get));
+  std::uint64_t const granted = m.id;
+  {
+    auto const fd = memory(all_seals);
+    ASSERT_TRUE(line.send(grant(granted), {fd.get()}));
+  }
+  ASSERT_TRUE(outcome(consumer, op));
+  for (int i = 0; i != 1000; ++i) {  // more than there is room for
+    shm_sealed_transport::get_op other;
+    ASSERT_TRUE(consumer.find(other, "another", {}));
+    ASSERT_TRUE(consumer.cancel(other));
+  }
+  op.take().finish(disposition::consumed);
+  std::thread late([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that the consumer closes meanwhile
+    bool said = false;
+    while (!said && line.receive(m)) said = m.type == message_type::end && m.id == granted && m.flag == 1;
+    EXPECT_TRUE(said);
+  });
+  consumer.close();
+  late.join();
 }
 
 TEST_F(shm_sealed_hostile, garbage_is_malformed) {

@@ -15,12 +15,15 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
+#include <omniconn/core/deadline.hpp>
 #include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/transport/shm_sealed/protocol.hpp>
@@ -76,7 +79,7 @@ class channel final {
     if (!socket_) return false;
     auto header = write_header(m);
     iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
-    if (waiting_.size() == gone_) {
+    if (flush_now() && waiting_.size() == gone_) {
       int const code = send_now(parts, with);
       if (code != EAGAIN) return code == 0;
     }
@@ -88,23 +91,36 @@ class channel final {
     waiting_.push_back(std::move(later));
     return true;
   }
+  /// For what nobody may come to flush later: where there is no room, waits 10 ms for it. Once in vain, not again before all is sent: a peer that is stopped
+  /// costs that once, not for each message.
+  void send_patiently(message const& m) {
+    if (!send(m)) return;
+    {
+      std::scoped_lock const lock(mutex_);
+      if (waiting_.size() == gone_ || std::exchange(in_vain_, true)) return;
+    }
+    flush_until(deadline::now_ns() + 10'000'000);
+  }
   /// \returns false where the connection is gone.
   bool flush() {
     std::scoped_lock const lock(mutex_);
-    while (socket_ && gone_ != waiting_.size()) {
-      packet& next = waiting_[gone_];
-      iovec one[1]{part_of(next.bytes)};
-      int const code = send_now(one, next.with);
-      if (code == EAGAIN) return true;
-      if (code != 0) return false;
-      waiting_bytes_ -= next.bytes.size();
-      next = packet();
-      if (++gone_ == waiting_.size() || gone_ == most_waiting) {  // often enough for the memory, seldom enough for the time
-        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
-        gone_ = 0;
+    return flush_now();
+  }
+  /// Waits for room, until then at most. \returns false where something could not be sent.
+  bool flush_until(std::int64_t end_ns) {
+    while (flush()) {
+      if (unsent() == 0) return true;
+      std::int64_t const left = end_ns - deadline::now_ns();
+      if (left <= 0) break;
+      timespec const span{0, static_cast<long>(left < 10'000'000 ? left : 10'000'000)}, soon{0, 1'000'000};
+      pollfd room{-1, POLLOUT, 0};
+      {
+        std::scoped_lock const lock(mutex_);
+        room.fd = socket_.get();  // another thread may close it: then this sleeps for 10 ms, or wakes for nothing
       }
+      static_cast<void>(held_up() ? ::nanosleep(&soon, nullptr) : ::ppoll(&room, 1, &span, nullptr));
     }
-    return static_cast<bool>(socket_);
+    return false;
   }
   /// What waits does so for the kernel and not for the peer: nothing tells when it may go on, so it has to be tried.
   [[nodiscard]] bool held_up() const {
@@ -166,6 +182,25 @@ class channel final {
   }
 
  private:
+  /// \requires the lock
+  bool flush_now() {
+    while (socket_ && gone_ != waiting_.size()) {
+      packet& next = waiting_[gone_];
+      iovec one[1]{part_of(next.bytes)};
+      int const code = send_now(one, next.with);
+      if (code == EAGAIN) return true;
+      if (code != 0) return false;
+      waiting_bytes_ -= next.bytes.size();
+      next = packet();
+      if (++gone_ == waiting_.size() || gone_ == most_waiting) {  // often enough for the memory, seldom enough for the time
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
+        gone_ = 0;
+      }
+    }
+    in_vain_ = false;
+    return static_cast<bool>(socket_);
+  }
+
   static constexpr std::size_t most_fds = 4;  ///< one is right; room for more, so that a wrong sender is told from a damaged one
 
   struct packet {
@@ -221,6 +256,7 @@ class channel final {
   std::size_t gone_ = 0;  ///< of those that waited, in front
   std::size_t waiting_bytes_ = 0;
   bool held_up_ = false;
+  bool in_vain_ = false;  ///< was waited for room since something waits
   fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
 };
 

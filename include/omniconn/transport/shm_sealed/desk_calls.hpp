@@ -99,7 +99,12 @@ inline void desk::close() {
   std::unique_lock const lock(mutex_);
   closed_ = true;
   while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
-  for (auto const& [id, l] : links_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  // What was consumed and could not be said yet is said now, or would be given back with the end of the connection.
+  std::int64_t const end = deadline::now_ns() + inquiry_ns;
+  for (auto const& [id, l] : links_) {
+    static_cast<void>(l->line.flush_until(end));
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  }
   links_.clear();  // holds keep theirs
   for (auto const& [id, q] : inquiries_) q->asked.clear();
   ring_all();

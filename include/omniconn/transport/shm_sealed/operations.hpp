@@ -80,7 +80,7 @@ class sealed_hold {
     m.type = message_type::end;
     m.id = id_;
     m.flag = how == disposition::consumed ? 1 : 0;
-    static_cast<void>(from_->line.send(m));  // a producer that is gone needs no news
+    from_->line.send_patiently(m);  // a producer that is gone needs no news
     from_.reset();
     bytes_ = sealed_bytes();
   }
