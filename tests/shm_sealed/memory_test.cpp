@@ -140,6 +140,28 @@ TEST(shm_sealed_memory, holes_are_noticed) {
   EXPECT_TRUE(check_sealed(part.get(), 1U << 20U) == error_kind::corrupt);
 }
 
+TEST(shm_sealed_memory, blocks_behind_the_end_do_not_stand_for_holes) {
+  constexpr std::size_t size = 1 << 20U;
+  for (std::size_t const written : {std::size_t{0}, std::size_t{4096}, size - 4096, size}) {
+    SCOPED_TRACE(written);
+    unique_fd const fd(::memfd_create("test", MFD_ALLOW_SEALING | MFD_CLOEXEC));
+    ASSERT_EQ(::ftruncate(fd.get(), size), 0);
+    auto const data = pattern(written);
+    ASSERT_EQ(::pwrite(fd.get(), data.data(), written, 0), static_cast<ssize_t>(written));
+    ASSERT_EQ(::fallocate(fd.get(), FALLOC_FL_KEEP_SIZE, size, size), 0);
+    ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, all_seals), 0);
+    struct stat st {};
+    ASSERT_EQ(::fstat(fd.get(), &st), 0);
+    ASSERT_GE(static_cast<std::size_t>(st.st_blocks), size / 512) << "it has as many blocks as an object of that size";
+    auto const checked = check_sealed(fd.get(), size);
+    if (written == size) {
+      EXPECT_TRUE(checked) << "whoever wants to pay for more than the object may";
+    } else {
+      EXPECT_TRUE(checked == error_kind::corrupt);
+    }
+  }
+}
+
 TEST(shm_sealed_memory, what_is_no_memory_is_noticed) {
   sealed_test::directory const folder;
   std::string const path = folder.path() + "/plain";

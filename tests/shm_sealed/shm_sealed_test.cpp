@@ -335,6 +335,44 @@ TEST_F(shm_sealed, who_does_not_read_answers_is_not_listened_to) {
   where.leave();
 }
 
+TEST_F(shm_sealed, long_answers_that_nobody_reads_hinder_nobody_and_are_there_later) {
+  auto producer = open(), consumer = open();
+  std::string const tail(4000, 't');
+  for (int i = 0; i != 8; ++i) ASSERT_TRUE(put(producer, std::to_string(i) + tail, "x"));
+  auto const where = place();
+  auto line = false_consumer(where);
+  constexpr std::uint64_t lists = 200;  // 6 MiB of answers, of which 1 MiB is kept
+  for (std::uint64_t id = 1; id <= lists; ++id) ASSERT_TRUE(line.send(of_type(message_type::list, id)));
+  EXPECT_TRUE(get(consumer, "0" + tail));
+  message answer;
+  for (std::uint64_t id = 1; id <= lists; ++id) {
+    ASSERT_TRUE(line.receive(answer, message_type::keys)) << id;
+    EXPECT_EQ(answer.id, id);
+  }
+  where.leave();
+}
+
+TEST_F(shm_sealed, what_a_consumer_consumed_is_heard_before_its_end) {
+  auto producer = open(), consumer = open();
+  auto const where = place();
+  for (int round = 0; round != 200; ++round) {
+    ASSERT_TRUE(put(producer, "key", "x"));
+    {
+      auto line = false_consumer(where);
+      message m = of_type(message_type::get, 1), answer;
+      m.key = "key";
+      ASSERT_TRUE(line.send(m));
+      ASSERT_TRUE(line.receive(answer, message_type::grant));
+      ASSERT_TRUE(line.send(of_type(message_type::ping, 2)));  // whose answer it leaves unread: the end of the line is an error then
+      m = of_type(message_type::end, 1);
+      m.flag = 1;
+      ASSERT_TRUE(line.send(m));
+    }
+    ASSERT_FALSE(consumer.exists("key").value_or(true)) << round;
+  }
+  where.leave();
+}
+
 TEST_F(shm_sealed, more_consumers_than_can_be_served_are_told) {
   auto producer = open(), consumer = open();
   ASSERT_TRUE(put(producer, "key", "x"));
