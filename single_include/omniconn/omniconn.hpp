@@ -16404,6 +16404,7 @@ OMNICONN_END_NAMESPACE
 // The consumer's side: connections to all producers of a namespace, and the gets that ask them. It has no thread: whoever calls takes what has arrived.
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -16486,7 +16487,8 @@ class meeting_place {
   enum class outcome : std::uint8_t {
     connected,
     gone,      ///< nobody listens there any more
-    later,     ///< it has no room now, or we have no descriptor
+    later,     ///< it has no room now
+    lacking,   ///< we have no descriptor, or no memory
     stranger,  ///< not a socket of an allowed user
   };
 
@@ -16546,6 +16548,13 @@ class meeting_place {
     return false;
   }
 
+  /// How many of `places` one user may take: we ourselves all, each other one an equal part, so that no other user's processes take the places of all.
+  [[nodiscard]] std::size_t share_of(std::uint32_t user, std::size_t places) const noexcept {
+    if (user == own_) return places;
+    std::size_t const each = places / (users_.size() + 1);
+    return each != 0 ? each : 1;
+  }
+
   /// A socket that listens under that name. It has the name only when it listens, so that who finds a deaf one knows that its owner is dead.
   [[nodiscard]] result<unique_fd> listen(std::uint64_t id) const {
     unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -16569,14 +16578,15 @@ class meeting_place {
   /// A deaf one of our own user is removed.
   outcome connect(std::string const& name, unique_fd& out, peer& who) const noexcept {
     unique_fd const seen(::openat(folder_.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!seen) return errno == ENOENT ? outcome::gone : outcome::later;
+    if (!seen) return errno == ENOENT ? outcome::gone : lacks(errno) ? outcome::lacking : outcome::later;
     struct stat st {};
     if (::fstat(seen.get(), &st) != 0) return outcome::later;
     who = {st.st_uid, 0};
     if (!S_ISSOCK(st.st_mode) || !allows(st.st_uid)) return outcome::stranger;
     unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_un at{};
-    if (!fd || !address(at, seen.get(), {})) return outcome::later;
+    if (!fd) return lacks(errno) ? outcome::lacking : outcome::later;
+    if (!address(at, seen.get(), {})) return outcome::later;
     if (::connect(fd.get(), reinterpret_cast<sockaddr const*>(&at), sizeof at) != 0) {
       if (errno == EPROTOTYPE || errno == EACCES) return outcome::stranger;
       if (errno != ECONNREFUSED) return outcome::later;
@@ -16589,17 +16599,19 @@ class meeting_place {
     return outcome::connected;
   }
 
-  /// The names of all producers now. Removes what producers of our own user left that died before they listened.
-  [[nodiscard]] std::vector<std::string> names() const {
-    std::vector<std::string> out;
+  /// The names of all producers now. Removes what producers of our own user left that died before they listened. \returns false where the folder could
+  /// not be read, for want of a descriptor: nothing is known then
+  [[nodiscard]] bool names(std::vector<std::string>& out) const {
+    out.clear();
     int const again = ::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR* const dir = again < 0 ? nullptr : ::fdopendir(again);  // which owns it from here on
     if (dir == nullptr) {
+      int const code = errno;
       if (again >= 0) ::close(again);
-      return out;
+      return !lacks(code);
     }
     // Whoever may write here may fill it; we look at so many.
-    for (int n = 0; n != most_entries; ++n) {
+    for (int n = 0; n != most_entries && out.size() != most_names; ++n) {
       dirent const* const entry = ::readdir(dir);
       if (entry == nullptr) break;
       std::string_view const name(entry->d_name);
@@ -16610,7 +16622,7 @@ class meeting_place {
       }
     }
     ::closedir(dir);
-    return out;
+    return true;
   }
 
   /// A descriptor that is readable when producers came or went; empty where the user has no inotify instance left.
@@ -16624,8 +16636,10 @@ class meeting_place {
 
  private:
   static constexpr char const* young_prefix = ".new-";
-  static constexpr int most_entries = 4096;
+  static constexpr int most_entries = 65'536;          ///< 10 ms of reading
+  static constexpr std::size_t most_names = 16'384;    ///< those of sockets among them
 
+  static bool lacks(int code) noexcept { return code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOBUFS; }
   /// Keeps others from removing the folder. \returns false where one just does: it is another one then, or none.
   [[nodiscard]] bool stays(int above, std::string const& name) const noexcept {
     struct stat mine {}, named {};
@@ -16702,8 +16716,10 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 // ==== begin <omniconn/transport/shm_sealed/protocol.hpp>
@@ -16902,15 +16918,22 @@ struct arrival {
   const_bytes bytes{};
   unique_fd fd{};
   unsigned fds = 0;
-  bool cut = false;  ///< longer than any message, or with more descriptors than could be taken
+  bool cut = false;      ///< longer than any message, or with more descriptors than anybody sends
+  bool lacking = false;  ///< descriptors came along that we have none left for
 };
 
 /// A connected SOCK_SEQPACKET socket. A forked child loses it at once: the kernel would take the child for its owner.
 /// \threadsafety sending from any thread; receiving and closing by one at a time.
 class channel final {
  public:
-  static constexpr std::size_t crowded = 256;  ///< messages that wait for room: from here on nobody begins anything new
+  /// What a producer's side lets the kernel keep for a peer that does not read: some 64 grants, as their descriptors count against all that its user may
+  /// have under way; and a longest message.
+  static constexpr int socket_room = 24'576;  // which Linux doubles for its own needs
+  /// What may wait for room; from here on nobody begins anything new on this line. An answer may be of 34 KiB.
+  static constexpr std::size_t most_waiting = 256, most_waiting_bytes = std::size_t{1} << 20U;
 
+  /// Without a socket: `open` gives it one.
+  channel() = default;
   explicit channel(unique_fd socket) : socket_(std::move(socket)) {}
   channel(channel const&) = delete;
   channel& operator=(channel const&) = delete;
@@ -16918,6 +16941,11 @@ class channel final {
     if (!forks_.inherited()) static_cast<void>(flush());
   }
 
+  /// \requires a fork_pause that began before the socket was made: a child would have it, and nobody who lets go of it
+  void open(unique_fd socket) {
+    std::scoped_lock const lock(mutex_);
+    socket_ = std::move(socket);
+  }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
   /// Sends now, or as soon as there is room and somebody calls `flush`. \returns false where the connection is gone.
@@ -16927,7 +16955,7 @@ class channel final {
     if (!socket_) return false;
     auto header = write_header(m);
     iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
-    if (waiting_.size() == gone_) {
+    if (flush_now() && waiting_.size() == gone_) {
       int const code = send_now(parts, with);
       if (code != EAGAIN) return code == 0;
     }
@@ -16935,35 +16963,60 @@ class channel final {
     later.bytes.assign(text_of(header));
     later.bytes.append(m.key).append(m.text);
     later.with = with;
+    waiting_bytes_ += later.bytes.size();
     waiting_.push_back(std::move(later));
     return true;
+  }
+  /// For what nobody may come to flush later: where there is no room, waits 10 ms for it. Once in vain, not again before all is sent: a peer that is stopped
+  /// costs that once, not for each message.
+  void send_patiently(message const& m) {
+    if (!send(m)) return;
+    {
+      std::scoped_lock const lock(mutex_);
+      if (waiting_.size() == gone_ || std::exchange(in_vain_, true)) return;
+    }
+    flush_until(deadline::now_ns() + 10'000'000);
   }
   /// \returns false where the connection is gone.
   bool flush() {
     std::scoped_lock const lock(mutex_);
-    while (socket_ && gone_ != waiting_.size()) {
-      packet& next = waiting_[gone_];
-      iovec one[1]{part_of(next.bytes)};
-      int const code = send_now(one, next.with);
-      if (code == EAGAIN) return true;
-      if (code != 0) return false;
-      next = packet();
-      if (++gone_ == waiting_.size() || gone_ == crowded) {  // often enough for the memory, seldom enough for the time
-        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
-        gone_ = 0;
+    return flush_now();
+  }
+  /// Waits for room, until then at most. \returns false where something could not be sent.
+  bool flush_until(std::int64_t end_ns) {
+    while (flush()) {
+      if (unsent() == 0) return true;
+      std::int64_t const left = end_ns - deadline::now_ns();
+      if (left <= 0) break;
+      timespec const span{0, static_cast<long>(left < 10'000'000 ? left : 10'000'000)}, soon{0, 1'000'000};
+      pollfd room{-1, POLLOUT, 0};
+      {
+        std::scoped_lock const lock(mutex_);
+        room.fd = socket_.get();  // another thread may close it: then this sleeps for 10 ms, or wakes for nothing
       }
+      static_cast<void>(held_up() ? ::nanosleep(&soon, nullptr) : ::ppoll(&room, 1, &span, nullptr));
     }
-    return static_cast<bool>(socket_);
+    return false;
+  }
+  /// What waits does so for the kernel and not for the peer: nothing tells when it may go on, so it has to be tried.
+  [[nodiscard]] bool held_up() const {
+    std::scoped_lock const lock(mutex_);
+    return held_up_ && waiting_.size() != gone_;
   }
   [[nodiscard]] std::size_t unsent() const {
     std::scoped_lock const lock(mutex_);
     return waiting_.size() - gone_;
   }
+  /// Who is asked does not read its answers, or answers more than it reads.
+  [[nodiscard]] bool crowded() const {
+    std::scoped_lock const lock(mutex_);
+    return waiting_.size() - gone_ >= most_waiting || waiting_bytes_ >= most_waiting_bytes;
+  }
   void close() {
     std::scoped_lock const lock(mutex_);
     socket_.reset();
     waiting_.clear();
-    gone_ = 0;
+    gone_ = waiting_bytes_ = 0;
   }
 
   /// Takes one message, if there is one. `take_fds` false: descriptors that come along are closed by the kernel.
@@ -16997,11 +17050,33 @@ class channel final {
     }
     out.what = arrival::kind::packet;
     out.bytes = buffer.first(static_cast<std::size_t>(n));
-    out.cut = (head.msg_flags & (MSG_TRUNC | (take_fds ? MSG_CTRUNC : 0))) != 0;
+    // Where our room for them is not used up, it is this process that has no descriptor left.
+    bool const fds_cut = take_fds && (head.msg_flags & MSG_CTRUNC) != 0;
+    out.lacking = fds_cut && out.fds < most_fds;
+    out.cut = (head.msg_flags & MSG_TRUNC) != 0 || (fds_cut && !out.lacking);
     return out;
   }
 
  private:
+  /// \requires the lock
+  bool flush_now() {
+    while (socket_ && gone_ != waiting_.size()) {
+      packet& next = waiting_[gone_];
+      iovec one[1]{part_of(next.bytes)};
+      int const code = send_now(one, next.with);
+      if (code == EAGAIN) return true;
+      if (code != 0) return false;
+      waiting_bytes_ -= next.bytes.size();
+      next = packet();
+      if (++gone_ == waiting_.size() || gone_ == most_waiting) {  // often enough for the memory, seldom enough for the time
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(gone_));
+        gone_ = 0;
+      }
+    }
+    in_vain_ = false;
+    return static_cast<bool>(socket_);
+  }
+
   static constexpr std::size_t most_fds = 4;  ///< one is right; room for more, so that a wrong sender is told from a damaged one
 
   struct packet {
@@ -17015,7 +17090,7 @@ class channel final {
   static std::string_view text_of(std::array<std::byte, header_size> const& bytes) noexcept { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
 
   template <std::size_t N>
-  [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) const noexcept {
+  [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) noexcept {
     msghdr head{};
     head.msg_iov = parts;
     head.msg_iovlen = N;
@@ -17033,8 +17108,9 @@ class channel final {
     for (;;) {
       if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
       if (errno == EINTR) continue;
-      // Too many descriptors of ours are under way, or the kernel is short of memory: later, as where the peer has no room.
-      return errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM ? EAGAIN : errno;
+      // Too many descriptors of our user are under way, or the kernel is short of memory: later, as where the peer has no room.
+      held_up_ = errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM;
+      return held_up_ ? EAGAIN : errno;
     }
   }
   /// Keeps the first descriptor and closes the others.
@@ -17054,6 +17130,9 @@ class channel final {
   mutable std::mutex mutex_;
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
+  std::size_t waiting_bytes_ = 0;
+  bool held_up_ = false;
+  bool in_vain_ = false;  ///< was waited for room since something waits
   fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
 };
 
@@ -17173,7 +17252,6 @@ struct request {
 
 /// A consumer at the other end of a connection, with all that is its.
 struct customer {
-  explicit customer(unique_fd socket) : line(std::move(socket)) {}
   channel line;
   table<request, &request::id> requests;
   std::size_t waiting = 0;
@@ -17444,6 +17522,7 @@ class house final {
  public:
   static constexpr std::size_t max_customers = 256;
   static constexpr std::size_t max_stages = 64;     ///< names under which one producer is known; more are served and not heard of
+  static constexpr std::size_t most_unanswered = 64;  ///< messages of one customer that are taken before they are answered
   static constexpr std::size_t max_remembered = 16;  ///< of those who were turned away
 
   explicit house(meeting_place const& place) : place_(place) {}
@@ -17458,9 +17537,12 @@ class house final {
     if (!bell_) return {error_kind::no_space, "no descriptor is left for serving consumers; raise `ulimit -n`", EMFILE};
     std::uint64_t id = 0;
     while (id == 0) id = random_u64();
-    auto door = place_.listen(id);
-    if (!door) return door.error();
-    door_ = std::move(*door);
+    {
+      fork_pause const no_child;  // which would listen in our place
+      auto door = place_.listen(id);
+      if (!door) return door.error();
+      door_ = std::move(*door);
+    }
     if (int const code = start(); code != 0) {
       place_.remove(id);
       door_.reset();
@@ -17549,8 +17631,8 @@ class house final {
 
  private:
   struct guest : customer {
-    guest(unique_fd socket, peer p) : customer(std::move(socket)), who(p) {}
     peer who;
+    std::size_t unanswered = 0;  ///< of its messages among the jobs
     bool gone = false;
   };
   /// A message that has to wait until all that came before it is done.
@@ -17571,21 +17653,24 @@ class house final {
   void serve() {
     std::vector<pollfd> polled;
     for (;;) {
-      bool full = false;
+      bool full = false, held_up = false;
       {
         std::scoped_lock const lock(mutex_);
         if (stop_) return;
         full = no_descriptor_;
         polled.assign({{bell_.fd(), POLLIN, 0}, {full ? -1 : door_.get(), POLLIN, 0}});
-        for (auto const& c : customers_) polled.push_back({c->line.fd(), events_of(*c), 0});
+        for (auto const& c : customers_) {
+          polled.push_back({c->line.fd(), events_of(*c), 0});
+          held_up = held_up || c->line.held_up();
+        }
       }
-      static_cast<void>(::poll(polled.data(), polled.size(), full ? 20 : -1));
+      static_cast<void>(::poll(polled.data(), polled.size(), held_up ? 5 : full ? 20 : -1));
       std::scoped_lock const lock(mutex_);
       if (stop_) return;
       if ((polled[0].revents & POLLIN) != 0) bell_.hush();
       std::size_t i = 2;  // only this thread adds and removes customers
       for (auto& c : customers_) {
-        if (polled[i].revents != 0) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
+        if (polled[i].revents != 0 || c->line.held_up()) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
         if ((polled[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) hear(*c);
         ++i;
       }
@@ -17599,8 +17684,7 @@ class house final {
   }
   /// Who does not read its answers is not asked for more.
   static short events_of(guest const& c) {
-    std::size_t const unsent = c.line.unsent();
-    return static_cast<short>((unsent < channel::crowded ? POLLIN : 0) | (unsent != 0 ? POLLOUT : 0));
+    return static_cast<short>((c.line.crowded() ? 0 : POLLIN) | (c.line.unsent() != 0 && !c.line.held_up() ? POLLOUT : 0));
   }
   /// The thread looks for room only where it knows that some is needed.
   void ring_if_crowded() const {
@@ -17613,24 +17697,33 @@ class house final {
   void welcome() {
     no_descriptor_ = false;
     for (int n = 0; n != 16; ++n) {
-      unique_fd fd(::accept4(door_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (!fd) {
-        no_descriptor_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;  // else it would wake us without end
-        return;
+      auto fresh = std::make_unique<guest>();
+      channel& line = fresh->line;
+      {
+        fork_pause const no_child;  // which would keep the consumer's end from being heard
+        unique_fd fd(::accept4(door_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (!fd) {
+          no_descriptor_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;  // else it would wake us without end
+          return;
+        }
+        int const room = channel::socket_room;
+        static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room));  // else it is more
+        fresh->who = peer::of(fd.get());
+        line.open(std::move(fd));
       }
-      peer const who = peer::of(fd.get());
+      peer const who = fresh->who;
       message m;
       bool const stranger = !place_.allows(who.user);
-      if (stranger || customers_.size() == max_customers) {
+      bool const full = customers_.size() == max_customers;
+      if (stranger || full || served_of(who.user) >= place_.share_of(who.user, max_customers)) {
         m.type = message_type::refused;
         m.flag = static_cast<std::uint8_t>(stranger ? refused_for::user : refused_for::full);
         m.generation = who.user;
-        static_cast<void>(channel(std::move(fd)).send(m));
-        turn_away(who, stranger ? "not an allowed user" : "more consumers than can be served");
+        static_cast<void>(line.send(m));
+        turn_away(who, stranger ? "not an allowed user" : full ? "more consumers than can be served" : "more consumers than its user's share");
         continue;
       }
-      customers_.push_back(std::make_unique<guest>(std::move(fd), who));
-      channel& line = customers_.back()->line;
+      customers_.push_back(std::move(fresh));
       m.type = message_type::hello;
       m.id = id_;
       static_cast<void>(line.send(m));
@@ -17641,6 +17734,11 @@ class house final {
         static_cast<void>(line.send(m));
       }
     }
+  }
+  [[nodiscard]] std::size_t served_of(std::uint32_t user) const noexcept {
+    std::size_t n = 0;
+    for (auto const& c : customers_) n += c->who.user == user ? 1 : 0;
+    return n;
   }
   void turn_away(peer const& who, std::string_view why) {
     if (turned_away_.size() == max_remembered) turned_away_.erase(turned_away_.begin());
@@ -17663,7 +17761,7 @@ class house final {
   /// Takes what one has said. Ends are done at once and all else later: an object that was given back before somebody asked for it is there for them,
   /// whichever connection is read first.
   void hear(guest& c) {
-    for (int n = 0; n != 64 && !c.gone; ++n) {
+    for (int n = 0; n != 64 && !c.gone && c.unanswered < most_unanswered; ++n) {
       auto const got = c.line.receive(buffer_, false);
       if (got.what == arrival::kind::nothing) return;
       if (got.what == arrival::kind::ended) {
@@ -17677,6 +17775,7 @@ class house final {
         return;
       }
       if (m->type != message_type::end) {
+        c.unanswered += m->type == message_type::list ? most_unanswered : 1;  // whose answer is long
         jobs_.push_back({&c, *m, std::string(m->key), std::string(m->text)});
         continue;
       }
@@ -17688,7 +17787,7 @@ class house final {
   /// Takes what all have said by now.
   void hear_all() {
     scratch_.clear();
-    for (auto const& c : customers_) scratch_.push_back({c->gone || c->line.unsent() >= channel::crowded ? -1 : c->line.fd(), POLLIN, 0});
+    for (auto const& c : customers_) scratch_.push_back({c->gone || c->line.crowded() ? -1 : c->line.fd(), POLLIN, 0});
     if (::poll(scratch_.data(), scratch_.size(), 0) <= 0) return;
     std::size_t i = 0;
     for (auto& c : customers_)
@@ -17716,6 +17815,7 @@ class house final {
       }
     }
     jobs_.clear();
+    for (auto const& c : customers_) c->unanswered = 0;
   }
 
   meeting_place const& place_;
@@ -17901,7 +18001,7 @@ struct place {
 
 /// A connection to a producer. Holds share it: their ends are told on it, also when the transport is gone.
 struct link {
-  link(unique_fd socket, std::string n, peer p) : line(std::move(socket)), name(std::move(n)), who(p), id(id_of_name(name)) {}
+  explicit link(std::string n) : name(std::move(n)), id(id_of_name(name)) {}
 
   channel line;
   std::string name;  ///< of its socket
@@ -17945,7 +18045,7 @@ class sealed_hold {
     m.type = message_type::end;
     m.id = id_;
     m.flag = how == disposition::consumed ? 1 : 0;
-    static_cast<void>(from_->line.send(m));  // a producer that is gone needs no news
+    from_->line.send_patiently(m);  // a producer that is gone needs no news
     from_.reset();
     bytes_ = sealed_bytes();
   }
@@ -18014,6 +18114,9 @@ struct get_operation : sealed_operation {
   std::string key_, reader_, stage_;
   place wanted_;  ///< generation 0: any
   bool waits_ = true;
+  bool refused_ = false;         ///< by a producer, with `failure_`; others may still have the object
+  bool sender_refused_ = false;  ///< and that one puts for the get's edge
+  std::int64_t begun_ns_ = 0;  ///< as long as nobody has waited for it
   std::vector<ask> asks_;
   object_info info_;
   locator where_;
@@ -18040,7 +18143,8 @@ class desk {
  public:
   static constexpr std::size_t max_links = 1024;  ///< producers of one namespace
   static constexpr std::size_t max_stages = 64;   ///< that one of them may say it puts for
-  static constexpr std::size_t max_dead_stages = 256;
+  static constexpr std::size_t max_dead_stages = 256;  ///< that are remembered; the oldest are forgotten
+  static constexpr std::int64_t soon_ns = 10'000'000;        ///< when the folder is read again, where nothing tells us of changes
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
 
@@ -18128,7 +18232,7 @@ class desk {
     if (!epoll_) {
       epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
       watch_ = place_.watch();
-      if (watch_) listen_to(watch_.get(), 0);
+      if (watch_ && !listen_to(watch_.get(), 0)) watch_.reset();
       look = true;
     }
     std::array<epoll_event, 32> events{};
@@ -18148,11 +18252,21 @@ class desk {
     push();
     if (std::exchange(changed_, false)) ring_all(own);
   }
-  void listen_to(int fd, std::uint64_t id) const noexcept {
+  /// \returns false for want of memory, or where the user listens to as many as he may
+  [[nodiscard]] bool listen_to(int fd, std::uint64_t id) const noexcept {
     epoll_event e{};
     e.events = EPOLLIN;
     e.data.u64 = id;
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e);
+    return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
+  }
+  /// Connects to a producer, for that line, or to know whether somebody is there. No child gets the socket, of whatever thread: the producer would not hear
+  /// of our end, and we not of its.
+  meeting_place::outcome connect(std::string const& name, peer& who, channel* line) const {
+    fork_pause const no_child;
+    unique_fd fd;
+    auto const out = place_.connect(name, fd, who);
+    if (out == meeting_place::outcome::connected && line != nullptr) line->open(std::move(fd));
+    return out;
   }
   /// Sends what there was no room for.
   void push() {
@@ -18170,8 +18284,10 @@ class desk {
 
   void look_around() {
     std::int64_t const now = deadline::now_ns();
-    look_again_ns_ = watch_ ? for_ever : now + 10'000'000;  // without a watch (a user may have 128) we look ourselves
-    auto names = place_.names();
+    std::vector<std::string> names;
+    blind_ = !place_.names(names);
+    look_again_ns_ = now + soon_ns;
+    if (blind_) return;
     detail::sort(names.data(), names.size());
     flat_map<std::string, trouble> still;
     for (auto& [name, t] : troubles_)
@@ -18179,23 +18295,37 @@ class desk {
     troubles_ = std::move(still);
     for (auto const& name : names) {
       if (links_.count(id_of_name(name)) != 0 || troubles_.count(name) != 0 || links_.size() == max_links) continue;
-      unique_fd fd;
-      peer who;
-      switch (place_.connect(name, fd, who)) {
+      auto const fresh = std::make_shared<link>(name);
+      peer& who = fresh->who;
+      switch (connect(name, who, &fresh->line)) {
         case meeting_place::outcome::gone: break;
+        case meeting_place::outcome::lacking: blind_ = true; break;
         case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
         case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
         case meeting_place::outcome::connected: {
-          auto fresh = std::make_shared<link>(std::move(fd), name, who);
-          listen_to(fresh->line.fd(), fresh->id);
+          if (known_of(who.user) >= place_.share_of(who.user, max_links)) {
+            troubles_[name] = {now + 1'000'000'000, false, who.text() + ": more producers than its user's share"};
+            break;
+          }
+          if (!listen_to(fresh->line.fd(), fresh->id)) {
+            blind_ = true;
+            break;
+          }
           links_.emplace(fresh->id, fresh);
           for (auto const& [id, op] : gets_) ask(*op, fresh);
+          break;
         }
       }
     }
+    if (watch_ && !blind_) look_again_ns_ = for_ever;  // without a watch (a user may have 128) we look ourselves
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
   }
 
+  [[nodiscard]] std::size_t known_of(std::uint32_t user) const noexcept {
+    std::size_t n = 0;
+    for (auto const& [id, l] : links_) n += l->who.user == user ? 1 : 0;
+    return n;
+  }
   static bool is_among(std::vector<std::string> const& sorted, std::string const& name) {
     auto const at = detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
     return at != sorted.end() && *at == name;
@@ -18217,7 +18347,7 @@ class desk {
     constexpr auto wrong = [](char const* what) noexcept { return error(error_kind::malformed, what, 0, severity::connection); };
     if (m.type < message_type::hello) return wrong("a producer asks instead of answering; it is no omniconn, or damaged");
     if (!from->greeted && m.type != message_type::hello && m.type != message_type::refused) return wrong("a producer did not say who it is before all else");
-    if (with.fds != 0 && m.type != message_type::grant) return wrong("a producer sent a descriptor where none belongs");
+    if ((with.fds != 0 || with.lacking) && m.type != message_type::grant) return wrong("a producer sent a descriptor where none belongs");
     switch (m.type) {
       case message_type::hello:
         if (from->greeted || m.id != from->id) return wrong("a producer calls itself another than its socket does");
@@ -18231,7 +18361,8 @@ class desk {
       case message_type::queued:
         if (auto* const op = get_of(m.id); op != nullptr) {
           for (auto& a : op->asks_) a.answered = a.answered || a.whom == from;
-          end_if_lost(*op);
+          end_if_nowhere(*op);
+          if (op->now_ == get_operation::state::looking) end_if_lost(*op);
         }
         break;
       case message_type::grant: return granted(from, m, with);
@@ -18273,6 +18404,10 @@ class desk {
     for (auto const& a : op->asks_) asked = asked || (a.whom == from && a.sent);
     if (!asked || (op->wanted_.generation != 0 && op->wanted_.generation != m.generation))
       return error(error_kind::malformed, "a producer grants what it was not asked for", 0, severity::connection);
+    if (with.lacking) {  // who granted it has it back
+      fail(*op, {error_kind::no_space, "no descriptor is left for the object's memory; raise `ulimit -n`, or close some, and get it again", EMFILE});
+      return {};
+    }
     if (with.fds != 1)
       return error(error_kind::malformed, with.fds == 0 ? "a producer granted an object and sent no memory" : "a producer sent more than one descriptor for an object", 0, severity::connection);
     if (auto const sealed = check_sealed(with.fd.get(), m.info.size); !sealed) return sealed;
@@ -18295,16 +18430,22 @@ class desk {
   result<void> refused(std::shared_ptr<link> const& from, message const& m) {
     auto* const op = get_of(m.id);
     if (op == nullptr || std::erase_if(op->asks_, [&from](auto const& a) { return a.whom == from; }) == 0) return {};
-    switch (static_cast<refusal>(m.flag)) {
-      case refusal::absent: end_if_nowhere(*op); break;
-      case refusal::consumed:
-        fail(*op, {error_kind::consumed, "this reader has had its share of the object; give every reader a name of its own, or raise readers at the put"});
-        break;
-      case refusal::stale: fail(*op, stale_error()); break;
-      case refusal::too_many:
-        fail(*op, {error_kind::quota_exceeded, "this consumer has 1024 objects of the producer, or 1024 gets that wait for it; finish some first"});
-        break;
+    auto const why = static_cast<refusal>(m.flag);
+    error const e = why == refusal::consumed ? error(error_kind::consumed, "this reader has had its share of the object; give every reader a name of its own, or raise readers at the put")
+                    : why == refusal::too_many
+                        ? error(error_kind::quota_exceeded, "this consumer has 1024 objects of the producer, or 1024 gets that wait for it; finish some first")
+                        : stale_error();
+    if (op->wanted_.producer != 0 && why != refusal::absent) {
+      fail(*op, e);  // nobody else has that object
+      return {};
     }
+    if (why == refusal::consumed || why == refusal::too_many) {
+      bool const sender = !op->stage_.empty() && from->puts_for(op->stage_);
+      if (!op->refused_ || (sender && !op->sender_refused_)) op->failure_ = e;
+      op->refused_ = true;
+      op->sender_refused_ = op->sender_refused_ || sender;
+    }
+    end_if_nowhere(*op);
     return {};
   }
 
@@ -18317,12 +18458,14 @@ class desk {
     l->line.close();
     if (why != nullptr) troubles_[l->name] = {for_ever, false, l->who.text() + ": " + why->text()};
     if (died) {
-      for (auto const& stage : l->stages)
-        if (dead_stages_.size() != max_dead_stages && !is_dead(stage)) dead_stages_.push_back(stage);
+      for (auto const& stage : l->stages) {
+        std::erase(dead_stages_, stage);
+        if (dead_stages_.size() == max_dead_stages) dead_stages_.erase(dead_stages_.begin());
+        dead_stages_.push_back(stage);
+      }
       // Its socket goes at once; if it lives it threw us out, and is not asked again at once.
-      unique_fd again;
       peer who;
-      if (place_.connect(l->name, again, who) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
+      if (connect(l->name, who, nullptr) != meeting_place::outcome::gone) troubles_[l->name] = {deadline::now_ns() + 5'000'000};
     }
     look_again_ns_ = 0;
     for (auto const& [id, q] : inquiries_) std::erase(q->asked, l.get());
@@ -18361,7 +18504,7 @@ class desk {
     send_ask(op, op.asks_.back());
   }
   void send_ask(get_operation const& op, get_operation::ask& a) {
-    if (a.whom->line.unsent() >= channel::crowded) {
+    if (a.whom->line.crowded()) {
       unasked_ = crowded_ = true;
       return;
     }
@@ -18390,9 +18533,13 @@ class desk {
     op.fail(e);
     changed_ = true;
   }
-  /// A get that does not wait, once all have answered.
+  /// A get that does not wait, once all have answered; and one that waits and was refused, once nobody is left who may still bring the object: keys are each
+  /// producer's own, so one that had it says nothing of the others. Where the edge's sender refused, only others who put for that stage may.
   void end_if_nowhere(get_operation& op) {
-    if (op.asks_.empty() && !op.waits_) fail(op, unless_refused({error_kind::not_found, "no such object now"}));
+    if (op.waits_ && !op.refused_) return;
+    for (auto const& a : op.asks_)
+      if (!op.waits_ || !a.answered || !op.sender_refused_ || a.whom->puts_for(op.stage_)) return;
+    fail(op, op.refused_ ? op.failure_ : unless_refused({error_kind::not_found, "no such object now"}));
   }
   /// A get whose sender died, once all who are left have answered that they have nothing.
   void end_if_lost(get_operation& op) {
@@ -18403,15 +18550,18 @@ class desk {
       if (l->puts_for(op.stage_)) return;
     fail(op, lost_error());
   }
-  /// Nothing came. Where nobody serves us because nobody may, that is the reason.
+  static error blind_error() noexcept { return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE}; }
+  /// Nothing came. Where nobody serves us because nobody may, or because we cannot look for them, that is the reason.
   [[nodiscard]] error unless_refused(error e) const noexcept {
+    if (blind_) return blind_error();
     if (links_.empty())
       for (auto const& [name, t] : troubles_)
         if (t.refused) return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"};
     return e;
   }
   [[nodiscard]] error late(std::span<operation* const> ops) const;
-  void send_pings(std::span<operation* const> ops);
+  static std::int64_t idle_since(std::span<operation* const> ops, std::int64_t now);
+  bool send_pings(std::span<operation* const> ops);
   bool sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns);
   result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom);
   [[nodiscard]] std::vector<std::shared_ptr<link>> all_but(std::uint64_t except) const {
@@ -18439,6 +18589,7 @@ class desk {
   bool closed_ = false, changed_ = false;
   bool crowded_ = false;  ///< something could not be sent
   bool unasked_ = false;  ///< a get among it
+  bool blind_ = false;    ///< for want of descriptors we do not know of all producers
 };
 
 }  // namespace detail::sealed
@@ -18474,7 +18625,9 @@ inline result<progress> desk::find(get_operation& op, wire_key key, find_options
   op.reader_.assign(reader);
   op.stage_.assign(o.flow == nullptr ? std::string_view() : o.flow->from);
   op.waits_ = o.wait;
+  op.refused_ = op.sender_refused_ = false;
   op.asks_.clear();
+  op.begun_ns_ = deadline::now_ns();
   op.where_ = locator();
   pump();
   op.id_ = ++last_id_;
@@ -18519,7 +18672,12 @@ inline void desk::close() {
   std::unique_lock const lock(mutex_);
   closed_ = true;
   while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
-  for (auto const& [id, l] : links_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  // What was consumed and could not be said yet is said now, or would be given back with the end of the connection.
+  std::int64_t const end = deadline::now_ns() + inquiry_ns;
+  for (auto const& [id, l] : links_) {
+    static_cast<void>(l->line.flush_until(end));
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  }
   links_.clear();  // holds keep theirs
   for (auto const& [id, q] : inquiries_) q->asked.clear();
   ring_all();
@@ -18528,30 +18686,48 @@ inline void desk::close() {
 /// Who waited in vain learns whether somebody owed an answer.
 inline error desk::late(std::span<operation* const> ops) const {
   std::int64_t const now = deadline::now_ns();
+  get_operation const* refused = nullptr;
   for (operation* const o : ops) {
     auto const* const sealed = static_cast<sealed_operation*>(o);
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
+    if (op.refused_ && ops.size() == 1) refused = &op;
     for (auto const& a : op.asks_)
       if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->puts_for(op.stage_))) return stalled_error();
   }
+  if (refused != nullptr) return refused->failure_;
   return unless_refused({error_kind::timed_out, "the object did not come before the deadline"});
 }
 
-/// Asks those who put for one of these gets whether they still move.
-inline void desk::send_pings(std::span<operation* const> ops) {
+/// Asks those who put for one of these gets whether they still move; who owes an answer already is not asked again. \returns whether somebody owes one
+inline bool desk::send_pings(std::span<operation* const> ops) {
+  bool owed = false;
   for (operation* const o : ops) {
     auto const* const sealed = static_cast<sealed_operation*>(o);
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
     for (auto const& a : op.asks_) {
-      if (op.stage_.empty() || !a.whom->puts_for(op.stage_) || a.whom->ping != 0) continue;
+      if (op.stage_.empty() || !a.whom->puts_for(op.stage_)) continue;
+      owed = true;
+      if (a.whom->ping != 0) continue;
       message m;
       m.type = message_type::ping;
       m.id = a.whom->ping = ++last_id_;
       static_cast<void>(a.whom->line.send(m));
     }
   }
+  return owed;
+}
+
+/// When the first of these gets was begun that nobody has waited for yet: a machine may be so busy that its wait begins after its deadline.
+inline std::int64_t desk::idle_since(std::span<operation* const> ops, std::int64_t now) {
+  for (operation* const o : ops) {
+    auto* const sealed = static_cast<sealed_operation*>(o);
+    if (!sealed->is_get_) continue;
+    auto const begun = std::exchange(static_cast<get_operation*>(sealed)->begun_ns_, for_ever);
+    now = begun < now ? begun : now;
+  }
+  return now;
 }
 
 /// Sleeps until something arrived, somebody rang, or that time; then takes what is there. \returns false where it cannot sleep for want of descriptors
@@ -18587,24 +18763,32 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
   if (closed_) return closed_error();
   pump();
   if (std::size_t const i = ready(); i != ops.size()) return i;
-  if (auto const may = may_sleep(ops, until, stop); !may) return may.error().kind() == error_kind::timed_out ? late(ops) : may.error();
+  std::int64_t const entered = deadline::now_ns(), end = until.is_never() ? for_ever : until.nanoseconds();
+  // Near the end, so that a wait that is answered in time costs nothing.
+  std::int64_t ping_at = until.is_never() || end < idle_since(ops, entered) + patience_ns ? for_ever : end - patience_ns;
+  if (auto const may = may_sleep(ops, until, stop); !may) {
+    bool const late_already = may.error().kind() == error_kind::timed_out;
+    if (!late_already || ping_at == for_ever) return late_already ? late(ops) : may.error();
+  }
 
   sleeper const me(*this);
   std::stop_callback const on_stop(stop, [&me]() noexcept { me.own().ring(); });
-  std::int64_t const end = until.is_never() ? for_ever : until.nanoseconds();
-  // Near the end, so that a wait that is answered in time costs nothing.
-  std::int64_t ping_at = until.is_never() || end - deadline::now_ns() < patience_ns ? for_ever : end - patience_ns;
+  std::int64_t grace = 0;  // so long who was pinged may take to answer, where that is after the deadline
   for (;;) {
     if (closed_) return closed_error();
     if (std::size_t const i = ready(); i != ops.size()) return i;
     if (stop.stop_requested()) return error(error_kind::cancelled, "the wait was cancelled");
     std::int64_t const now = deadline::now_ns();
-    if (now >= end) return late(ops);
+    // Before the deadline is looked at: a thread that a busy machine woke late asks all the same, and who is asked has his time to answer.
     if (now >= ping_at) {
       ping_at = for_ever;
-      send_pings(ops);
+      if (send_pings(ops)) grace = now + patience_ns;
     }
-    static_cast<void>(sleep(lock, me.own(), ping_at < end ? ping_at : end));
+    if (now >= end) {
+      error const why = late(ops);
+      if (now >= grace || why.kind() != error_kind::peer_stalled) return why;
+    }
+    static_cast<void>(sleep(lock, me.own(), now >= end ? grace : ping_at < end ? ping_at : end));
   }
 }
 
@@ -18614,7 +18798,7 @@ inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q
   m.type = q.type;
   m.id = ++last_id_;
   for (auto const& l : whom)
-    if (!l->dropped && l->line.unsent() < channel::crowded && l->line.send(m)) q.asked.push_back(l.get());
+    if (!l->dropped && !l->line.crowded() && l->line.send(m)) q.asked.push_back(l.get());
   sleeper const me(*this);
   inquiries_.emplace(m.id, &q);
   std::int64_t const end = deadline::now_ns() + inquiry_ns;
@@ -18631,6 +18815,7 @@ inline result<std::uint64_t> desk::count(message_type what, wire_key key, std::u
   std::unique_lock lock(mutex_);
   if (closed_) return closed_error();
   pump();
+  if (blind_) return blind_error();
   auto const whom = all_but(except);
   if (whom.empty()) return std::uint64_t{0};
   inquiry q{what};
@@ -18644,6 +18829,7 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
   std::unique_lock lock(mutex_);
   if (closed_) return closed_error();
   pump();
+  if (blind_) return blind_error();
   std::size_t n = 0;
   for (auto const& l : all_but(except)) {
     std::vector<std::shared_ptr<link>> const one{l};

@@ -251,7 +251,8 @@ class house final {
       }
       peer const who = fresh->who;
       message m;
-      bool const stranger = !place_.allows(who.user), full = customers_.size() == max_customers;
+      bool const stranger = !place_.allows(who.user);
+      bool const full = customers_.size() == max_customers;
       if (stranger || full || served_of(who.user) >= place_.share_of(who.user, max_customers)) {
         m.type = message_type::refused;
         m.flag = static_cast<std::uint8_t>(stranger ? refused_for::user : refused_for::full);
