@@ -162,6 +162,13 @@ TEST(shm_sealed_memory, blocks_behind_the_end_do_not_stand_for_holes) {
   }
 }
 
+TEST(shm_sealed_memory, huge_pages_are_not_taken) {
+  unique_fd const fd(::memfd_create("test", MFD_ALLOW_SEALING | MFD_CLOEXEC | MFD_HUGETLB));
+  if (!fd) return;  // a kernel without: nobody can send any
+  ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, all_seals), 0);
+  EXPECT_TRUE(check_sealed(fd.get(), 0) == error_kind::corrupt) << "they do not say where their holes are";
+}
+
 TEST(shm_sealed_memory, what_is_no_memory_is_noticed) {
   sealed_test::directory const folder;
   std::string const path = folder.path() + "/plain";

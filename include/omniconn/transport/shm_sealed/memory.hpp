@@ -10,8 +10,10 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -95,9 +97,11 @@ inline result<void> check_sealed(int fd, std::uint64_t size) noexcept {
   int const seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0 || (seals & all_seals) != all_seals) return wrong("the producer sent memory that is not sealed: it could change or cut it while it is read");
   if (st.st_size < 0 || static_cast<std::uint64_t>(st.st_size) != size) return wrong("the producer sent memory of another size than it says");
-  // A page that is not there yet would be taken from us at our first look at it, or kill us where there is none. Blocks are of 512 bytes.
-  // Asked for directly as well: blocks behind the end count, too.
-  if (static_cast<std::uint64_t>(st.st_blocks) < (size + 511) / 512 || (size != 0 && ::lseek(fd, 0, SEEK_HOLE) < st.st_size)) return wrong("the producer sent memory with holes: reading it would take memory of ours");
+  // Huge pages can be memory, too, but do not say where their holes are; and a host may have none left for a look at one.
+  struct statfs home {};
+  if (::fstatfs(fd, &home) != 0 || home.f_type != TMPFS_MAGIC) return wrong("the producer sent memory of another kind than memfd_create makes without flags");
+  // A page that is not there yet would be taken from us at our first look at it, or kill us where there is none. Blocks do not tell: some may lie behind the end.
+  if (size != 0 && ::lseek(fd, 0, SEEK_HOLE) < st.st_size) return wrong("the producer sent memory with holes: reading it would take memory of ours");
   return {};
 }
 
