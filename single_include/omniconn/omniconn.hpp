@@ -18145,9 +18145,10 @@ inline error stalled_error() noexcept { return {error_kind::peer_stalled, "a pro
 /// \threadsafety every call.
 class desk {
  public:
-  static constexpr std::size_t max_links = 1024;  ///< producers of one namespace
-  static constexpr std::size_t max_stages = 64;   ///< that one of them may say it puts for
+  static constexpr std::size_t max_links = 1024;       ///< producers of one namespace
+  static constexpr std::size_t max_stages = 64;        ///< that one of them may say it puts for
   static constexpr std::size_t max_dead_stages = 256;  ///< that are remembered; the oldest are forgotten
+  static constexpr std::size_t max_described = 64;     ///< of those that are not spoken to
   static constexpr std::int64_t soon_ns = 10'000'000;        ///< when the folder is read again, where nothing tells us of changes
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
@@ -18170,8 +18171,10 @@ class desk {
   void describe(std::vector<peer_info>& out) const {
     std::scoped_lock const lock(mutex_);
     for (auto const& [id, l] : links_) out.push_back({"producer " + l->name + " (" + l->who.text() + ")", true});
+    std::size_t named = 0;  // a folder may be full of them
     for (auto const& [name, t] : troubles_)
-      if (!t.why.empty()) out.push_back({"producer " + name + ": " + t.why, false});
+      if (!t.why.empty() && ++named <= max_described) out.push_back({"producer " + name + ": " + t.why, false});
+    if (named > max_described) out.push_back({"and " + std::to_string(named - max_described) + " more that are not spoken to", false});
   }
   [[nodiscard]] traffic moved() const {
     std::scoped_lock const lock(mutex_);

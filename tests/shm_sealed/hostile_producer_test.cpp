@@ -528,6 +528,9 @@ TEST_F(shm_sealed_hostile, a_folder_full_of_strange_names_hides_nobody) {
   shm_sealed_transport::get_op next;
   ASSERT_TRUE(other.find(next, "next", {}));
   EXPECT_TRUE(outcome(other, next)) << "names of sockets that are none";
+  auto const peers = other.report().peers;
+  ASSERT_EQ(peers.size(), 1 + desk::max_described + 1) << "the honest one, some others, and how many more";
+  EXPECT_EQ(peers.back().name, "and " + std::to_string(4200 - desk::max_described) + " more that are not spoken to");
 }
 
 TEST_F(shm_sealed_hostile, a_socket_that_nobody_listens_at_is_removed) {

@@ -3,10 +3,14 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <omniconn/runtime/sealed.hpp>
@@ -198,6 +202,49 @@ TEST_F(shm_sealed_users, other_users_producers_leave_room_for_ours) {
   int status = -1;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
+}
+
+// Root has no such limit.
+TEST_F(shm_sealed_users, other_users_limit_of_descriptors_under_way_does_not_spin_the_thread) {
+  using namespace omniconn::detail::sealed;
+  EXPECT_EQ(as_user(friendly, [this] {
+              constexpr std::uint32_t readers = 60;
+              auto producer = open_at(directory, {0});
+              auto const place = meeting_place::open(directory, "users", {0});
+              if (!producer || !place) return 201;
+              const_bytes const piece = bytes_of("text");
+              object_info info;
+              info.size = piece.size();
+              publish_options how;
+              how.readers.count = readers;
+              shm_sealed_transport::put_op op;
+              if (!producer->begin(op, "key", {pieces(&piece, 1), 0, [](std::uint64_t) noexcept {}}, info, how) || !producer->commit(op, info)) return 202;
+              auto line = sealed_test::false_consumer(*place);
+              rlimit const few{10, 10};  // far from what there is room for
+              if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 203;
+              for (std::uint64_t id = 1; id <= readers; ++id) {
+                std::string const name = std::to_string(id);
+                message m = sealed_test::of_type(message_type::get, id);
+                m.key = "key";
+                m.text = name;
+                if (!line.send(m)) return 204;
+              }
+              pollfd arrived{line.fd(), POLLIN, 0};
+              if (::poll(&arrived, 1, 20'000) != 1) return 205;
+              auto const used = [] {
+                timespec t{};
+                ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+                return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
+              };
+              auto const before = used();
+              std::this_thread::sleep_for(std::chrono::milliseconds(400));  // in which nobody has anything to do; a busy machine makes it less
+              if (used() - before > 100) return 206;
+              message m;
+              for (std::uint32_t n = 0; n != readers; ++n)
+                if (!line.receive(m, message_type::grant)) return 207;
+              return 0;
+            }),
+            0);
 }
 
 TEST_F(shm_sealed_users, other_users_folders_are_refused) {
