@@ -388,6 +388,7 @@ TEST_F(shm_sealed_two, a_get_whose_sender_says_consumed_waits_for_no_other_stage
   refuse(a, refusal::consumed);
   b.send(of_type(message_type::queued, asked));
   EXPECT_TRUE(outcome(consumer, op) == error_kind::consumed);
+  EXPECT_TRUE(consumer.step(op) == error_kind::consumed) << "long before the deadline";
 }
 
 TEST_F(shm_sealed_two, a_get_waits_for_another_producer_of_its_sender) {
@@ -400,7 +401,8 @@ TEST_F(shm_sealed_two, a_get_waits_for_another_producer_of_its_sender) {
   EXPECT_EQ(consumer.step(op).value_or(progress::done), progress::pending);
   b.send(of_type(message_type::bye));
   b.close();
-  EXPECT_TRUE(outcome(consumer, op) == error_kind::consumed) << "nobody is left who may bring it";
+  EXPECT_TRUE(outcome(consumer, op) == error_kind::consumed);
+  EXPECT_TRUE(consumer.step(op) == error_kind::consumed) << "nobody is left who may bring it";
 }
 
 TEST_F(shm_sealed_hostile, silence_is_a_stalled_peer_at_the_deadline) {
