@@ -51,6 +51,7 @@ set(omniconn_headers_core
   omniconn/detail/json_lines.hpp
   omniconn/detail/memory.hpp
   omniconn/detail/posix.hpp
+  omniconn/detail/quiet_thread.hpp
   omniconn/detail/receipt_of.hpp
   omniconn/detail/region_blocks.hpp
   omniconn/detail/room.hpp

@@ -4510,6 +4510,7 @@ enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
 struct staged_operation : operation {
   std::atomic<stage> at_{stage::idle};
   bool is_get_ = false;
+  std::atomic<std::uint32_t> locked_in_{0};  ///< the process whose thread had it last, counted in forks
   error failure_{error_kind::misconfigured, "the operation was not begun"};
 
   [[nodiscard]] bool is(stage s) const noexcept { return at_.load(std::memory_order_relaxed) == s; }
@@ -4521,13 +4522,24 @@ struct staged_operation : operation {
   }
 };
 
-/// Has an operation to itself: `cancel` may come from another thread than `wait`.
+/// Has an operation to itself: `cancel` may come from another thread than `wait`. In a forked child what a thread of the parent was at has failed.
 class locked_operation {
  public:
-  explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_relaxed)) {
-    for (int i = 0; seen_ == stage::busy || !op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acquire); ++i) {
+  explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_acquire)) {
+    std::uint32_t const here = fork_count.load(std::memory_order_relaxed);
+    for (int i = 0;; ++i) {
+      if (seen_ != stage::busy) {
+        // Before the stage: all threads of this process say the same.
+        if (op_.locked_in_.load(std::memory_order_relaxed) != here) op_.locked_in_.store(here, std::memory_order_relaxed);
+        if (op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acq_rel, std::memory_order_acquire)) return;
+      } else if (std::uint32_t there = op_.locked_in_.load(std::memory_order_relaxed); there != here) {
+        if (op_.locked_in_.compare_exchange_strong(there, here)) {
+          inherit();
+          return;
+        }
+      }
       i < 100 ? cpu_relax() : static_cast<void>(::sched_yield());
-      seen_ = op_.at_.load(std::memory_order_relaxed);
+      seen_ = op_.at_.load(std::memory_order_acquire);
     }
   }
   locked_operation(locked_operation const&) = delete;
@@ -4539,6 +4551,12 @@ class locked_operation {
   [[nodiscard]] stage at() const noexcept { return seen_; }
 
  private:
+  /// The thread that was at it is not here.
+  void inherit() noexcept {
+    seen_ = stage::failed;
+    op_.failure_ = {error_kind::closed, "the operation is the parent process's, which forked in the middle of it", 0, severity::transport};
+  }
+
   staged_operation& op_;
   stage seen_;
 };
@@ -6150,9 +6168,11 @@ inline void remove_regions(names const& where, std::uint64_t arena, std::uint32_
   for (std::uint32_t k = 1; k <= regions && k <= region_mask; ++k) ::unlink(where.arena_path(arena | k).c_str());
 }
 
+/// In place of a number of bytes: nobody could look.
+inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
+
 /// Gives the pages of an orphan's arena back that none of its objects needs: they are all that a producer that starts again may find room in.
 /// \requires the caller holds the lock of participant `i`, and nobody writes in the arena. \returns bytes that are needed, or `unknown_memory`.
-inline constexpr std::uint64_t unknown_memory = ~std::uint64_t{0};
 inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::uint32_t i, std::uint64_t arena, std::uint32_t in_use) noexcept {
   constexpr std::uint64_t page = 4096;
   unique_fd const fd(::open(where.arena_path(arena).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
@@ -6712,10 +6732,9 @@ class session {
 
   /// Drawn anew in each child: two children of one parent are strangers that have to hear of each other.
   static std::uint64_t process_id() noexcept {
-    static std::mutex mutex;
     static std::uint32_t drawn_at = 0;
     static std::uint64_t drawn = 0;
-    std::scoped_lock const lock(mutex);
+    fork_pause const no_child;  // which would find a lock that nobody gives back
     if (std::uint32_t const now = fork_count.load(std::memory_order_relaxed); drawn == 0 || drawn_at != now) {
       drawn = random_u64() | 1U;
       drawn_at = now;
@@ -8072,6 +8091,7 @@ inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexc
 template <class Session> void give_up(basic_put_operation<Session>& op) noexcept {
   auto& owner = *op.owner_;
   op.fail(cancelled_error());
+  if (owner.inherited()) return;  // the parent's put, which goes on; and who has the locks here may be a thread of the parent
   call const entered(&owner);
   if (entered) {
     auto const& dir = owner.session->dir();
@@ -8302,7 +8322,7 @@ class shm_transport {
     return state_->writer.grow(more, until);
   }
   std::size_t reclaim(reclaim_sink sink) {
-    if (state_ == nullptr) return 0;
+    if (state_ == nullptr || state_->inherited()) return 0;
     call const entered(state_.get());
     std::scoped_lock const lock(state_->put_mutex);
     return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks
@@ -11357,7 +11377,8 @@ class block_source<Transport, Allocator> {
   [[no_unique_address]] Allocator allocator_;
 };
 
-/// An allocator over the transport's region. One lock around allocator, reclaim and grow: the contract asks for it.
+/// An allocator over the transport's region. One lock around allocator, reclaim and grow: the contract asks for it. A forked child of a program whose transport
+/// leaves the process has nothing here any more, and asks for no lock: a thread of its parent may have had it, and will never give it back.
 template <class Transport, class Allocator>
   requires region_allocator<Allocator>
 class block_source<Transport, Allocator> : public std::enable_shared_from_this<block_source<Transport, Allocator>> {
@@ -11365,8 +11386,9 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
   block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
 
   /// \param until where a transport has to wait for another process before it can grow
-  /// \errors `no_space`, with EFBIG where it will not help that everything comes back
+  /// \errors `no_space`, with EFBIG where it will not help that everything comes back; `closed`
   result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline until = {}) {
+    if (inherited()) return {error_kind::closed, "the connector is the parent process's, which forked; open one here"};
     std::scoped_lock const lock(mutex_);
     if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
@@ -11394,20 +11416,24 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
   }
 
   void give_back(std::byte* block) noexcept {
+    if (inherited()) return;
     std::scoped_lock const lock(mutex_);
     if (transport_ != nullptr && allocator_) allocator_->deallocate(block);
   }
   [[nodiscard]] allocator_usage usage() const noexcept {
+    if (inherited()) return {};
     std::scoped_lock const lock(mutex_);
     return allocator_ ? allocator_->usage() : allocator_usage{};
   }
   /// Whether blocks of so many bytes in all fit where nothing else is.
   [[nodiscard]] bool could_hold(std::size_t total) {
+    if (inherited()) return true;
     std::scoped_lock const lock(mutex_);
     return transport_ == nullptr || transport_->memory().reserved == 0 || total <= transport_->memory().reserved;
   }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
+    if (inherited()) return;
     std::scoped_lock const lock(mutex_);
     transport_ = nullptr;
   }
@@ -11422,11 +11448,19 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
       return transport_->grow(more);
     }
   }
+  [[nodiscard]] bool inherited() const noexcept {
+    if constexpr (Transport::caps.leaves_process) {
+      return born_.inherited();
+    } else {
+      return false;
+    }
+  }
 
   mutable std::mutex mutex_;
   Transport* transport_;
   typename Allocator::options options_;
   std::optional<Allocator> allocator_;
+  fork_mark born_ = Transport::caps.leaves_process ? watch_forks() : fork_mark();
 };
 
 }  // namespace detail

@@ -139,7 +139,7 @@ TEST_F(shm_stopped, at_the_gate_makes_a_thread_wait_but_not_its_neighbours) {
 }
 
 TEST_F(shm_stopped, at_the_gate_does_not_keep_who_closes) {
-  auto c = connect();
+  auto c = space.connect<connector_type>();
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
   std::atomic<bool> asks{false};
