@@ -85,14 +85,18 @@ inline result<lent_memory> mapping_of(mutable_bytes range) {
 inline result<unique_fd> descriptor_of(std::uint64_t device, std::uint64_t inode) {
   DIR* const folder = ::opendir("/proc/self/fd");
   if (folder == nullptr) return errno_error("reading /proc/self/fd failed");
+  auto const is_it = [=](struct stat const& st) noexcept { return st.st_dev == device && st.st_ino == inode; };
   unique_fd found;
   while (dirent const* const entry = ::readdir(folder)) {
+    // By name: the descriptors of other threads are not ours to touch, and they may close them meanwhile.
     struct stat st {};
-    int const fd = std::atoi(entry->d_name);
-    if (entry->d_name[0] == '.' || fd == ::dirfd(folder) || ::fstat(fd, &st) != 0 || st.st_dev != device || st.st_ino != inode) continue;
-    found = unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (found) break;
+    if (entry->d_name[0] == '.' || ::fstatat(::dirfd(folder), entry->d_name, &st, 0) != 0 || !is_it(st)) continue;
+    found = unique_fd(::fcntl(std::atoi(entry->d_name), F_DUPFD_CLOEXEC, 0));
+    if (found && ::fstat(found.get(), &st) == 0 && is_it(st)) break;
+    bool const closed = found || errno == EBADF;
     auto const none_left = errno_error("keeping a descriptor of the adopted memory failed");
+    found.reset();
+    if (closed) continue;
     ::closedir(folder);
     return none_left;
   }
