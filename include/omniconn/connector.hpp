@@ -164,7 +164,8 @@ class connector {
         if (!one) {
           auto const why = one.error();
           out.clear();
-          return core_->memory->could_hold(total) ? why : detail::larger_than_all_memory();
+          auto const ever = core_->memory->could_hold(total);
+          return ever ? why : ever.error();
         }
         out.push_back(std::move(*one));
       }

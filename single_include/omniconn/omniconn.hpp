@@ -6226,11 +6226,11 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
   drop_claims(dir, i);
 }
 
-/// Memory was given back: where the namespace has a limit, others have waited for it.
-inline void tell_of_room(auto const& dir) noexcept {
+/// Memory of participant `i` was given back: where the namespace has a limit, others may have asked for it in vain. All are told, as one may be about to sleep.
+inline void tell_of_room(auto const& dir, std::uint32_t i) noexcept {
   if (dir.head().bytes_limit == 0) return;
-  for (std::uint32_t i = 0; i != max_participants; ++i)
-    if (dir.participant_at(i).wants_room.load() != 0) count_return(dir, i);
+  for (std::uint32_t k = 0; k != max_participants; ++k)
+    if (k != i && dir.participant_at(k).state.load() == participant_state::live) count_return(dir, k);
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
@@ -6252,17 +6252,17 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       p.regions = 0;
       p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
+      tell_of_room(dir, i);  // before the state: whoever finds us dead in between tells again
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
-      tell_of_room(dir);
       return;
     }
     if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
       if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
+    tell_of_room(dir, i);
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
-    tell_of_room(dir);
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
     if (p.returned_seq.load() == seen) return;
   }
@@ -6544,17 +6544,18 @@ class session {
   /// Calls that wait for the gate end with `closed`.
   void end_waits() noexcept { ending_.store(true); }
 
-  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it until then, or for 5 s; `closed`
-  template <class F> auto in_gate(F&& f, deadline until) -> decltype(f()) {
+  /// Runs `f` with the gate held. \returns false: somebody else has it now
+  template <class F> bool try_in_gate(F&& f) {
+    std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
+    if (!dir_.try_close_gate()) return false;
+    f();
+    dir_.open_gate();
+    return true;
+  }
+  /// Waits until nobody has the gate. \errors `peer_stalled`: somebody has held it until then, or for 5 s; `closed`
+  result<void> wait_for_gate(deadline until) {
     for (lock_patience patience(until);;) {
-      {
-        std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
-        if (dir_.try_close_gate()) {
-          auto out = f();
-          dir_.open_gate();
-          return out;
-        }
-      }
+      if (try_in_gate([]() noexcept {})) return {};
       if (ending_.load()) return closed_error();
       if (!patience.wait()) return patience.gate_error();
     }
@@ -6936,6 +6937,7 @@ OMNICONN_END_NAMESPACE
 // The writing side of a participant: its arena and the slots that it has leased. One writer, so a crash cannot corrupt it.
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -7061,14 +7063,16 @@ template <class Session> class basic_producer {
   }
 
   /// Puts at least `more` bytes of memory behind the region, and half of what it has, so that growing stays rare.
-  /// \param until for the gate, which a namespace with a limit needs
-  result<memory_region> grow(std::size_t more, deadline until) {
+  /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: the gate is closed, see `shm_transport::wait_to_grow`
+  result<memory_region> grow(std::size_t more) {
+    if (more > pool_size_) return {error_kind::no_space, "the payload is larger than all memory of this producer; raise memory_pool_size", EFBIG};
+    if (more > limit_) return {error_kind::quota_exceeded, "the payload is larger than all memory of the namespace; its first user needs a larger max_namespace_bytes", EFBIG};
     if (auto opened = open_arena(); !opened) return opened.error();
     std::size_t const left = most() - committed_;
-    if (more > left && most() < pool_size_) return limit_reached();
+    if (more > left && limit_ < pool_size_) return limit_reached();
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed, until);
+    return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed);
   }
 
   /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
@@ -7279,19 +7283,19 @@ template <class Session> class basic_producer {
   };
 
   /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
-  result<memory_region> grow_within(std::size_t needed, deadline until) {
-    auto const book = [&]() -> result<bool> {
-      if (room_within_limit() < needed) return false;
-      session_.record().memory = committed_ + needed;
-      return true;
+  result<memory_region> grow_within(std::size_t needed) {
+    bool booked = false;
+    auto const book = [&]() noexcept {
+      booked = room_within_limit() >= needed;
+      if (booked) session_.record().memory = committed_ + needed;
     };
-    auto booked = session_.in_gate(book, until);
-    if (booked && !*booked) {
+    constexpr error closed(error_kind::peer_stalled, "another process opens or closes this namespace", EAGAIN);
+    if (!session_.try_in_gate(book)) return closed;
+    if (!booked) {
       session_.sweep_all();
-      booked = session_.in_gate(book, until);
+      if (!session_.try_in_gate(book)) return closed;
     }
-    if (!booked) return booked.error();
-    if (!*booked) return limit_reached();
+    if (!booked) return limit_reached();
     auto grown = grow_by(needed, needed);
     if (!grown) session_.record().memory = committed_;
     return grown;
@@ -8318,12 +8322,19 @@ class shm_transport {
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.memory();
   }
-  /// \param until where the namespace has a limit: how long to wait for a process that is stopped while it opens or closes it; no longer than 5 s
-  result<memory_region> grow(std::size_t more, deadline until = {}) {
+  /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: see `wait_to_grow`
+  result<memory_region> grow(std::size_t more) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.grow(more, until);
+    return state_->writer.grow(more);
+  }
+  /// Where the namespace has a limit, growing needs the gate: waits until nobody who opens or closes the namespace has it. \errors `peer_stalled`: somebody is
+  /// stopped with it, seen at the deadline or after 5 s
+  result<void> wait_to_grow(deadline until) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return state_->session->wait_for_gate(until);
   }
   std::size_t reclaim(reclaim_sink sink) {
     if (state_ == nullptr || state_->inherited()) return 0;
@@ -11358,9 +11369,6 @@ struct no_block {
 template <class Transport, class Allocator>
 using landing_block = std::conditional_t<Transport::caps.zero_copy_get, no_block, owned_block<Transport, Allocator>>;
 
-/// Distinguished by EFBIG from what is full now: nothing that comes back would help.
-inline error larger_than_all_memory() noexcept { return {error_kind::no_space, "the payload is larger than all memory that the transport may have; raise memory_pool_size", EFBIG}; }
-
 /// A free allocator: no lock, nothing to reclaim.
 template <class Transport, class Allocator>
   requires free_allocator<Allocator>
@@ -11374,7 +11382,7 @@ class block_source<Transport, Allocator> {
     return owned_block<Transport, Allocator>(this, block->data());
   }
   [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
-  [[nodiscard]] static constexpr bool could_hold(std::size_t) noexcept { return true; }
+  [[nodiscard]] static constexpr result<void> could_hold(std::size_t) noexcept { return {}; }
   void detach() noexcept {}
 
  private:
@@ -11389,34 +11397,17 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
  public:
   block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
 
-  /// \param until where a transport has to wait for another process before it can grow
-  /// \errors `no_space`, with EFBIG where it will not help that everything comes back; `closed`
+  /// \param until where a transport has to wait for another process before it can grow: with no lock held, so that others carve meanwhile
+  /// \errors `no_space`, `quota_exceeded`; with EFBIG where it will not help that everything comes back; `closed`
   result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline until = {}) {
     if (inherited()) return {error_kind::closed, "the connector is the parent process's, which forked; open one here"};
-    std::scoped_lock const lock(mutex_);
-    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
-    // Each time, so that the block that was just given back, still warm, is the next one used.
-    transport_->reclaim([this](std::uint64_t token) {
-      if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
-    });
-    if (allocator_)
-      if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
-    // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
-    // free range at the end and hold it.
-    auto const have = transport_->memory();
-    if (have.reserved != 0 && size > have.reserved) return larger_than_all_memory();
-    std::size_t const left = have.reserved - have.committed;
-    std::size_t const ample = size > ~std::size_t{0} - growth_slack ? size : size + growth_slack;
-    auto region = grow(left != 0 && left < ample ? left : ample, until);
-    if (!region) return region.error();
-    if (!allocator_) {
-      allocator_.emplace(options_, region->base, region->committed);
-    } else {
-      allocator_->extend(region->committed);
-    }
-    auto block = allocator_->allocate(size);
-    if (!block) return block.error();
-    return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    auto out = carve_now(size);
+    if constexpr (requires { transport_->wait_to_grow(until); })
+      while (!out && out.error().native() == EAGAIN) {
+        if (auto const may = transport_->wait_to_grow(until); !may) return may.error();
+        out = carve_now(size);
+      }
+    return out;
   }
 
   void give_back(std::byte* block) noexcept {
@@ -11429,11 +11420,13 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     std::scoped_lock const lock(mutex_);
     return allocator_ ? allocator_->usage() : allocator_usage{};
   }
-  /// Whether blocks of so many bytes in all fit where nothing else is.
-  [[nodiscard]] bool could_hold(std::size_t total) {
-    if (inherited()) return true;
+  /// Whether blocks of so many bytes in all fit where nothing else is. \errors as `carve`
+  [[nodiscard]] result<void> could_hold(std::size_t total) {
+    if (inherited()) return {};
     std::scoped_lock const lock(mutex_);
-    return transport_ == nullptr || transport_->memory().reserved == 0 || total <= transport_->memory().reserved;
+    if (transport_ == nullptr || total <= transport_->memory().reserved) return {};
+    auto const never = transport_->grow(total);
+    return never ? result<void>() : never.error();
   }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
@@ -11445,13 +11438,36 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
  private:
   static constexpr std::size_t growth_slack = 4096;
 
-  result<memory_region> grow(std::size_t more, deadline until) {
-    if constexpr (requires { transport_->grow(more, until); }) {
-      return transport_->grow(more, until);
-    } else {
-      return transport_->grow(more);
+  result<owned_block<Transport, Allocator>> carve_now(std::size_t size) {
+    std::scoped_lock const lock(mutex_);
+    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
+    // Each time, so that the block that was just given back, still warm, is the next one used.
+    transport_->reclaim([this](std::uint64_t token) {
+      if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
+    });
+    if (allocator_)
+      if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
+    // free range at the end and hold it; where it cannot, it stays for others. What is too large for all is asked for as it is, and the transport says so.
+    auto const have = transport_->memory();
+    std::size_t more = size;
+    if (size <= have.reserved) {
+      std::size_t const left = have.reserved - have.committed, free = allocator_ ? allocator_->usage().largest_free : 0;
+      more = have.reserved - size > growth_slack ? size + growth_slack : have.reserved;
+      if (left != 0 && left < more && (size <= left || size - left <= free)) more = left;
     }
+    auto region = transport_->grow(more);
+    if (!region) return region.error();
+    if (!allocator_) {
+      allocator_.emplace(options_, region->base, region->committed);
+    } else {
+      allocator_->extend(region->committed);
+    }
+    auto block = allocator_->allocate(size);
+    if (!block) return block.error();
+    return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
   }
+
   [[nodiscard]] bool inherited() const noexcept {
     if constexpr (Transport::caps.leaves_process) {
       return born_.inherited();
@@ -12128,8 +12144,8 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// There is no room now, but there may be. EFBIG: there will never be any (detail/block_source.hpp).
-inline bool lacks_room(error const& e) noexcept { return (e.kind() == error_kind::no_space && e.native() != EFBIG) || e.kind() == error_kind::quota_exceeded; }
+/// There is no room now, but there may be. EFBIG: there will never be any.
+inline bool lacks_room(error const& e) noexcept { return (e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded) && e.native() != EFBIG; }
 
 /// Makes room and tries again until it worked, failed for another reason, or no room is to be had.
 template <class Transport, class Attempt, class May>
@@ -12291,7 +12307,8 @@ class connector {
         if (!one) {
           auto const why = one.error();
           out.clear();
-          return core_->memory->could_hold(total) ? why : detail::larger_than_all_memory();
+          auto const ever = core_->memory->could_hold(total);
+          return ever ? why : ever.error();
         }
         out.push_back(std::move(*one));
       }

@@ -290,7 +290,7 @@ TEST_F(shm_room, a_namespace_can_be_filled_to_its_limit) {
   o.transport.max_namespace_bytes = 5 * mib;
   auto only = connector_type::open(o);
   ASSERT_TRUE(only) << only.error().message();
-  EXPECT_TRUE(put(*only, "more than there is", 5 * mib + 1) == error_kind::no_space);
+  EXPECT_TRUE(put(*only, "more than there is", 5 * mib + 1) == error_kind::quota_exceeded);
   EXPECT_TRUE(put(*only, "all", 5 * mib));
   EXPECT_TRUE(put(*only, "one", 1) == error_kind::quota_exceeded);
   EXPECT_TRUE(read(*only, "all"));
@@ -325,6 +325,60 @@ TEST_F(shm_room, who_waits_for_memory_of_the_namespace_hears_of_a_neighbour_that
   auto const done = put(*first, "more", 5 * mib, deadline::after(std::chrono::seconds(60)));
   EXPECT_TRUE(done) << done.error().message();
   leaver.join();
+}
+
+TEST_F(shm_room, who_is_about_to_wait_for_memory_of_the_namespace_hears_too) {
+  connector_type::options o;
+  o.transport = space.options();
+  o.transport.max_namespace_bytes = std::uint64_t{8} << 20U;
+  o.defaults.lease = std::chrono::nanoseconds(0);
+  auto first = connector_type::open(o);
+  ASSERT_TRUE(first) << first.error().message();
+  ASSERT_TRUE(put(*first, "unread", 100));
+  std::optional second = std::move(*connector_type::open(o));
+  ASSERT_TRUE(put(*second, "large", 100));
+  auto const seen = first->transport().room_seen();
+  second.reset();  // between an attempt that found no room and the wait for some
+  EXPECT_TRUE(first->transport().wait_for_room(seen, {}, deadline::after(std::chrono::seconds(60)), {}));
+  EXPECT_TRUE(read(*first, "unread"));
+}
+
+TEST_F(shm_room, who_dies_while_it_waits_for_memory_of_the_namespace_is_tidied_up) {
+  connector_type::options o;
+  o.transport = space.options();
+  o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
+  auto first = connector_type::open(o);
+  ASSERT_TRUE(first) << first.error().message();
+  auto const waiter = start({"waits_for_room=1"});
+  ASSERT_EQ(waiter->ask("put unread 1 100"), "ok 100");
+  ASSERT_TRUE(put(*first, "large", std::size_t{900} << 10U));
+  auto const directory = detail::shm::directory::open(space.paths(), {}, false);
+  ASSERT_TRUE(directory);
+  directory->open_gate();
+  waiter->send("put more 1 500000");
+  EXPECT_TRUE(shm_test::eventually([&] {
+    for (std::uint32_t i = 0; i != detail::shm::max_participants; ++i)
+      if (directory->participant_at(i).wants_room.load() != 0) return true;
+    return false;
+  }));
+  EXPECT_EQ(waiter->kill(), status_killed);
+  EXPECT_TRUE(connector_type::open(o)) << "who opens tidies up, and comes to an end with it";
+  EXPECT_TRUE(read(*first, "unread")) << "what was acknowledged stays";
+  EXPECT_TRUE(read(*first, "large"));
+}
+
+TEST_F(shm_room, what_does_not_fit_takes_nothing_from_others) {
+  connector_type::options o;
+  o.transport = space.options();
+  constexpr std::size_t mib = std::size_t{1} << 20U;
+  o.transport.max_namespace_bytes = 8 * mib;
+  auto first = connector_type::open(o), second = connector_type::open(o);
+  ASSERT_TRUE(first && second);
+  ASSERT_TRUE(put(*first, "large", 6 * mib));
+  EXPECT_TRUE(put(*first, "too large", 5 * mib) == error_kind::quota_exceeded);
+  EXPECT_TRUE(put(*second, "small", mib)) << "there are 2 MiB that nobody has";
+  EXPECT_TRUE(read(*first, "large"));
+  EXPECT_TRUE(read(*first, "small"));
 }
 
 // A put is in line from its begin on, and may be asked for before its commit: it must not leave the line for that.

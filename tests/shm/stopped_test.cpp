@@ -173,4 +173,32 @@ TEST_F(shm_stopped, at_the_gate_makes_a_put_that_needs_memory_of_a_limited_names
   EXPECT_TRUE(c->get_view(hop, "k", as({}, soon())));
 }
 
+TEST_F(shm_stopped, at_the_gate_makes_who_needs_memory_wait_but_not_its_neighbours) {
+  connector_type::options o;
+  o.transport = space.options();
+  o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
+  auto c = connector_type::open(o);
+  ASSERT_TRUE(c) << c.error().message();
+  ASSERT_TRUE(c->put(hop, "k", const_bytes(payload)));
+  ASSERT_TRUE(c->get_view(hop, "k", as({}, soon())));
+  auto const other = start();
+  other->stop("get none first 0 1", "shm.name.gate_held");
+  std::atomic<bool> asks{false}, ended{false};
+  std::thread large([&] {
+    asks = true;
+    expect_stalled(c->reserve(100'000, before(deadline::never())), "another process is stopped while it opens or closes");
+    ended = true;
+  });
+  while (!asks) std::this_thread::yield();
+  for (int i = 0; i != 1000; ++i) {
+    EXPECT_TRUE(c->put(hop, "k", const_bytes(payload), before(deadline::after(std::chrono::seconds(60)))));
+    EXPECT_TRUE(c->get_view(hop, "k", as({}, soon())));
+    std::this_thread::yield();
+  }
+  EXPECT_FALSE(ended) << "the small ones would have waited with the large one";
+  large.join();
+  other->signal(SIGCONT);
+  EXPECT_EQ(other->answer(), "error not_found");
+}
+
 }  // namespace

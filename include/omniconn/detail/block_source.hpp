@@ -95,9 +95,6 @@ struct no_block {
 template <class Transport, class Allocator>
 using landing_block = std::conditional_t<Transport::caps.zero_copy_get, no_block, owned_block<Transport, Allocator>>;
 
-/// Distinguished by EFBIG from what is full now: nothing that comes back would help.
-inline error larger_than_all_memory() noexcept { return {error_kind::no_space, "the payload is larger than all memory that the transport may have; raise memory_pool_size", EFBIG}; }
-
 /// A free allocator: no lock, nothing to reclaim.
 template <class Transport, class Allocator>
   requires free_allocator<Allocator>
@@ -111,7 +108,7 @@ class block_source<Transport, Allocator> {
     return owned_block<Transport, Allocator>(this, block->data());
   }
   [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
-  [[nodiscard]] static constexpr bool could_hold(std::size_t) noexcept { return true; }
+  [[nodiscard]] static constexpr result<void> could_hold(std::size_t) noexcept { return {}; }
   void detach() noexcept {}
 
  private:
@@ -126,34 +123,17 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
  public:
   block_source(Transport& transport, typename Allocator::options const& o) : transport_(&transport), options_(o) {}
 
-  /// \param until where a transport has to wait for another process before it can grow
-  /// \errors `no_space`, with EFBIG where it will not help that everything comes back; `closed`
+  /// \param until where a transport has to wait for another process before it can grow: with no lock held, so that others carve meanwhile
+  /// \errors `no_space`, `quota_exceeded`; with EFBIG where it will not help that everything comes back; `closed`
   result<owned_block<Transport, Allocator>> carve(std::size_t size, deadline until = {}) {
     if (inherited()) return {error_kind::closed, "the connector is the parent process's, which forked; open one here"};
-    std::scoped_lock const lock(mutex_);
-    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
-    // Each time, so that the block that was just given back, still warm, is the next one used.
-    transport_->reclaim([this](std::uint64_t token) {
-      if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
-    });
-    if (allocator_)
-      if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
-    // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
-    // free range at the end and hold it.
-    auto const have = transport_->memory();
-    if (have.reserved != 0 && size > have.reserved) return larger_than_all_memory();
-    std::size_t const left = have.reserved - have.committed;
-    std::size_t const ample = size > ~std::size_t{0} - growth_slack ? size : size + growth_slack;
-    auto region = grow(left != 0 && left < ample ? left : ample, until);
-    if (!region) return region.error();
-    if (!allocator_) {
-      allocator_.emplace(options_, region->base, region->committed);
-    } else {
-      allocator_->extend(region->committed);
-    }
-    auto block = allocator_->allocate(size);
-    if (!block) return block.error();
-    return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    auto out = carve_now(size);
+    if constexpr (requires { transport_->wait_to_grow(until); })
+      while (!out && out.error().native() == EAGAIN) {
+        if (auto const may = transport_->wait_to_grow(until); !may) return may.error();
+        out = carve_now(size);
+      }
+    return out;
   }
 
   void give_back(std::byte* block) noexcept {
@@ -166,11 +146,13 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     std::scoped_lock const lock(mutex_);
     return allocator_ ? allocator_->usage() : allocator_usage{};
   }
-  /// Whether blocks of so many bytes in all fit where nothing else is.
-  [[nodiscard]] bool could_hold(std::size_t total) {
-    if (inherited()) return true;
+  /// Whether blocks of so many bytes in all fit where nothing else is. \errors as `carve`
+  [[nodiscard]] result<void> could_hold(std::size_t total) {
+    if (inherited()) return {};
     std::scoped_lock const lock(mutex_);
-    return transport_ == nullptr || transport_->memory().reserved == 0 || total <= transport_->memory().reserved;
+    if (transport_ == nullptr || total <= transport_->memory().reserved) return {};
+    auto const never = transport_->grow(total);
+    return never ? result<void>() : never.error();
   }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
@@ -182,13 +164,36 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
  private:
   static constexpr std::size_t growth_slack = 4096;
 
-  result<memory_region> grow(std::size_t more, deadline until) {
-    if constexpr (requires { transport_->grow(more, until); }) {
-      return transport_->grow(more, until);
-    } else {
-      return transport_->grow(more);
+  result<owned_block<Transport, Allocator>> carve_now(std::size_t size) {
+    std::scoped_lock const lock(mutex_);
+    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
+    // Each time, so that the block that was just given back, still warm, is the next one used.
+    transport_->reclaim([this](std::uint64_t token) {
+      if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
+    });
+    if (allocator_)
+      if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
+    // free range at the end and hold it; where it cannot, it stays for others. What is too large for all is asked for as it is, and the transport says so.
+    auto const have = transport_->memory();
+    std::size_t more = size;
+    if (size <= have.reserved) {
+      std::size_t const left = have.reserved - have.committed, free = allocator_ ? allocator_->usage().largest_free : 0;
+      more = have.reserved - size > growth_slack ? size + growth_slack : have.reserved;
+      if (left != 0 && left < more && (size <= left || size - left <= free)) more = left;
     }
+    auto region = transport_->grow(more);
+    if (!region) return region.error();
+    if (!allocator_) {
+      allocator_.emplace(options_, region->base, region->committed);
+    } else {
+      allocator_->extend(region->committed);
+    }
+    auto block = allocator_->allocate(size);
+    if (!block) return block.error();
+    return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
   }
+
   [[nodiscard]] bool inherited() const noexcept {
     if constexpr (Transport::caps.leaves_process) {
       return born_.inherited();

@@ -16,8 +16,8 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// There is no room now, but there may be. EFBIG: there will never be any (detail/block_source.hpp).
-inline bool lacks_room(error const& e) noexcept { return (e.kind() == error_kind::no_space && e.native() != EFBIG) || e.kind() == error_kind::quota_exceeded; }
+/// There is no room now, but there may be. EFBIG: there will never be any.
+inline bool lacks_room(error const& e) noexcept { return (e.kind() == error_kind::no_space || e.kind() == error_kind::quota_exceeded) && e.native() != EFBIG; }
 
 /// Makes room and tries again until it worked, failed for another reason, or no room is to be had.
 template <class Transport, class Attempt, class May>

@@ -142,12 +142,19 @@ class shm_transport {
     std::scoped_lock const lock(state_->put_mutex);
     return state_->writer.memory();
   }
-  /// \param until where the namespace has a limit: how long to wait for a process that is stopped while it opens or closes it; no longer than 5 s
-  result<memory_region> grow(std::size_t more, deadline until = {}) {
+  /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: see `wait_to_grow`
+  result<memory_region> grow(std::size_t more) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.grow(more, until);
+    return state_->writer.grow(more);
+  }
+  /// Where the namespace has a limit, growing needs the gate: waits until nobody who opens or closes the namespace has it. \errors `peer_stalled`: somebody is
+  /// stopped with it, seen at the deadline or after 5 s
+  result<void> wait_to_grow(deadline until) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return state_->session->wait_for_gate(until);
   }
   std::size_t reclaim(reclaim_sink sink) {
     if (state_ == nullptr || state_->inherited()) return 0;

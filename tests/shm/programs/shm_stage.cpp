@@ -140,6 +140,7 @@ int main(int argc, char** argv) {
       omniconn::set_failpoint_hook(&fork_there);
     }
     if (option.starts_with("memory=")) o.transport.memory_pool_size = value;
+    if (option.starts_with("waits_for_room=")) o.defaults.full = value != 0 ? omniconn::on_full::wait : omniconn::on_full::fail;
   }
   auto connector = stage_connector::open(o);
   if (!connector) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -38,14 +39,16 @@ template <class Session> class basic_producer {
   }
 
   /// Puts at least `more` bytes of memory behind the region, and half of what it has, so that growing stays rare.
-  /// \param until for the gate, which a namespace with a limit needs
-  result<memory_region> grow(std::size_t more, deadline until) {
+  /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: the gate is closed, see `shm_transport::wait_to_grow`
+  result<memory_region> grow(std::size_t more) {
+    if (more > pool_size_) return {error_kind::no_space, "the payload is larger than all memory of this producer; raise memory_pool_size", EFBIG};
+    if (more > limit_) return {error_kind::quota_exceeded, "the payload is larger than all memory of the namespace; its first user needs a larger max_namespace_bytes", EFBIG};
     if (auto opened = open_arena(); !opened) return opened.error();
     std::size_t const left = most() - committed_;
-    if (more > left && most() < pool_size_) return limit_reached();
+    if (more > left && limit_ < pool_size_) return limit_reached();
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
     std::size_t const needed = smaller((more + page - 1) / page * page, left);
-    return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed, until);
+    return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed);
   }
 
   /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
@@ -256,19 +259,19 @@ template <class Session> class basic_producer {
   };
 
   /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
-  result<memory_region> grow_within(std::size_t needed, deadline until) {
-    auto const book = [&]() -> result<bool> {
-      if (room_within_limit() < needed) return false;
-      session_.record().memory = committed_ + needed;
-      return true;
+  result<memory_region> grow_within(std::size_t needed) {
+    bool booked = false;
+    auto const book = [&]() noexcept {
+      booked = room_within_limit() >= needed;
+      if (booked) session_.record().memory = committed_ + needed;
     };
-    auto booked = session_.in_gate(book, until);
-    if (booked && !*booked) {
+    constexpr error closed(error_kind::peer_stalled, "another process opens or closes this namespace", EAGAIN);
+    if (!session_.try_in_gate(book)) return closed;
+    if (!booked) {
       session_.sweep_all();
-      booked = session_.in_gate(book, until);
+      if (!session_.try_in_gate(book)) return closed;
     }
-    if (!booked) return booked.error();
-    if (!*booked) return limit_reached();
+    if (!booked) return limit_reached();
     auto grown = grow_by(needed, needed);
     if (!grown) session_.record().memory = committed_;
     return grown;

@@ -178,11 +178,11 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
   drop_claims(dir, i);
 }
 
-/// Memory was given back: where the namespace has a limit, others have waited for it.
-inline void tell_of_room(auto const& dir) noexcept {
+/// Memory of participant `i` was given back: where the namespace has a limit, others may have asked for it in vain. All are told, as one may be about to sleep.
+inline void tell_of_room(auto const& dir, std::uint32_t i) noexcept {
   if (dir.head().bytes_limit == 0) return;
-  for (std::uint32_t i = 0; i != max_participants; ++i)
-    if (dir.participant_at(i).wants_room.load() != 0) count_return(dir, i);
+  for (std::uint32_t k = 0; k != max_participants; ++k)
+    if (k != i && dir.participant_at(k).state.load() == participant_state::live) count_return(dir, k);
 }
 
 /// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
@@ -204,17 +204,17 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       p.regions = 0;
       p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
+      tell_of_room(dir, i);  // before the state: whoever finds us dead in between tells again
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
-      tell_of_room(dir);
       return;
     }
     if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
       if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
+    tell_of_room(dir, i);
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
-    tell_of_room(dir);
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
     if (p.returned_seq.load() == seen) return;
   }

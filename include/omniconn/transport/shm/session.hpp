@@ -98,17 +98,18 @@ class session {
   /// Calls that wait for the gate end with `closed`.
   void end_waits() noexcept { ending_.store(true); }
 
-  /// Runs `f` with the gate held. \errors `peer_stalled`: somebody else has held it until then, or for 5 s; `closed`
-  template <class F> auto in_gate(F&& f, deadline until) -> decltype(f()) {
+  /// Runs `f` with the gate held. \returns false: somebody else has it now
+  template <class F> bool try_in_gate(F&& f) {
+    std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
+    if (!dir_.try_close_gate()) return false;
+    f();
+    dir_.open_gate();
+    return true;
+  }
+  /// Waits until nobody has the gate. \errors `peer_stalled`: somebody has held it until then, or for 5 s; `closed`
+  result<void> wait_for_gate(deadline until) {
     for (lock_patience patience(until);;) {
-      {
-        std::scoped_lock const lock(mutex_);  // the kernel's lock does not tell threads of one description apart
-        if (dir_.try_close_gate()) {
-          auto out = f();
-          dir_.open_gate();
-          return out;
-        }
-      }
+      if (try_in_gate([]() noexcept {})) return {};
       if (ending_.load()) return closed_error();
       if (!patience.wait()) return patience.gate_error();
     }
