@@ -7,8 +7,8 @@
 #include <vector>
 
 #include <omniconn/config.hpp>
+#include <omniconn/connector_concept.hpp>
 #include <omniconn/core/buffer.hpp>
-#include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/core/value.hpp>
 #include <omniconn/serializer/concept.hpp>
