@@ -202,10 +202,15 @@ class desk {
     detail::sort(names.data(), names.size());
     flat_map<std::string, trouble> still;
     for (auto& [name, t] : troubles_)
-      if (t.until_ns > now && is_among(names, name)) still.emplace(name, std::move(t));
+      if (is_among(names, name)) still.emplace(name, std::move(t));
     troubles_ = std::move(still);
     for (auto const& name : names) {
-      if (links_.count(id_of_name(name)) != 0 || troubles_.count(name) != 0 || links_.size() == max_links) continue;
+      if (links_.count(id_of_name(name)) != 0) continue;
+      if (auto const known = troubles_.find(name); known != troubles_.end()) {
+        if (known->second.until_ns > now) continue;
+        troubles_.erase(name);
+      }
+      if (links_.size() == max_links) continue;
       auto const fresh = std::make_shared<link>(name);
       peer& who = fresh->who;
       switch (connect(name, who, &fresh->line)) {
@@ -474,12 +479,13 @@ class desk {
   static std::int64_t idle_since(std::span<operation* const> ops, std::int64_t now);
   bool send_pings(std::span<operation* const> ops);
   bool sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns);
-  result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom);
-  [[nodiscard]] std::vector<std::shared_ptr<link>> all_but(std::uint64_t except) const {
-    std::vector<std::shared_ptr<link>> out;
-    for (auto const& [id, l] : links_)
-      if (id != except) out.push_back(l);
-    return out;
+  result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, link const* only, std::uint64_t except);
+  /// Somebody is or may be there whom we cannot ask now, but for that one.
+  [[nodiscard]] bool unreached(std::uint64_t except) const {
+    if (blind_) return true;
+    for (auto const& [name, t] : troubles_)
+      if (t.until_ns != for_ever && id_of_name(name) != except) return true;
+    return false;
   }
 
   meeting_place const& place_;

@@ -221,19 +221,38 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
 
 // --- questions that are no gets: they wait for each answer, a second at most ----------------------------------------------------------
 
-inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom) {
+/// Asks one producer, or all but one: also those whose lines have no room yet and those that cannot be reached yet, once they have and can.
+inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, link const* only, std::uint64_t except) {
   m.type = q.type;
   m.id = ++last_id_;
-  for (auto const& l : whom)
-    if (!l->dropped && !l->line.crowded() && l->line.send(m)) q.asked.push_back(l.get());
+  flat_map<std::uint64_t, std::shared_ptr<link>> known;
+  /// \returns false where there is somebody left to ask
+  auto const ask_all = [&] {
+    bool all = only != nullptr || !unreached(except);
+    for (auto const& [id, l] : links_) {
+      if (id == except || (only != nullptr && l.get() != only) || known[id] == l) continue;
+      if (l->line.crowded()) {
+        all = false;  // whoever sleeps sends what waits
+        continue;
+      }
+      known[id] = l;
+      q.asked.push_back(l.get());
+      static_cast<void>(l->line.send(m));  // a line that is gone is noticed when it is read; that it was refused may be read there as well
+    }
+    return all;
+  };
   sleeper const me(*this);
   inquiries_.emplace(m.id, &q);
   std::int64_t const end = deadline::now_ns() + inquiry_ns;
-  auto const answered = [&q] { return q.asked.empty() || (q.type == message_type::exists && q.sum != 0); };
-  while (!answered() && !closed_ && deadline::now_ns() < end) static_cast<void>(sleep(lock, me.own(), end));
+  bool answered = false;
+  for (;;) {
+    answered = (ask_all() && q.asked.empty()) || (q.type == message_type::exists && q.sum != 0);
+    if (answered || closed_ || (blind_ && only == nullptr) || deadline::now_ns() >= end) break;
+    static_cast<void>(sleep(lock, me.own(), end));
+  }
   inquiries_.erase(m.id);
   if (closed_) return closed_error();
-  if (!answered()) return stalled_error();
+  if (!answered) return blind_ && only == nullptr ? blind_error() : stalled_error();
   return {};
 }
 
@@ -243,12 +262,10 @@ inline result<std::uint64_t> desk::count(message_type what, wire_key key, std::u
   if (closed_) return closed_error();
   pump();
   if (blind_) return blind_error();
-  auto const whom = all_but(except);
-  if (whom.empty()) return std::uint64_t{0};
   inquiry q{what};
   message m;
   m.key = key;
-  if (auto const done = inquire(lock, q, m, whom); !done) return done.error();
+  if (auto const done = inquire(lock, q, m, nullptr, except); !done) return done.error();
   return q.sum;
 }
 
@@ -258,8 +275,23 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
   pump();
   if (blind_) return blind_error();
   std::size_t n = 0;
-  for (auto const& l : all_but(except)) {
-    std::vector<std::shared_ptr<link>> const one{l};
+  flat_map<std::uint64_t, std::shared_ptr<link>> known;
+  sleeper const me(*this);
+  for (std::int64_t reached_by = 0;;) {
+    std::shared_ptr<link> l;
+    for (auto const& [id, candidate] : links_)
+      if (id != except && known[id] != candidate) l = candidate;
+    if (l == nullptr) {
+      if (!unreached(except)) return n;
+      if (reached_by == 0) reached_by = deadline::now_ns() + inquiry_ns;
+      if (blind_) return blind_error();
+      if (deadline::now_ns() >= reached_by) return stalled_error();
+      static_cast<void>(sleep(lock, me.own(), reached_by));
+      if (closed_) return closed_error();
+      continue;
+    }
+    known[l->id] = l;
+    reached_by = 0;
     std::string after;
     std::vector<std::string> matching;
     // A producer must not keep us here for ever, nor make us remember what it likes.
@@ -271,7 +303,7 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
       message m;
       m.key = after;
       m.flag = round == 0 ? 0 : 1;
-      if (auto const done = inquire(lock, q, m, one); !done) return done.error();
+      if (auto const done = inquire(lock, q, m, l.get(), except); !done) return done.error();
       lock.unlock();  // `match` is the caller's
       for (auto const& key : q.keys)
         if (match(key)) matching.push_back(key);
@@ -284,11 +316,10 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
       inquiry q{message_type::erase};
       message m;
       m.key = key;
-      if (auto const done = inquire(lock, q, m, one); !done) return done.error();
+      if (auto const done = inquire(lock, q, m, l.get(), except); !done) return done.error();
       n += static_cast<std::size_t>(q.sum);
     }
   }
-  return n;
 }
 
 }  // namespace detail::sealed
