@@ -34,12 +34,15 @@ struct shm_sealed_unreached : ::testing::Test {
     auto line = producer.accept();
     line.send(of_type(message_type::hello, producer.id()));
     EXPECT_TRUE(consumer.cancel(first));
+    crowd(consumer);
+    return line;
+  }
+  static void crowd(shm_sealed_transport& consumer) {
     for (int i = 0; i != 1000; ++i) {
       shm_sealed_transport::get_op other;
       EXPECT_TRUE(consumer.find(other, "another", {}));
       EXPECT_TRUE(consumer.cancel(other));
     }
-    return line;
   }
   /// Takes all the places where connections wait to be accepted.
   std::vector<raw_line> fill_backlog(false_producer const& producer) {
@@ -50,6 +53,26 @@ struct shm_sealed_unreached : ::testing::Test {
       if (place.connect(producer.name(), fd, who) != meeting_place::outcome::connected) return out;
       out.emplace_back(std::move(fd));
     }
+  }
+  static bool grant(raw_line& line, std::uint64_t id, std::uint64_t generation = 7) {
+    auto const memory = seal_pieces(std::vector<const_bytes>{bytes_of("text")}, 4);
+    message m = of_type(message_type::grant, id);
+    m.generation = generation;
+    m.info.size = 4;
+    return memory && line.send(m, {memory->get()});
+  }
+  static result<progress> outcome(shm_sealed_transport& t, shm_sealed_transport::get_op& op, deadline until = deadline::after(std::chrono::seconds(20))) {
+    operation* const one[]{&op};
+    if (auto const woken = t.wait(one, until, {}); !woken) return woken.error();
+    return t.step(op);
+  }
+  /// A get by locator of an object of that producer.
+  static result<progress> find(shm_sealed_transport& t, shm_sealed_transport::get_op& op, std::uint64_t producer, bool waits) {
+    locator const where = locator::pack(locator_tag::shm_sealed, omniconn::detail::sealed::place{producer, 7});
+    find_options how;
+    how.where = &where;
+    how.wait = waits;
+    return t.find(op, "key", how);
   }
   static void refuse(raw_line& line, refused_for why) {
     message m = of_type(message_type::refused);
@@ -138,6 +161,108 @@ TEST_F(shm_sealed_unreached, our_own_producer_without_a_place_for_us_is_nobody) 
   operation* const ops[]{&op};
   static_cast<void>(consumer.wait(ops, deadline::after(std::chrono::milliseconds(100)), {}));  // in which it hears that it is refused
   EXPECT_FALSE(consumer.exists("none").value_or(true));
+}
+
+// --- gets by locator: "stale" is said only where the object cannot be there any more -------------------------------------------------
+
+TEST_F(shm_sealed_unreached, a_get_by_locator_without_a_descriptor_is_our_own_lack) {
+  auto consumer = open();
+  static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));  // makes the bell, and looks into the folder
+  false_producer producer(place);
+  shm_sealed_transport::get_op now, op;
+  {
+    few_descriptors const few(1);
+    EXPECT_TRUE(find(consumer, now, producer.id(), false) == error_kind::no_space);
+    ASSERT_TRUE(find(consumer, op, producer.id(), true)) << "it may come";
+    EXPECT_TRUE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(30))) == error_kind::no_space);
+  }
+  std::thread serves([&] {
+    auto line = producer.accept();
+    line.send(of_type(message_type::hello, producer.id()));
+    message m;
+    EXPECT_TRUE(line.receive(m, message_type::get));
+    EXPECT_TRUE(grant(line, m.id));
+  });
+  EXPECT_TRUE(outcome(consumer, op));
+  serves.join();
+}
+
+TEST_F(shm_sealed_unreached, a_get_by_locator_waits_for_a_place) {
+  auto consumer = open();
+  false_producer producer(place);
+  auto const others = fill_backlog(producer);
+  shm_sealed_transport::get_op now, op;
+  EXPECT_TRUE(find(consumer, now, producer.id(), false) == error_kind::peer_stalled);
+  ASSERT_TRUE(find(consumer, op, producer.id(), true));
+  EXPECT_TRUE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(20))) == error_kind::peer_stalled);
+  std::thread serves([&] {
+    for (std::size_t i = 0; i != others.size(); ++i) static_cast<void>(producer.accept());
+    {
+      auto full = producer.accept();
+      refuse(full, refused_for::full);
+    }
+    auto line = producer.accept();
+    line.send(of_type(message_type::hello, producer.id()));
+    message m;
+    EXPECT_TRUE(line.receive(m, message_type::get));
+    EXPECT_TRUE(grant(line, m.id));
+  });
+  EXPECT_TRUE(outcome(consumer, op));
+  serves.join();
+}
+
+TEST_F(shm_sealed_unreached, a_get_by_locator_of_a_producer_that_serves_as_many_as_it_can_is_stalled) {
+  auto consumer = open();
+  false_producer producer(place);
+  shm_sealed_transport::get_op op;
+  ASSERT_TRUE(find(consumer, op, producer.id(), false)) << "it was asked";
+  auto line = producer.accept();
+  refuse(line, refused_for::full);
+  EXPECT_TRUE(outcome(consumer, op) == error_kind::peer_stalled);
+}
+
+TEST_F(shm_sealed_unreached, a_get_by_locator_of_a_producer_that_does_not_allow_us_is_unauthorized) {
+  auto consumer = open();
+  false_producer producer(place), other(place);
+  shm_sealed_transport::get_op op, again;
+  ASSERT_TRUE(find(consumer, op, producer.id(), true));
+  auto line = producer.accept();
+  refuse(line, refused_for::user);
+  EXPECT_TRUE(outcome(consumer, op) == error_kind::unauthorized);
+  EXPECT_TRUE(find(consumer, again, producer.id(), true) == error_kind::unauthorized) << "it is not asked again";
+  EXPECT_TRUE(find(consumer, again, producer.id() ^ 1U, true) == error_kind::stale_handle) << "nobody has that number";
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_sealed_unreached, who_waits_while_another_thread_closes_is_not_held_up_by_who_does_not_read) {
+  auto consumer = open();
+  false_producer producer(place);
+  shm_sealed_transport::get_op op;
+  ASSERT_TRUE(find(consumer, op, producer.id(), true));
+  auto line = producer.accept();
+  line.send(of_type(message_type::hello, producer.id()));
+  message m;
+  ASSERT_TRUE(line.receive(m, message_type::get));
+  std::uint64_t const granted = m.id;
+  ASSERT_TRUE(grant(line, granted));
+  ASSERT_TRUE(outcome(consumer, op));
+  crowd(consumer);
+  op.take().finish(disposition::consumed);
+  std::thread waits([&] {
+    shm_sealed_transport::get_op other;
+    auto const begun = consumer.find(other, "never", {});
+    EXPECT_TRUE((begun ? outcome(consumer, other) : begun) == error_kind::closed);
+  });
+  std::thread reads([&] {
+    waits.join();
+    bool said = false;
+    while (!said && line.receive(m)) said = m.type == message_type::end && m.id == granted && m.flag == 1;
+    EXPECT_TRUE(said) << "the wait ends first, and what is to be said has its second from then on";
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // so that the other one waits
+  consumer.close();
+  reads.join();
 }
 
 }  // namespace

@@ -233,6 +233,9 @@ class desk {
         }
       }
     }
+    std::vector<get_operation*> all;
+    for (auto const& [id, op] : gets_) all.push_back(op);
+    for (auto* const op : all) end_if_unreachable(*op);
     if (watch_ && !blind_) look_again_ns_ = for_ever;  // without a watch (a user may have 128) we look ourselves
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
   }
@@ -302,10 +305,9 @@ class desk {
       case message_type::refused: {
         bool const user = m.flag == static_cast<std::uint8_t>(refused_for::user);
         from->left = true;
-        drop(from, nullptr);
         troubles_[from->name] = {user ? for_ever : deadline::now_ns() + 50'000'000, user,
                                  from->who.text() + (user ? ": does not allow user " + std::to_string(m.generation) + "; name it in allow_users there" : ": serves as many consumers as it can")};
-        look_again_ns_ = 0;
+        drop(from, nullptr);
         break;
       }
       default: break;
@@ -392,7 +394,7 @@ class desk {
       if (why != nullptr) {
         fail(*op, *why);
       } else if (op->wanted_.producer != 0) {
-        fail(*op, died ? lost_error() : stale_error());
+        died ? fail(*op, lost_error()) : end_if_unreachable(*op);
       } else {
         end_if_nowhere(*op);
       }
@@ -449,6 +451,14 @@ class desk {
     op.fail(e);
     changed_ = true;
   }
+  /// A get by locator whose producer we have no connection to: as long as it may be there a get that waits goes on.
+  void end_if_unreachable(get_operation& op) {
+    if (op.wanted_.producer == 0 || !op.asks_.empty()) return;
+    auto const at = troubles_.find(socket_name(op.wanted_.producer));
+    bool const known = at != troubles_.end(), later = known && at->second.until_ns != for_ever;
+    if (!later && !blind_) return fail(op, known && at->second.refused ? not_allowed_error() : stale_error());
+    if (!op.waits_) fail(op, later ? stalled_error() : blind_error());
+  }
   /// A get that does not wait, once all have answered; and one that waits and was refused, once nobody is left who may still bring the object: keys are each
   /// producer's own, so one that had it says nothing of the others. Where the edge's sender refused, only others who put for that stage may.
   void end_if_nowhere(get_operation& op) {
@@ -459,20 +469,21 @@ class desk {
   }
   /// A get whose sender died, once all who are left have answered that they have nothing.
   void end_if_lost(get_operation& op) {
-    if (!op.waits_ || op.stage_.empty() || !is_dead(op.stage_)) return;
+    if (!op.waits_ || op.stage_.empty() || !is_dead(op.stage_) || (op.wanted_.producer != 0 && op.asks_.empty())) return;
     for (auto const& a : op.asks_)
       if (!a.answered) return;
     for (auto const& [id, l] : links_)
       if (l->puts_for(op.stage_)) return;
     fail(op, lost_error());
   }
+  static error not_allowed_error() noexcept { return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"}; }
   static error blind_error() noexcept { return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE}; }
   /// Nothing came. Where nobody serves us because nobody may, or because we cannot look for them, that is the reason.
   [[nodiscard]] error unless_refused(error e) const noexcept {
     if (blind_) return blind_error();
     if (links_.empty())
       for (auto const& [name, t] : troubles_)
-        if (t.refused) return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"};
+        if (t.refused) return not_allowed_error();
     return e;
   }
   [[nodiscard]] error late(std::span<operation* const> ops) const;

@@ -61,7 +61,7 @@ inline result<progress> desk::find(get_operation& op, wire_key key, find_options
   op.now_ = state::looking;
   gets_.emplace(op.id_, &op);
   for (auto const& [id, l] : links_) ask(op, l);
-  if (op.asks_.empty() && op.wanted_.producer != 0) fail(op, stale_error());
+  end_if_unreachable(op);
   if (op.now_ == state::looking) end_if_nowhere(op);
   if (op.now_ == state::looking) end_if_lost(op);
   if (op.now_ == state::failed) return op.failure_;
@@ -96,18 +96,19 @@ inline void desk::cancel(get_operation& op) {
 }
 
 inline void desk::close() {
-  std::unique_lock const lock(mutex_);
-  closed_ = true;
-  while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
-  // What was consumed and could not be said yet is said now, or would be given back with the end of the connection.
-  std::int64_t const end = deadline::now_ns() + inquiry_ns;
-  for (auto const& [id, l] : links_) {
-    static_cast<void>(l->line.flush_until(end));
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  flat_map<std::uint64_t, std::shared_ptr<link>> lines;  // holds keep theirs
+  {
+    std::unique_lock const lock(mutex_);
+    closed_ = true;
+    while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
+    for (auto const& [id, l] : links_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+    lines = std::exchange(links_, {});
+    for (auto const& [id, q] : inquiries_) q->asked.clear();
+    ring_all();
   }
-  links_.clear();  // holds keep theirs
-  for (auto const& [id, q] : inquiries_) q->asked.clear();
-  ring_all();
+  // What was consumed and could not be said yet is said now, or would be given back with the end of the connection. Who waits is not held up by that.
+  std::int64_t const end = deadline::now_ns() + inquiry_ns;
+  for (auto const& [id, l] : lines) static_cast<void>(l->line.flush_until(end));
 }
 
 /// Who waited in vain learns whether somebody owed an answer.
@@ -119,6 +120,7 @@ inline error desk::late(std::span<operation* const> ops) const {
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
     if (op.refused_ && ops.size() == 1) refused = &op;
+    if (op.wanted_.producer != 0 && op.asks_.empty() && !blind_) return stalled_error();  // it has had no place for us
     for (auto const& a : op.asks_)
       if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->puts_for(op.stage_))) return stalled_error();
   }
