@@ -529,7 +529,11 @@ TEST_F(shm_sealed_hostile, a_folder_full_of_strange_names_hides_nobody) {
   auto other = open();
   shm_sealed_transport::get_op next;
   ASSERT_TRUE(other.find(next, "next", {}));
+  auto const first = other.report().peers;
+  ASSERT_GT(first.size(), desk::max_described);
+  EXPECT_LE(desk::max_described + std::stoul(first.back().name.substr(4)), desk::most_tries) << "who fills the folder does not keep us from all else: " << first.back().name;
   EXPECT_TRUE(outcome(other, next)) << "names of sockets that are none";
+  EXPECT_FALSE(other.exists("none").value_or(true)) << "once all of them were looked at";
   auto const peers = other.report().peers;
   ASSERT_EQ(peers.size(), 1 + desk::max_described + 1) << "the honest one, some others, and how many more";
   EXPECT_EQ(peers.back().name, "and " + std::to_string(4200 - desk::max_described) + " more that are not spoken to");

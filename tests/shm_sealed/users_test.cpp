@@ -186,12 +186,15 @@ TEST_F(shm_sealed_users, other_users_producers_leave_room_for_ours) {
   ::close(ready[1]);
   char c = 0;
   EXPECT_EQ(::read(ready[0], &c, 1), 1);
-  EXPECT_EQ(get(*reader, "nothing", std::chrono::milliseconds(10)), error_kind::timed_out);
   std::size_t alive = 0;
   bool named = false;
-  for (auto const& p : reader->report().peers) {
-    alive += p.alive ? 1 : 0;
-    named = named || p.name.find("its user's share") != std::string::npos;
+  for (auto const until = deadline::after(std::chrono::seconds(20)); !named && !until.passed();) {  // so many are several looks
+    static_cast<void>(get(*reader, "nothing", std::chrono::milliseconds(10)));
+    alive = 0;
+    for (auto const& p : reader->report().peers) {
+      alive += p.alive ? 1 : 0;
+      named = named || p.name.find("its user's share") != std::string::npos;
+    }
   }
   EXPECT_EQ(alive, desk::max_links / 2);
   EXPECT_TRUE(named);
@@ -202,6 +205,25 @@ TEST_F(shm_sealed_users, other_users_producers_leave_room_for_ours) {
   int status = -1;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
+}
+
+TEST_F(shm_sealed_users, other_users_sockets_that_nobody_listens_at_are_tried_once) {
+  auto reader = open_at(directory, {friendly});
+  ASSERT_TRUE(reader);
+  auto const place = sealed_test::meeting_place::open(directory, "users", {friendly});
+  ASSERT_TRUE(place);
+  auto const name = [&place](std::uint64_t id) { return place->path() + "/" + sealed_test::socket_name(id); };
+  ASSERT_TRUE(place->listen(7));  // its owner ends, it stays
+  ASSERT_EQ(::lchown(name(7).c_str(), friendly, friendly), 0);
+  EXPECT_FALSE(reader->exists("none").value_or(true));
+  // No producer of ours takes a name twice; who listens there later shows whether it is tried again.
+  auto const door = place->listen(8);
+  ASSERT_TRUE(door);
+  ASSERT_EQ(::lchown(name(8).c_str(), friendly, friendly), 0);
+  ASSERT_EQ(::rename(name(8).c_str(), name(7).c_str()), 0);
+  EXPECT_FALSE(reader->exists("none").value_or(true));
+  pollfd came{door->get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&came, 1, 0), 0);
 }
 
 // Root has no such limit.

@@ -54,6 +54,8 @@ class desk {
   static constexpr std::size_t max_dead_stages = 256;  ///< that are remembered; the oldest are forgotten
   static constexpr std::size_t max_described = 64;     ///< of those that are not spoken to
   static constexpr std::int64_t soon_ns = 10'000'000;        ///< when the folder is read again, where nothing tells us of changes
+  static constexpr std::size_t most_tries = 256;             ///< to connect, in one look
+  static constexpr std::int64_t longest_look_ns = 5'000'000; ///< without the reading of the folder
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
 
@@ -93,6 +95,7 @@ class desk {
     std::int64_t until_ns = for_ever;
     bool refused = false;
     std::string why{};
+    std::int64_t pause_ns = 0;  ///< the last one, where the next one is longer
   };
   /// A question to one or all producers that is not a get.
   struct inquiry {
@@ -159,7 +162,11 @@ class desk {
         hear(std::shared_ptr<link>(at->second));
       }
     }
-    if (look || deadline::now_ns() >= look_again_ns_) look_around();
+    if (look) {
+      behind_ = true;
+      look_again_ns_ = not_before_ns_ < look_again_ns_ ? not_before_ns_ : look_again_ns_;
+    }
+    if (deadline::now_ns() >= look_again_ns_) look_around();
     push();
     if (std::exchange(changed_, false)) ring_all(own);
   }
@@ -193,9 +200,11 @@ class desk {
         if (!a.sent) send_ask(*op, a);
   }
 
+  /// Reads the folder and connects to who is new, to so many at once: others may have filled it. The next look goes on where this one ended.
   void look_around() {
     std::int64_t const now = deadline::now_ns();
     std::vector<std::string> names;
+    behind_ = false;
     blind_ = !place_.names(names);
     look_again_ns_ = now + soon_ns;
     if (blind_) return;
@@ -204,40 +213,75 @@ class desk {
     for (auto& [name, t] : troubles_)
       if (is_among(names, name)) still.emplace(name, std::move(t));
     troubles_ = std::move(still);
-    for (auto const& name : names) {
+    std::size_t const first = static_cast<std::size_t>(place_among(names, look_from_) - names.begin());
+    std::int64_t const read = deadline::now_ns();
+    std::size_t tried = 0;
+    for (std::size_t i = 0; i != names.size(); ++i) {
+      std::string const& name = names[(first + i) % names.size()];
       if (links_.count(id_of_name(name)) != 0) continue;
-      if (auto const known = troubles_.find(name); known != troubles_.end()) {
-        if (known->second.until_ns > now) continue;
-        troubles_.erase(name);
+      if (auto const known = troubles_.find(name); known != troubles_.end() && known->second.until_ns > read) continue;
+      if (tried == most_tries || deadline::now_ns() - read > longest_look_ns) {
+        behind_ = true;
+        look_from_ = name;
+        break;
       }
-      if (links_.size() == max_links) continue;
-      auto const fresh = std::make_shared<link>(name);
-      peer& who = fresh->who;
-      switch (connect(name, who, &fresh->line)) {
-        case meeting_place::outcome::gone: break;
-        case meeting_place::outcome::lacking: blind_ = true; break;
-        case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
-        case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
-        case meeting_place::outcome::connected: {
-          if (known_of(who.user) >= place_.share_of(who.user, max_links)) {
-            troubles_[name] = {now + 1'000'000'000, false, who.text() + ": more producers than its user's share"};
-            break;
-          }
-          if (!listen_to(fresh->line.fd(), fresh->id)) {
-            blind_ = true;
-            break;
-          }
-          links_.emplace(fresh->id, fresh);
-          for (auto const& [id, op] : gets_) ask(*op, fresh);
-          break;
-        }
-      }
+      ++tried;
+      meet(name);
+    }
+    std::int64_t const done = deadline::now_ns();
+    // Who changes a full folder all the time does not keep us looking all the time.
+    std::int64_t const took = done - now;
+    not_before_ns_ = took > 10'000'000 ? done + 40'000'000 : took > 1'000'000 ? done + 4 * took : 0;
+    if (behind_) {
+      if (!blind_) look_again_ns_ = done;
+      return;
     }
     std::vector<get_operation*> all;
     for (auto const& [id, op] : gets_) all.push_back(op);
-    for (auto* const op : all) end_if_unreachable(*op);
+    for (auto* const op : all) {
+      end_if_unreachable(*op);
+      if (op->now_ == get_operation::state::looking && !op->waits_) end_if_nowhere(*op);
+    }
     if (watch_ && !blind_) look_again_ns_ = for_ever;  // without a watch (a user may have 128) we look ourselves
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
+  }
+  /// Connects to a producer that we do not know, or remembers why not.
+  void meet(std::string const& name) {
+    std::int64_t paused = 0;
+    if (auto const known = troubles_.find(name); known != troubles_.end()) {
+      paused = known->second.pause_ns;
+      troubles_.erase(name);
+    }
+    if (links_.size() == max_links) return;
+    auto const fresh = std::make_shared<link>(name);
+    peer& who = fresh->who;
+    auto const outcome = connect(name, who, &fresh->line);
+    std::int64_t const now = deadline::now_ns();
+    switch (outcome) {
+      case meeting_place::outcome::gone:
+        if (who.user != place_.own_user()) troubles_[name] = {for_ever};  // it is not ours to remove, and no name is used again
+        break;
+      case meeting_place::outcome::lacking: blind_ = true; break;
+      case meeting_place::outcome::later: {
+        std::int64_t const most = who.user == place_.own_user() ? 20'000'000 : 2'560'000'000, pause = paused == 0 ? 5'000'000 : 2 * paused < most ? 2 * paused : most;
+        troubles_[name] = {now + pause, false, {}, pause};
+        break;
+      }
+      case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
+      case meeting_place::outcome::connected: {
+        if (known_of(who.user) >= place_.share_of(who.user, max_links)) {
+          troubles_[name] = {now + 1'000'000'000, false, who.text() + ": more producers than its user's share"};
+          break;
+        }
+        if (!listen_to(fresh->line.fd(), fresh->id)) {
+          blind_ = true;
+          break;
+        }
+        links_.emplace(fresh->id, fresh);
+        for (auto const& [id, op] : gets_) ask(*op, fresh);
+        break;
+      }
+    }
   }
 
   [[nodiscard]] std::size_t known_of(std::uint32_t user) const noexcept {
@@ -245,8 +289,11 @@ class desk {
     for (auto const& [id, l] : links_) n += l->who.user == user ? 1 : 0;
     return n;
   }
+  static std::vector<std::string>::const_iterator place_among(std::vector<std::string> const& sorted, std::string const& name) {
+    return detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
+  }
   static bool is_among(std::vector<std::string> const& sorted, std::string const& name) {
-    auto const at = detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
+    auto const at = place_among(sorted, name);
     return at != sorted.end() && *at == name;
   }
 
@@ -456,13 +503,14 @@ class desk {
     if (op.wanted_.producer == 0 || !op.asks_.empty()) return;
     auto const at = troubles_.find(socket_name(op.wanted_.producer));
     bool const known = at != troubles_.end(), later = known && at->second.until_ns != for_ever;
+    if (!later && !blind_ && behind_) return;  // nobody knows yet
     if (!later && !blind_) return fail(op, known && at->second.refused ? not_allowed_error() : stale_error());
     if (!op.waits_) fail(op, later ? stalled_error() : blind_error());
   }
   /// A get that does not wait, once all have answered; and one that waits and was refused, once nobody is left who may still bring the object: keys are each
   /// producer's own, so one that had it says nothing of the others. Where the edge's sender refused, only others who put for that stage may.
   void end_if_nowhere(get_operation& op) {
-    if (op.waits_ && !op.refused_) return;
+    if (op.waits_ ? !op.refused_ : behind_) return;
     for (auto const& a : op.asks_)
       if (!op.waits_ || !a.answered || !op.sender_refused_ || a.whom->puts_for(op.stage_)) return;
     fail(op, op.refused_ ? op.failure_ : unless_refused({error_kind::not_found, "no such object now"}));
@@ -493,7 +541,7 @@ class desk {
   result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, link const* only, std::uint64_t except);
   /// Somebody is or may be there whom we cannot ask now, but for that one.
   [[nodiscard]] bool unreached(std::uint64_t except) const {
-    if (blind_) return true;
+    if (blind_ || behind_) return true;
     for (auto const& [name, t] : troubles_)
       if (t.until_ns != for_ever && id_of_name(name) != except) return true;
     return false;
@@ -511,12 +559,14 @@ class desk {
   std::vector<bell const*> sleepers_;
   std::vector<std::unique_ptr<bell>> idle_bells_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);
-  std::int64_t look_again_ns_ = for_ever;
+  std::int64_t look_again_ns_ = for_ever, not_before_ns_ = 0;
+  std::string look_from_;
   std::uint64_t last_id_ = 0;
   traffic moved_;
   bool closed_ = false, changed_ = false;
   bool crowded_ = false;  ///< something could not be sent
   bool unasked_ = false;  ///< a get among it
+  bool behind_ = false;   ///< the folder was not looked at in full since it changed
   bool blind_ = false;    ///< for want of descriptors we do not know of all producers
 };
 
