@@ -104,6 +104,15 @@ TEST(shm_sealed_channel, room_is_waited_for) {
   EXPECT_FALSE(line.flush_until(deadline::now_ns() + 20'000'000'000) && line.send(of_type(message_type::end, 1))) << "gone, and nothing is waited for";
 }
 
+TEST(shm_sealed_channel, what_waits_when_the_other_end_is_gone_is_not_sent) {
+  ends e;
+  channel line(std::move(e.ours));
+  raw_line other(std::move(e.theirs));
+  static_cast<void>(fill(line));
+  other.close();
+  EXPECT_FALSE(line.send(of_type(message_type::end, 1)));
+}
+
 /// In a process that is no root, which would have no limit. \returns what `what` does there
 int as_nobody(int (*what)()) {
   pid_t const child = ::fork();

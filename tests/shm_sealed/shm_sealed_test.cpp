@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -335,6 +337,21 @@ TEST_F(shm_sealed, who_does_not_read_answers_is_not_listened_to) {
   where.leave();
 }
 
+/// What the kernel charges us for messages that the other side has not read.
+std::uint64_t unread_of(raw_line const& line) {
+  int bytes = -1;
+  EXPECT_EQ(::ioctl(line.fd(), SIOCOUTQ, &bytes), 0);
+  return static_cast<std::uint64_t>(bytes);
+}
+std::uint64_t unread_of_one() {
+  int pair[2];
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+  raw_line from(unique_fd{pair[0]});
+  unique_fd const to(pair[1]);
+  EXPECT_TRUE(from.send(of_type(message_type::list, 1)));
+  return unread_of(from);
+}
+
 TEST_F(shm_sealed, long_answers_that_nobody_reads_hinder_nobody_and_are_there_later) {
   auto producer = open(), consumer = open();
   std::string const tail(4000, 't');
@@ -344,6 +361,9 @@ TEST_F(shm_sealed, long_answers_that_nobody_reads_hinder_nobody_and_are_there_la
   constexpr std::uint64_t lists = 200;  // 6 MiB of answers, of which 1 MiB is kept
   for (std::uint64_t id = 1; id <= lists; ++id) ASSERT_TRUE(line.send(of_type(message_type::list, id)));
   EXPECT_TRUE(get(consumer, "0" + tail));
+  // Each of these answers is a round of the producer's thread, in which it would take another list.
+  for (std::uint64_t i = 0; i != lists; ++i) ASSERT_FALSE(consumer.exists("none").value_or(true));
+  EXPECT_GE(unread_of(line), lists / 2 * unread_of_one()) << "it reads no more than it can answer: 1 MiB, some 35 of them";
   message answer;
   for (std::uint64_t id = 1; id <= lists; ++id) {
     ASSERT_TRUE(line.receive(answer, message_type::keys)) << id;
@@ -407,12 +427,20 @@ TEST_F(shm_sealed, a_forked_child_has_nothing_and_disturbs_nothing) {
   ASSERT_TRUE(hold);
   get_op waits;
   ASSERT_TRUE(consumer.find(waits, "never", {}));
+  {
+    const_bytes const piece = bytes_of("z");
+    put_op op;
+    ASSERT_TRUE(producer.begin(op, "aborted", {pieces(&piece, 1), 5, nullptr}, {}, {}));
+    producer.abort(op);
+  }
+  auto const count = [](std::uint64_t) {};
   pid_t const child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
     bool right = text_of(hold->bytes()) == text;
     right = right && consumer.exists("other") == error_kind::closed && put(producer, "new", "z") == error_kind::closed && get(consumer, "other") == error_kind::closed;
     right = right && consumer.cancel(waits) && producer.report().status == health_status::closed;
+    right = right && producer.reclaim(count) == 0;  // the block is the parent's
     hold->finish(disposition::consumed);
     { auto const gone = std::move(producer); }
     { auto const gone = std::move(consumer); }
@@ -421,6 +449,7 @@ TEST_F(shm_sealed, a_forked_child_has_nothing_and_disturbs_nothing) {
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  EXPECT_EQ(producer.reclaim(count), 1U);
   EXPECT_TRUE(consumer.exists("key").value_or(false)) << "the child's end of the hold is none";
   EXPECT_TRUE(get(consumer, "other"));
   hold->finish(disposition::consumed);

@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include <sys/resource.h>
+
 #include "impostor.hpp"
 #include "support.hpp"
 
@@ -231,6 +233,46 @@ TEST_F(shm_sealed_unreached, a_get_by_locator_of_a_producer_that_does_not_allow_
   EXPECT_TRUE(outcome(consumer, op) == error_kind::unauthorized);
   EXPECT_TRUE(find(consumer, again, producer.id(), true) == error_kind::unauthorized) << "it is not asked again";
   EXPECT_TRUE(find(consumer, again, producer.id() ^ 1U, true) == error_kind::stale_handle) << "nobody has that number";
+}
+
+// --- waiting -------------------------------------------------------------------------------------------------------------------------
+
+TEST_F(shm_sealed_unreached, who_waits_for_room_sleeps) {
+  auto consumer = open();
+  false_producer producer(place);
+  auto const line = crowded(consumer, producer);
+  shm_sealed_transport::get_op op;
+  ASSERT_TRUE(consumer.find(op, "key", {}));
+  auto const sleeps = [] {
+    rusage used{};
+    ::getrusage(RUSAGE_THREAD, &used);
+    return used.ru_nvcsw;
+  };
+  auto const before = sleeps();
+  EXPECT_TRUE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(300))) == error_kind::peer_stalled);
+  EXPECT_LT(sleeps() - before, 50) << "it wakes for room, and does not look for it each millisecond";
+}
+
+TEST_F(shm_sealed_unreached, a_wait_after_its_deadline_asks_nobody) {
+  auto consumer = open();
+  false_producer producer(place);
+  edge const flow{"source", "sink"};
+  find_options how;
+  how.flow = &flow;
+  shm_sealed_transport::get_op op;
+  ASSERT_TRUE(consumer.find(op, "key", how));
+  auto line = producer.accept();
+  message m;
+  ASSERT_TRUE(line.receive(m, message_type::get));
+  line.send(of_type(message_type::hello, producer.id()));
+  message name = of_type(message_type::name);
+  name.text = "source";
+  line.send(name);
+  line.send(of_type(message_type::queued, m.id));
+  deadline const late = deadline::after(std::chrono::milliseconds(150));
+  while (!late.passed()) std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the clock is the event
+  EXPECT_TRUE(outcome(consumer, op, late) == error_kind::timed_out);
+  EXPECT_FALSE(line.receive(m, 0)) << "a look at what is there costs no time";
 }
 
 // --- the end ------------------------------------------------------------------------------------------------------------------------

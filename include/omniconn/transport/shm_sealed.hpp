@@ -79,7 +79,7 @@ class shm_sealed_transport {
   [[nodiscard]] memory_region memory() noexcept { return {}; }
   result<memory_region> grow(std::size_t) { return {error_kind::unsupported, "sealed memory is made by each put; send from any memory"}; }
   std::size_t reclaim(reclaim_sink sink) {
-    if (state_ == nullptr) return 0;
+    if (state_ == nullptr || state_->inherited()) return 0;
     std::vector<std::uint64_t> home;
     {
       std::scoped_lock const lock(state_->returned_mutex);

@@ -79,10 +79,12 @@ class channel final {
     if (!socket_) return false;
     auto header = write_header(m);
     iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
-    if (flush_now() && waiting_.size() == gone_) {
+    bool const open = flush_now();
+    if (open && waiting_.size() == gone_) {
       int const code = send_now(parts, with);
       if (code != EAGAIN) return code == 0;
     }
+    if (!open) return false;
     packet later;
     later.bytes.assign(text_of(header));
     later.bytes.append(m.key).append(m.text);

@@ -186,14 +186,26 @@ class desk {
     if (out == meeting_place::outcome::connected && line != nullptr) line->open(std::move(fd));
     return out;
   }
-  /// Sends what there was no room for.
+  /// Sends what there was no room for, and listens for room where there is none yet.
   void push() {
     crowded_ = false;
-    for (auto const& [id, l] : links_)
-      if (l->line.unsent() != 0) {
+    for (auto const& [id, l] : links_) {
+      bool waits = l->line.unsent() != 0;
+      if (waits) {
         static_cast<void>(l->line.flush());  // a line that is gone is noticed when it is read
-        crowded_ = crowded_ || l->line.unsent() != 0;
+        waits = l->line.unsent() != 0;
       }
+      if (waits && l->line.held_up()) {
+        crowded_ = true;
+        waits = false;
+      }
+      if (waits == l->awaits_room) continue;
+      epoll_event e{};
+      e.events = waits ? EPOLLIN | EPOLLOUT : EPOLLIN;
+      e.data.u64 = id;
+      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, l->line.fd(), &e) == 0) l->awaits_room = waits;
+      crowded_ = crowded_ || waits != l->awaits_room;
+    }
     if (!std::exchange(unasked_, false)) return;
     for (auto const& [id, op] : gets_)
       for (auto& a : op->asks_)
@@ -470,7 +482,7 @@ class desk {
   }
   void send_ask(get_operation const& op, get_operation::ask& a) {
     if (a.whom->line.crowded()) {
-      unasked_ = crowded_ = true;
+      unasked_ = true;
       return;
     }
     message m;
@@ -564,7 +576,7 @@ class desk {
   std::uint64_t last_id_ = 0;
   traffic moved_;
   bool closed_ = false, changed_ = false;
-  bool crowded_ = false;  ///< something could not be sent
+  bool crowded_ = false;  ///< something could not be sent, and nothing tells when it can
   bool unasked_ = false;  ///< a get among it
   bool behind_ = false;   ///< the folder was not looked at in full since it changed
   bool blind_ = false;    ///< for want of descriptors we do not know of all producers

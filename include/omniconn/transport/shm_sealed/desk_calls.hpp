@@ -148,7 +148,7 @@ inline bool desk::send_pings(std::span<operation* const> ops) {
   return owed;
 }
 
-/// When the first of these gets was begun that nobody has waited for yet: a machine may be so busy that its wait begins after its deadline.
+/// When the first of these gets was begun that nobody has waited for yet: a machine may be so busy that its wait begins just before its deadline.
 inline std::int64_t desk::idle_since(std::span<operation* const> ops, std::int64_t now) {
   for (operation* const o : ops) {
     auto* const sealed = static_cast<sealed_operation*>(o);
@@ -161,6 +161,7 @@ inline std::int64_t desk::idle_since(std::span<operation* const> ops, std::int64
 
 /// Sleeps until something arrived, somebody rang, or that time; then takes what is there. \returns false where it cannot sleep for want of descriptors
 inline bool desk::sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns) {
+  push();  // what was said since the last look may have found no room
   std::int64_t const now = deadline::now_ns();
   std::int64_t left = (look_again_ns_ < until_ns ? look_again_ns_ : until_ns) - now;
   if (crowded_ && left > 1'000'000) left = 1'000'000;
@@ -195,10 +196,7 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
   std::int64_t const entered = deadline::now_ns(), end = until.is_never() ? for_ever : until.nanoseconds();
   // Near the end, so that a wait that is answered in time costs nothing.
   std::int64_t ping_at = until.is_never() || end < idle_since(ops, entered) + patience_ns ? for_ever : end - patience_ns;
-  if (auto const may = may_sleep(ops, until, stop); !may) {
-    bool const late_already = may.error().kind() == error_kind::timed_out;
-    if (!late_already || ping_at == for_ever) return late_already ? late(ops) : may.error();
-  }
+  if (auto const may = may_sleep(ops, until, stop); !may) return may.error().kind() == error_kind::timed_out ? late(ops) : may.error();
 
   sleeper const me(*this);
   std::stop_callback const on_stop(stop, [&me]() noexcept { me.own().ring(); });

@@ -44,6 +44,7 @@ struct link {
   std::uint64_t id;  ///< of the producer
   bool greeted = false;
   bool left = false;       ///< said that it goes
+  bool awaits_room = false;  ///< our desk listens for room on the line
   bool dropped = false;    ///< by us: its line is closed or not listened to any more
   std::vector<std::string> stages;  ///< that it puts for
   std::uint64_t ping = 0;  ///< that was not answered yet

@@ -41,6 +41,7 @@ struct endpoint : call_gate {
 
   void give_back(outgoing const& out) {
     if (out.dispose != nullptr) return out.dispose(out.token);
+    if (inherited()) return;  // the block is the parent's, and a thread of the parent may have the lock
     std::scoped_lock const lock(returned_mutex);
     returned.push_back(out.token);
   }
