@@ -16752,6 +16752,7 @@ OMNICONN_END_NAMESPACE
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16771,7 +16772,9 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -16966,6 +16969,12 @@ namespace detail::sealed {
 /// A descriptor that stays open as long as somebody may still send it.
 using shared_fd = std::shared_ptr<unique_fd const>;
 
+/// Descriptors that all consumers of one other user have not read yet. The kernel counts them against what our user may have under way in all.
+/// \threadsafety none: the lock of whoever has the lines is around every call that sends on them.
+struct fd_budget {
+  std::size_t under_way = 0, most = 0;
+};
+
 /// What arrived. Descriptors that are too many are closed already; their number tells of them.
 struct arrival {
   enum class kind : std::uint8_t { packet, nothing, ended };
@@ -16997,9 +17006,24 @@ class channel final {
   }
 
   /// \requires a fork_pause that began before the socket was made: a child would have it, and nobody who lets go of it
-  void open(unique_fd socket) {
+  void open(unique_fd socket, std::shared_ptr<fd_budget> budget = nullptr) {
     std::scoped_lock const lock(mutex_);
     socket_ = std::move(socket);
+    budget_ = std::move(budget);
+  }
+  /// Notes what the other side has read. \returns false where descriptors of our budget are under way still
+  bool settle() {
+    std::scoped_lock const lock(mutex_);
+    return settle_now();
+  }
+  /// Ends the line for the other side, where it leaves descriptors unread: those go on to count, and only an open socket tells when they do no more.
+  /// \returns false where it leaves none
+  bool shut() {
+    std::scoped_lock const lock(mutex_);
+    if (settle_now()) return false;
+    waiting_.clear();
+    gone_ = waiting_bytes_ = 0;
+    return ::shutdown(socket_.get(), SHUT_RDWR) == 0;
   }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
@@ -17010,10 +17034,12 @@ class channel final {
     if (!socket_) return false;
     auto header = write_header(m);
     iovec parts[3]{{header.data(), header.size()}, part_of(m.key), part_of(m.text)};
-    if (flush_now() && waiting_.size() == gone_) {
+    bool const open = flush_now();
+    if (open && waiting_.size() == gone_) {
       int const code = send_now(parts, with);
       if (code != EAGAIN) return code == 0;
     }
+    if (!open) return false;
     packet later;
     later.bytes.assign(text_of(header));
     later.bytes.append(m.key).append(m.text);
@@ -17144,8 +17170,21 @@ class channel final {
   }
   static std::string_view text_of(std::array<std::byte, header_size> const& bytes) noexcept { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
 
+  /// \requires the lock
+  bool settle_now() noexcept {
+    int unread = 0;
+    if (under_way_ == 0) return true;
+    if (::ioctl(socket_.get(), SIOCOUTQ, &unread) == 0 && unread != 0) return false;
+    budget_->under_way -= std::exchange(under_way_, 0);
+    return true;
+  }
   template <std::size_t N>
   [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) noexcept {
+    bool const counted = with != nullptr && budget_ != nullptr;
+    if (counted && budget_->under_way >= budget_->most && (!settle_now() || budget_->under_way >= budget_->most)) {
+      held_up_ = true;
+      return EAGAIN;
+    }
     msghdr head{};
     head.msg_iov = parts;
     head.msg_iovlen = N;
@@ -17161,7 +17200,10 @@ class channel final {
       std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
     }
     for (;;) {
-      if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+      if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+        if (counted) ++under_way_, ++budget_->under_way;
+        return 0;
+      }
       if (errno == EINTR) continue;
       // Too many descriptors of our user are under way, or the kernel is short of memory: later, as where the peer has no room.
       held_up_ = errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM;
@@ -17186,6 +17228,8 @@ class channel final {
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
   std::size_t waiting_bytes_ = 0;
+  std::shared_ptr<fd_budget> budget_;
+  std::size_t under_way_ = 0;  ///< of our budget
   bool held_up_ = false;
   bool in_vain_ = false;  ///< was waited for room since something waits
   fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};
@@ -17629,6 +17673,7 @@ class house final {
     bye.type = message_type::bye;
     for (auto& c : customers_) static_cast<void>(c->line.send(bye));
     customers_.clear();
+    ghosts_.clear();
     vault_ = vault();
   }
 
@@ -17723,6 +17768,9 @@ class house final {
       std::scoped_lock const lock(mutex_);
       if (stop_) return;
       if ((polled[0].revents & POLLIN) != 0) bell_.hush();
+      if (held_up)
+        for (auto const& c : customers_) c->line.settle();
+      std::erase_if(ghosts_, [](auto const& g) { return g->line.settle(); });
       std::size_t i = 2;  // only this thread adds and removes customers
       for (auto& c : customers_) {
         if (polled[i].revents != 0 || c->line.held_up()) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
@@ -17731,9 +17779,12 @@ class house final {
       }
       if (!jobs_.empty()) hear_all();
       work();
-      for (auto& c : customers_)
-        if (c->gone) vault_.leave(*c);
-      std::erase_if(customers_, [](auto const& c) { return c->gone; });
+      for (auto& c : customers_) {
+        if (!c->gone) continue;
+        vault_.leave(*c);
+        if (c->line.shut()) ghosts_.push_back(std::move(c));
+      }
+      std::erase_if(customers_, [](auto const& c) { return c == nullptr || c->gone; });
       if (full || (polled[1].revents & POLLIN) != 0) welcome();
     }
   }
@@ -17764,7 +17815,7 @@ class house final {
         int const room = channel::socket_room;
         static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room));  // else it is more
         fresh->who = peer::of(fd.get());
-        line.open(std::move(fd));
+        line.open(std::move(fd), budget_of(fresh->who.user));
       }
       peer const who = fresh->who;
       message m;
@@ -17794,6 +17845,15 @@ class house final {
     std::size_t n = 0;
     for (auto const& c : customers_) n += c->who.user == user ? 1 : 0;
     return n;
+  }
+  /// What consumers of another user may leave unread. All other users together an eighth: our user may have several producers.
+  std::shared_ptr<fd_budget> budget_of(std::uint32_t user) {
+    rlimit most{};
+    if (user == place_.own_user() || !place_.allows(user) || ::getrlimit(RLIMIT_NOFILE, &most) != 0) return nullptr;
+    auto& out = budgets_[user];
+    if (out == nullptr) out = std::make_shared<fd_budget>();
+    out->most = place_.share_of(user, static_cast<std::size_t>(most.rlim_cur / 8));
+    return out;
   }
   void turn_away(peer const& who, std::string_view why) {
     if (turned_away_.size() == max_remembered) turned_away_.erase(turned_away_.begin());
@@ -17877,6 +17937,8 @@ class house final {
   mutable std::mutex mutex_;
   vault vault_;
   std::vector<std::unique_ptr<guest>> customers_;
+  std::vector<std::unique_ptr<guest>> ghosts_;  ///< gone, with descriptors that they never read
+  flat_map<std::uint32_t, std::shared_ptr<fd_budget>> budgets_;
   std::vector<std::string> stages_;
   std::vector<std::string> turned_away_;
   std::vector<job> jobs_;
@@ -18068,6 +18130,7 @@ struct link {
   std::uint64_t id;  ///< of the producer
   bool greeted = false;
   bool left = false;       ///< said that it goes
+  bool awaits_room = false;  ///< our desk listens for room on the line
   bool dropped = false;    ///< by us: its line is closed or not listened to any more
   std::vector<std::string> stages;  ///< that it puts for
   std::uint64_t ping = 0;  ///< that was not answered yet
@@ -18205,6 +18268,8 @@ class desk {
   static constexpr std::size_t max_dead_stages = 256;  ///< that are remembered; the oldest are forgotten
   static constexpr std::size_t max_described = 64;     ///< of those that are not spoken to
   static constexpr std::int64_t soon_ns = 10'000'000;        ///< when the folder is read again, where nothing tells us of changes
+  static constexpr std::size_t most_tries = 256;             ///< to connect, in one look
+  static constexpr std::int64_t longest_look_ns = 5'000'000; ///< without the reading of the folder
   static constexpr std::int64_t patience_ns = 100'000'000;   ///< who owes an answer for longer is stalled
   static constexpr std::int64_t inquiry_ns = 1'000'000'000;  ///< how long `exists` and `erase` wait for answers
 
@@ -18244,6 +18309,7 @@ class desk {
     std::int64_t until_ns = for_ever;
     bool refused = false;
     std::string why{};
+    std::int64_t pause_ns = 0;  ///< the last one, where the next one is longer
   };
   /// A question to one or all producers that is not a get.
   struct inquiry {
@@ -18310,7 +18376,11 @@ class desk {
         hear(std::shared_ptr<link>(at->second));
       }
     }
-    if (look || deadline::now_ns() >= look_again_ns_) look_around();
+    if (look) {
+      behind_ = true;
+      look_again_ns_ = not_before_ns_ < look_again_ns_ ? not_before_ns_ : look_again_ns_;
+    }
+    if (deadline::now_ns() >= look_again_ns_) look_around();
     push();
     if (std::exchange(changed_, false)) ring_all(own);
   }
@@ -18330,57 +18400,114 @@ class desk {
     if (out == meeting_place::outcome::connected && line != nullptr) line->open(std::move(fd));
     return out;
   }
-  /// Sends what there was no room for.
+  /// Sends what there was no room for, and listens for room where there is none yet.
   void push() {
     crowded_ = false;
-    for (auto const& [id, l] : links_)
-      if (l->line.unsent() != 0) {
+    for (auto const& [id, l] : links_) {
+      bool waits = l->line.unsent() != 0;
+      if (waits) {
         static_cast<void>(l->line.flush());  // a line that is gone is noticed when it is read
-        crowded_ = crowded_ || l->line.unsent() != 0;
+        waits = l->line.unsent() != 0;
       }
+      if (waits && l->line.held_up()) {
+        crowded_ = true;
+        waits = false;
+      }
+      if (waits == l->awaits_room) continue;
+      epoll_event e{};
+      e.events = waits ? EPOLLIN | EPOLLOUT : EPOLLIN;
+      e.data.u64 = id;
+      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, l->line.fd(), &e) == 0) l->awaits_room = waits;
+      crowded_ = crowded_ || waits != l->awaits_room;
+    }
     if (!std::exchange(unasked_, false)) return;
     for (auto const& [id, op] : gets_)
       for (auto& a : op->asks_)
         if (!a.sent) send_ask(*op, a);
   }
 
+  /// Reads the folder and connects to who is new, to so many at once: others may have filled it. The next look goes on where this one ended.
   void look_around() {
     std::int64_t const now = deadline::now_ns();
     std::vector<std::string> names;
+    behind_ = false;
     blind_ = !place_.names(names);
     look_again_ns_ = now + soon_ns;
     if (blind_) return;
     detail::sort(names.data(), names.size());
     flat_map<std::string, trouble> still;
     for (auto& [name, t] : troubles_)
-      if (t.until_ns > now && is_among(names, name)) still.emplace(name, std::move(t));
+      if (is_among(names, name)) still.emplace(name, std::move(t));
     troubles_ = std::move(still);
-    for (auto const& name : names) {
-      if (links_.count(id_of_name(name)) != 0 || troubles_.count(name) != 0 || links_.size() == max_links) continue;
-      auto const fresh = std::make_shared<link>(name);
-      peer& who = fresh->who;
-      switch (connect(name, who, &fresh->line)) {
-        case meeting_place::outcome::gone: break;
-        case meeting_place::outcome::lacking: blind_ = true; break;
-        case meeting_place::outcome::later: troubles_[name] = {now + 5'000'000}; break;
-        case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
-        case meeting_place::outcome::connected: {
-          if (known_of(who.user) >= place_.share_of(who.user, max_links)) {
-            troubles_[name] = {now + 1'000'000'000, false, who.text() + ": more producers than its user's share"};
-            break;
-          }
-          if (!listen_to(fresh->line.fd(), fresh->id)) {
-            blind_ = true;
-            break;
-          }
-          links_.emplace(fresh->id, fresh);
-          for (auto const& [id, op] : gets_) ask(*op, fresh);
-          break;
-        }
+    std::size_t const first = static_cast<std::size_t>(place_among(names, look_from_) - names.begin());
+    std::int64_t const read = deadline::now_ns();
+    std::size_t tried = 0;
+    for (std::size_t i = 0; i != names.size(); ++i) {
+      std::string const& name = names[(first + i) % names.size()];
+      if (links_.count(id_of_name(name)) != 0) continue;
+      if (auto const known = troubles_.find(name); known != troubles_.end() && known->second.until_ns > read) continue;
+      if (tried == most_tries || deadline::now_ns() - read > longest_look_ns) {
+        behind_ = true;
+        look_from_ = name;
+        break;
       }
+      ++tried;
+      meet(name);
+    }
+    std::int64_t const done = deadline::now_ns();
+    // Who changes a full folder all the time does not keep us looking all the time.
+    std::int64_t const took = done - now;
+    not_before_ns_ = took > 10'000'000 ? done + 40'000'000 : took > 1'000'000 ? done + 4 * took : 0;
+    if (behind_) {
+      if (!blind_) look_again_ns_ = done;
+      return;
+    }
+    std::vector<get_operation*> all;
+    for (auto const& [id, op] : gets_) all.push_back(op);
+    for (auto* const op : all) {
+      end_if_unreachable(*op);
+      if (op->now_ == get_operation::state::looking && !op->waits_) end_if_nowhere(*op);
     }
     if (watch_ && !blind_) look_again_ns_ = for_ever;  // without a watch (a user may have 128) we look ourselves
     for (auto const& [name, t] : troubles_) look_again_ns_ = t.until_ns < look_again_ns_ ? t.until_ns : look_again_ns_;
+  }
+  /// Connects to a producer that we do not know, or remembers why not.
+  void meet(std::string const& name) {
+    std::int64_t paused = 0;
+    if (auto const known = troubles_.find(name); known != troubles_.end()) {
+      paused = known->second.pause_ns;
+      troubles_.erase(name);
+    }
+    if (links_.size() == max_links) return;
+    auto const fresh = std::make_shared<link>(name);
+    peer& who = fresh->who;
+    auto const outcome = connect(name, who, &fresh->line);
+    std::int64_t const now = deadline::now_ns();
+    switch (outcome) {
+      case meeting_place::outcome::gone:
+        if (who.user != place_.own_user()) troubles_[name] = {for_ever};  // it is not ours to remove, and no name is used again
+        break;
+      case meeting_place::outcome::lacking: blind_ = true; break;
+      case meeting_place::outcome::later: {
+        std::int64_t const most = who.user == place_.own_user() ? 20'000'000 : 2'560'000'000, pause = paused == 0 ? 5'000'000 : 2 * paused < most ? 2 * paused : most;
+        troubles_[name] = {now + pause, false, {}, pause};
+        break;
+      }
+      case meeting_place::outcome::stranger: troubles_[name] = {for_ever, false, who.text() + ": not an allowed user's socket"}; break;
+      case meeting_place::outcome::connected: {
+        if (known_of(who.user) >= place_.share_of(who.user, max_links)) {
+          troubles_[name] = {now + 1'000'000'000, false, who.text() + ": more producers than its user's share"};
+          break;
+        }
+        if (!listen_to(fresh->line.fd(), fresh->id)) {
+          blind_ = true;
+          break;
+        }
+        links_.emplace(fresh->id, fresh);
+        for (auto const& [id, op] : gets_) ask(*op, fresh);
+        break;
+      }
+    }
   }
 
   [[nodiscard]] std::size_t known_of(std::uint32_t user) const noexcept {
@@ -18388,8 +18515,11 @@ class desk {
     for (auto const& [id, l] : links_) n += l->who.user == user ? 1 : 0;
     return n;
   }
+  static std::vector<std::string>::const_iterator place_among(std::vector<std::string> const& sorted, std::string const& name) {
+    return detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
+  }
   static bool is_among(std::vector<std::string> const& sorted, std::string const& name) {
-    auto const at = detail::lower_bound(sorted.begin(), sorted.end(), name, [](std::string const& a, std::string const& b) { return a < b; });
+    auto const at = place_among(sorted, name);
     return at != sorted.end() && *at == name;
   }
 
@@ -18448,10 +18578,9 @@ class desk {
       case message_type::refused: {
         bool const user = m.flag == static_cast<std::uint8_t>(refused_for::user);
         from->left = true;
-        drop(from, nullptr);
         troubles_[from->name] = {user ? for_ever : deadline::now_ns() + 50'000'000, user,
                                  from->who.text() + (user ? ": does not allow user " + std::to_string(m.generation) + "; name it in allow_users there" : ": serves as many consumers as it can")};
-        look_again_ns_ = 0;
+        drop(from, nullptr);
         break;
       }
       default: break;
@@ -18538,7 +18667,7 @@ class desk {
       if (why != nullptr) {
         fail(*op, *why);
       } else if (op->wanted_.producer != 0) {
-        fail(*op, died ? lost_error() : stale_error());
+        died ? fail(*op, lost_error()) : end_if_unreachable(*op);
       } else {
         end_if_nowhere(*op);
       }
@@ -18567,7 +18696,7 @@ class desk {
   }
   void send_ask(get_operation const& op, get_operation::ask& a) {
     if (a.whom->line.crowded()) {
-      unasked_ = crowded_ = true;
+      unasked_ = true;
       return;
     }
     message m;
@@ -18595,42 +18724,53 @@ class desk {
     op.fail(e);
     changed_ = true;
   }
+  /// A get by locator whose producer we have no connection to: as long as it may be there a get that waits goes on.
+  void end_if_unreachable(get_operation& op) {
+    if (op.wanted_.producer == 0 || !op.asks_.empty()) return;
+    auto const at = troubles_.find(socket_name(op.wanted_.producer));
+    bool const known = at != troubles_.end(), later = known && at->second.until_ns != for_ever;
+    if (!later && !blind_ && behind_) return;  // nobody knows yet
+    if (!later && !blind_) return fail(op, known && at->second.refused ? not_allowed_error() : stale_error());
+    if (!op.waits_) fail(op, later ? stalled_error() : blind_error());
+  }
   /// A get that does not wait, once all have answered; and one that waits and was refused, once nobody is left who may still bring the object: keys are each
   /// producer's own, so one that had it says nothing of the others. Where the edge's sender refused, only others who put for that stage may.
   void end_if_nowhere(get_operation& op) {
-    if (op.waits_ && !op.refused_) return;
+    if (op.waits_ ? !op.refused_ : behind_) return;
     for (auto const& a : op.asks_)
       if (!op.waits_ || !a.answered || !op.sender_refused_ || a.whom->puts_for(op.stage_)) return;
     fail(op, op.refused_ ? op.failure_ : unless_refused({error_kind::not_found, "no such object now"}));
   }
   /// A get whose sender died, once all who are left have answered that they have nothing.
   void end_if_lost(get_operation& op) {
-    if (!op.waits_ || op.stage_.empty() || !is_dead(op.stage_)) return;
+    if (!op.waits_ || op.stage_.empty() || !is_dead(op.stage_) || (op.wanted_.producer != 0 && op.asks_.empty())) return;
     for (auto const& a : op.asks_)
       if (!a.answered) return;
     for (auto const& [id, l] : links_)
       if (l->puts_for(op.stage_)) return;
     fail(op, lost_error());
   }
+  static error not_allowed_error() noexcept { return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"}; }
   static error blind_error() noexcept { return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE}; }
   /// Nothing came. Where nobody serves us because nobody may, or because we cannot look for them, that is the reason.
   [[nodiscard]] error unless_refused(error e) const noexcept {
     if (blind_) return blind_error();
     if (links_.empty())
       for (auto const& [name, t] : troubles_)
-        if (t.refused) return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"};
+        if (t.refused) return not_allowed_error();
     return e;
   }
   [[nodiscard]] error late(std::span<operation* const> ops) const;
   static std::int64_t idle_since(std::span<operation* const> ops, std::int64_t now);
   bool send_pings(std::span<operation* const> ops);
   bool sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns);
-  result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom);
-  [[nodiscard]] std::vector<std::shared_ptr<link>> all_but(std::uint64_t except) const {
-    std::vector<std::shared_ptr<link>> out;
-    for (auto const& [id, l] : links_)
-      if (id != except) out.push_back(l);
-    return out;
+  result<void> inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, link const* only, std::uint64_t except);
+  /// Somebody is or may be there whom we cannot ask now, but for that one.
+  [[nodiscard]] bool unreached(std::uint64_t except) const {
+    if (blind_ || behind_) return true;
+    for (auto const& [name, t] : troubles_)
+      if (t.until_ns != for_ever && id_of_name(name) != except) return true;
+    return false;
   }
 
   meeting_place const& place_;
@@ -18645,12 +18785,14 @@ class desk {
   std::vector<bell const*> sleepers_;
   std::vector<std::unique_ptr<bell>> idle_bells_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);
-  std::int64_t look_again_ns_ = for_ever;
+  std::int64_t look_again_ns_ = for_ever, not_before_ns_ = 0;
+  std::string look_from_;
   std::uint64_t last_id_ = 0;
   traffic moved_;
   bool closed_ = false, changed_ = false;
-  bool crowded_ = false;  ///< something could not be sent
+  bool crowded_ = false;  ///< something could not be sent, and nothing tells when it can
   bool unasked_ = false;  ///< a get among it
+  bool behind_ = false;   ///< the folder was not looked at in full since it changed
   bool blind_ = false;    ///< for want of descriptors we do not know of all producers
 };
 
@@ -18696,7 +18838,7 @@ inline result<progress> desk::find(get_operation& op, wire_key key, find_options
   op.now_ = state::looking;
   gets_.emplace(op.id_, &op);
   for (auto const& [id, l] : links_) ask(op, l);
-  if (op.asks_.empty() && op.wanted_.producer != 0) fail(op, stale_error());
+  end_if_unreachable(op);
   if (op.now_ == state::looking) end_if_nowhere(op);
   if (op.now_ == state::looking) end_if_lost(op);
   if (op.now_ == state::failed) return op.failure_;
@@ -18731,18 +18873,19 @@ inline void desk::cancel(get_operation& op) {
 }
 
 inline void desk::close() {
-  std::unique_lock const lock(mutex_);
-  closed_ = true;
-  while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
-  // What was consumed and could not be said yet is said now, or would be given back with the end of the connection.
-  std::int64_t const end = deadline::now_ns() + inquiry_ns;
-  for (auto const& [id, l] : links_) {
-    static_cast<void>(l->line.flush_until(end));
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+  flat_map<std::uint64_t, std::shared_ptr<link>> lines;  // holds keep theirs
+  {
+    std::unique_lock const lock(mutex_);
+    closed_ = true;
+    while (!gets_.empty()) fail(*gets_.begin()->second, closed_error());
+    for (auto const& [id, l] : links_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, l->line.fd(), nullptr);
+    lines = std::exchange(links_, {});
+    for (auto const& [id, q] : inquiries_) q->asked.clear();
+    ring_all();
   }
-  links_.clear();  // holds keep theirs
-  for (auto const& [id, q] : inquiries_) q->asked.clear();
-  ring_all();
+  // What was consumed and could not be said yet is said now, or would be given back with the end of the connection. Who waits is not held up by that.
+  std::int64_t const end = deadline::now_ns() + inquiry_ns;
+  for (auto const& [id, l] : lines) static_cast<void>(l->line.flush_until(end));
 }
 
 /// Who waited in vain learns whether somebody owed an answer.
@@ -18754,6 +18897,7 @@ inline error desk::late(std::span<operation* const> ops) const {
     if (!sealed->is_get_) continue;
     auto const& op = *static_cast<get_operation const*>(sealed);
     if (op.refused_ && ops.size() == 1) refused = &op;
+    if (op.wanted_.producer != 0 && op.asks_.empty() && !blind_) return stalled_error();  // it has had no place for us
     for (auto const& a : op.asks_)
       if ((!a.answered && now - a.since_ns > patience_ns) || (a.whom->ping != 0 && !op.stage_.empty() && a.whom->puts_for(op.stage_))) return stalled_error();
   }
@@ -18781,7 +18925,7 @@ inline bool desk::send_pings(std::span<operation* const> ops) {
   return owed;
 }
 
-/// When the first of these gets was begun that nobody has waited for yet: a machine may be so busy that its wait begins after its deadline.
+/// When the first of these gets was begun that nobody has waited for yet: a machine may be so busy that its wait begins just before its deadline.
 inline std::int64_t desk::idle_since(std::span<operation* const> ops, std::int64_t now) {
   for (operation* const o : ops) {
     auto* const sealed = static_cast<sealed_operation*>(o);
@@ -18794,6 +18938,7 @@ inline std::int64_t desk::idle_since(std::span<operation* const> ops, std::int64
 
 /// Sleeps until something arrived, somebody rang, or that time; then takes what is there. \returns false where it cannot sleep for want of descriptors
 inline bool desk::sleep(std::unique_lock<std::mutex>& lock, bell const& own, std::int64_t until_ns) {
+  push();  // what was said since the last look may have found no room
   std::int64_t const now = deadline::now_ns();
   std::int64_t left = (look_again_ns_ < until_ns ? look_again_ns_ : until_ns) - now;
   if (crowded_ && left > 1'000'000) left = 1'000'000;
@@ -18828,10 +18973,7 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
   std::int64_t const entered = deadline::now_ns(), end = until.is_never() ? for_ever : until.nanoseconds();
   // Near the end, so that a wait that is answered in time costs nothing.
   std::int64_t ping_at = until.is_never() || end < idle_since(ops, entered) + patience_ns ? for_ever : end - patience_ns;
-  if (auto const may = may_sleep(ops, until, stop); !may) {
-    bool const late_already = may.error().kind() == error_kind::timed_out;
-    if (!late_already || ping_at == for_ever) return late_already ? late(ops) : may.error();
-  }
+  if (auto const may = may_sleep(ops, until, stop); !may) return may.error().kind() == error_kind::timed_out ? late(ops) : may.error();
 
   sleeper const me(*this);
   std::stop_callback const on_stop(stop, [&me]() noexcept { me.own().ring(); });
@@ -18856,19 +18998,38 @@ inline result<std::size_t> desk::wait(std::span<operation* const> ops, deadline 
 
 // --- questions that are no gets: they wait for each answer, a second at most ----------------------------------------------------------
 
-inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, std::vector<std::shared_ptr<link>> const& whom) {
+/// Asks one producer, or all but one: also those whose lines have no room yet and those that cannot be reached yet, once they have and can.
+inline result<void> desk::inquire(std::unique_lock<std::mutex>& lock, inquiry& q, message m, link const* only, std::uint64_t except) {
   m.type = q.type;
   m.id = ++last_id_;
-  for (auto const& l : whom)
-    if (!l->dropped && !l->line.crowded() && l->line.send(m)) q.asked.push_back(l.get());
+  flat_map<std::uint64_t, std::shared_ptr<link>> known;
+  /// \returns false where there is somebody left to ask
+  auto const ask_all = [&] {
+    bool all = only != nullptr || !unreached(except);
+    for (auto const& [id, l] : links_) {
+      if (id == except || (only != nullptr && l.get() != only) || known[id] == l) continue;
+      if (l->line.crowded()) {
+        all = false;  // whoever sleeps sends what waits
+        continue;
+      }
+      known[id] = l;
+      q.asked.push_back(l.get());
+      static_cast<void>(l->line.send(m));  // a line that is gone is noticed when it is read; that it was refused may be read there as well
+    }
+    return all;
+  };
   sleeper const me(*this);
   inquiries_.emplace(m.id, &q);
   std::int64_t const end = deadline::now_ns() + inquiry_ns;
-  auto const answered = [&q] { return q.asked.empty() || (q.type == message_type::exists && q.sum != 0); };
-  while (!answered() && !closed_ && deadline::now_ns() < end) static_cast<void>(sleep(lock, me.own(), end));
+  bool answered = false;
+  for (;;) {
+    answered = (ask_all() && q.asked.empty()) || (q.type == message_type::exists && q.sum != 0);
+    if (answered || closed_ || (blind_ && only == nullptr) || deadline::now_ns() >= end) break;
+    static_cast<void>(sleep(lock, me.own(), end));
+  }
   inquiries_.erase(m.id);
   if (closed_) return closed_error();
-  if (!answered()) return stalled_error();
+  if (!answered) return blind_ && only == nullptr ? blind_error() : stalled_error();
   return {};
 }
 
@@ -18878,12 +19039,10 @@ inline result<std::uint64_t> desk::count(message_type what, wire_key key, std::u
   if (closed_) return closed_error();
   pump();
   if (blind_) return blind_error();
-  auto const whom = all_but(except);
-  if (whom.empty()) return std::uint64_t{0};
   inquiry q{what};
   message m;
   m.key = key;
-  if (auto const done = inquire(lock, q, m, whom); !done) return done.error();
+  if (auto const done = inquire(lock, q, m, nullptr, except); !done) return done.error();
   return q.sum;
 }
 
@@ -18893,8 +19052,23 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
   pump();
   if (blind_) return blind_error();
   std::size_t n = 0;
-  for (auto const& l : all_but(except)) {
-    std::vector<std::shared_ptr<link>> const one{l};
+  flat_map<std::uint64_t, std::shared_ptr<link>> known;
+  sleeper const me(*this);
+  for (std::int64_t reached_by = 0;;) {
+    std::shared_ptr<link> l;
+    for (auto const& [id, candidate] : links_)
+      if (id != except && known[id] != candidate) l = candidate;
+    if (l == nullptr) {
+      if (!unreached(except)) return n;
+      if (reached_by == 0) reached_by = deadline::now_ns() + inquiry_ns;
+      if (blind_) return blind_error();
+      if (deadline::now_ns() >= reached_by) return stalled_error();
+      static_cast<void>(sleep(lock, me.own(), reached_by));
+      if (closed_) return closed_error();
+      continue;
+    }
+    known[l->id] = l;
+    reached_by = 0;
     std::string after;
     std::vector<std::string> matching;
     // A producer must not keep us here for ever, nor make us remember what it likes.
@@ -18906,7 +19080,7 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
       message m;
       m.key = after;
       m.flag = round == 0 ? 0 : 1;
-      if (auto const done = inquire(lock, q, m, one); !done) return done.error();
+      if (auto const done = inquire(lock, q, m, l.get(), except); !done) return done.error();
       lock.unlock();  // `match` is the caller's
       for (auto const& key : q.keys)
         if (match(key)) matching.push_back(key);
@@ -18919,11 +19093,10 @@ inline result<std::size_t> desk::erase_if(function_ref<bool(wire_key)> match, st
       inquiry q{message_type::erase};
       message m;
       m.key = key;
-      if (auto const done = inquire(lock, q, m, one); !done) return done.error();
+      if (auto const done = inquire(lock, q, m, l.get(), except); !done) return done.error();
       n += static_cast<std::size_t>(q.sum);
     }
   }
-  return n;
 }
 
 }  // namespace detail::sealed
@@ -18962,6 +19135,7 @@ struct endpoint : call_gate {
 
   void give_back(outgoing const& out) {
     if (out.dispose != nullptr) return out.dispose(out.token);
+    if (inherited()) return;  // the block is the parent's, and a thread of the parent may have the lock
     std::scoped_lock const lock(returned_mutex);
     returned.push_back(out.token);
   }
@@ -19105,7 +19279,7 @@ class shm_sealed_transport {
   [[nodiscard]] memory_region memory() noexcept { return {}; }
   result<memory_region> grow(std::size_t) { return {error_kind::unsupported, "sealed memory is made by each put; send from any memory"}; }
   std::size_t reclaim(reclaim_sink sink) {
-    if (state_ == nullptr) return 0;
+    if (state_ == nullptr || state_->inherited()) return 0;
     std::vector<std::uint64_t> home;
     {
       std::scoped_lock const lock(state_->returned_mutex);

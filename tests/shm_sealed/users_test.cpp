@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -267,6 +268,75 @@ TEST_F(shm_sealed_users, other_users_limit_of_descriptors_under_way_does_not_spi
               return 0;
             }),
             0);
+}
+
+TEST_F(shm_sealed_users, other_users_leave_few_descriptors_unread_on_all_their_lines) {
+  using namespace omniconn::detail::sealed;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit limit = before;
+  limit.rlim_cur = 1024;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  constexpr std::size_t most = 1024 / 8 / 2;
+  auto ours = open_at(directory, {friendly}), reader = open_at(directory, {friendly});
+  ASSERT_TRUE(ours && reader);
+  const_bytes const piece = bytes_of("text");
+  object_info info;
+  info.size = piece.size();
+  publish_options how;
+  how.readers.count = max_readers;
+  shm_sealed_transport::put_op op;
+  ASSERT_TRUE(ours->begin(op, "shared", {pieces(&piece, 1), 0, [](std::uint64_t) noexcept {}}, info, how) && ours->commit(op, info));
+  EXPECT_EQ(as_user(friendly, [this] {
+              constexpr std::size_t lines_of_each = 4, gets = 30;  // each line has room for them
+              auto const place = meeting_place::open(directory, "users", {0});
+              if (!place) return 201;
+              std::vector<sealed_test::raw_line> lines;
+              std::size_t asked = 0;
+              message m, answer;
+              auto const ask = [&] {
+                for (std::size_t l = 0; l != lines_of_each; ++l) {
+                  lines.push_back(sealed_test::false_consumer(*place));
+                  for (std::uint64_t id = 1; id <= gets; ++id) {
+                    std::string const name = std::to_string(++asked);
+                    m = sealed_test::of_type(message_type::get, id);
+                    m.key = "shared";
+                    m.text = name;
+                    if (!lines.back().send(m)) return false;
+                  }
+                }
+                auto last = sealed_test::false_consumer(*place);  // who is answered when all that was asked before is heard
+                return last.send(sealed_test::of_type(message_type::ping, 1)) && last.receive(answer, message_type::pong);
+              };
+              auto const under_way = [&lines] {
+                std::size_t n = 0;
+                for (auto const& line : lines) {
+                  int bytes = 0;
+                  static_cast<void>(::ioctl(line.fd(), FIONREAD, &bytes));
+                  n += static_cast<std::size_t>(bytes) / header_size;
+                }
+                return n;
+              };
+              if (!ask()) return 202;
+              std::size_t const first = under_way();
+              if (first < most || first > most + lines.size()) return 203;  // each has a hello as well
+              for (auto& line : lines) {
+                if (!line.send("x")) return 204;  // for which it is thrown out, with all that it has not read
+                pollfd out{line.fd(), POLLIN, 0};
+                while ((out.revents & POLLHUP) == 0)
+                  if (::poll(&out, 1, 20'000) != 1) return 205;
+              }
+              if (!ask()) return 206;
+              if (under_way() > most + lines.size()) return 207;
+              lines.erase(lines.begin(), lines.begin() + lines_of_each);
+              for (auto& line : lines)
+                for (std::size_t n = 0; n != gets; ++n)
+                  if (!line.receive(answer, message_type::grant)) return 208;  // who reads is served
+              return 0;
+            }),
+            0);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(get(*reader, "shared", std::chrono::seconds(20)), error_kind{});
 }
 
 TEST_F(shm_sealed_users, other_users_folders_are_refused) {

@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -34,6 +36,12 @@ namespace detail::sealed {
 
 /// A descriptor that stays open as long as somebody may still send it.
 using shared_fd = std::shared_ptr<unique_fd const>;
+
+/// Descriptors that all consumers of one other user have not read yet. The kernel counts them against what our user may have under way in all.
+/// \threadsafety none: the lock of whoever has the lines is around every call that sends on them.
+struct fd_budget {
+  std::size_t under_way = 0, most = 0;
+};
 
 /// What arrived. Descriptors that are too many are closed already; their number tells of them.
 struct arrival {
@@ -66,9 +74,24 @@ class channel final {
   }
 
   /// \requires a fork_pause that began before the socket was made: a child would have it, and nobody who lets go of it
-  void open(unique_fd socket) {
+  void open(unique_fd socket, std::shared_ptr<fd_budget> budget = nullptr) {
     std::scoped_lock const lock(mutex_);
     socket_ = std::move(socket);
+    budget_ = std::move(budget);
+  }
+  /// Notes what the other side has read. \returns false where descriptors of our budget are under way still
+  bool settle() {
+    std::scoped_lock const lock(mutex_);
+    return settle_now();
+  }
+  /// Ends the line for the other side, where it leaves descriptors unread: those go on to count, and only an open socket tells when they do no more.
+  /// \returns false where it leaves none
+  bool shut() {
+    std::scoped_lock const lock(mutex_);
+    if (settle_now()) return false;
+    waiting_.clear();
+    gone_ = waiting_bytes_ = 0;
+    return ::shutdown(socket_.get(), SHUT_RDWR) == 0;
   }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
@@ -215,8 +238,21 @@ class channel final {
   }
   static std::string_view text_of(std::array<std::byte, header_size> const& bytes) noexcept { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
 
+  /// \requires the lock
+  bool settle_now() noexcept {
+    int unread = 0;
+    if (under_way_ == 0) return true;
+    if (::ioctl(socket_.get(), SIOCOUTQ, &unread) == 0 && unread != 0) return false;
+    budget_->under_way -= std::exchange(under_way_, 0);
+    return true;
+  }
   template <std::size_t N>
   [[nodiscard]] int send_now(iovec (&parts)[N], shared_fd const& with) noexcept {
+    bool const counted = with != nullptr && budget_ != nullptr;
+    if (counted && budget_->under_way >= budget_->most && (!settle_now() || budget_->under_way >= budget_->most)) {
+      held_up_ = true;
+      return EAGAIN;
+    }
     msghdr head{};
     head.msg_iov = parts;
     head.msg_iovlen = N;
@@ -232,7 +268,10 @@ class channel final {
       std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
     }
     for (;;) {
-      if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+      if (::sendmsg(socket_.get(), &head, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+        if (counted) ++under_way_, ++budget_->under_way;
+        return 0;
+      }
       if (errno == EINTR) continue;
       // Too many descriptors of our user are under way, or the kernel is short of memory: later, as where the peer has no room.
       held_up_ = errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM;
@@ -257,6 +296,8 @@ class channel final {
   std::vector<packet> waiting_;
   std::size_t gone_ = 0;  ///< of those that waited, in front
   std::size_t waiting_bytes_ = 0;
+  std::shared_ptr<fd_budget> budget_;
+  std::size_t under_way_ = 0;  ///< of our budget
   bool held_up_ = false;
   bool in_vain_ = false;  ///< was waited for room since something waits
   fork_witness forks_{[](void* self) noexcept { static_cast<channel*>(self)->socket_.reset(); }, this};

@@ -18,10 +18,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/flat_map.hpp>
 #include <omniconn/core/function_ref.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/forks.hpp>
@@ -112,6 +114,7 @@ class house final {
     bye.type = message_type::bye;
     for (auto& c : customers_) static_cast<void>(c->line.send(bye));
     customers_.clear();
+    ghosts_.clear();
     vault_ = vault();
   }
 
@@ -206,6 +209,9 @@ class house final {
       std::scoped_lock const lock(mutex_);
       if (stop_) return;
       if ((polled[0].revents & POLLIN) != 0) bell_.hush();
+      if (held_up)
+        for (auto const& c : customers_) c->line.settle();
+      std::erase_if(ghosts_, [](auto const& g) { return g->line.settle(); });
       std::size_t i = 2;  // only this thread adds and removes customers
       for (auto& c : customers_) {
         if (polled[i].revents != 0 || c->line.held_up()) static_cast<void>(c->line.flush());  // where it is gone: what it said before is heard first, and its end after that
@@ -214,9 +220,12 @@ class house final {
       }
       if (!jobs_.empty()) hear_all();
       work();
-      for (auto& c : customers_)
-        if (c->gone) vault_.leave(*c);
-      std::erase_if(customers_, [](auto const& c) { return c->gone; });
+      for (auto& c : customers_) {
+        if (!c->gone) continue;
+        vault_.leave(*c);
+        if (c->line.shut()) ghosts_.push_back(std::move(c));
+      }
+      std::erase_if(customers_, [](auto const& c) { return c == nullptr || c->gone; });
       if (full || (polled[1].revents & POLLIN) != 0) welcome();
     }
   }
@@ -247,7 +256,7 @@ class house final {
         int const room = channel::socket_room;
         static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room));  // else it is more
         fresh->who = peer::of(fd.get());
-        line.open(std::move(fd));
+        line.open(std::move(fd), budget_of(fresh->who.user));
       }
       peer const who = fresh->who;
       message m;
@@ -277,6 +286,15 @@ class house final {
     std::size_t n = 0;
     for (auto const& c : customers_) n += c->who.user == user ? 1 : 0;
     return n;
+  }
+  /// What consumers of another user may leave unread. All other users together an eighth: our user may have several producers.
+  std::shared_ptr<fd_budget> budget_of(std::uint32_t user) {
+    rlimit most{};
+    if (user == place_.own_user() || !place_.allows(user) || ::getrlimit(RLIMIT_NOFILE, &most) != 0) return nullptr;
+    auto& out = budgets_[user];
+    if (out == nullptr) out = std::make_shared<fd_budget>();
+    out->most = place_.share_of(user, static_cast<std::size_t>(most.rlim_cur / 8));
+    return out;
   }
   void turn_away(peer const& who, std::string_view why) {
     if (turned_away_.size() == max_remembered) turned_away_.erase(turned_away_.begin());
@@ -360,6 +378,8 @@ class house final {
   mutable std::mutex mutex_;
   vault vault_;
   std::vector<std::unique_ptr<guest>> customers_;
+  std::vector<std::unique_ptr<guest>> ghosts_;  ///< gone, with descriptors that they never read
+  flat_map<std::uint32_t, std::shared_ptr<fd_budget>> budgets_;
   std::vector<std::string> stages_;
   std::vector<std::string> turned_away_;
   std::vector<job> jobs_;
