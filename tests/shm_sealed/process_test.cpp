@@ -3,6 +3,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -110,6 +111,15 @@ TEST_F(shm_sealed_process, a_stopped_producer_is_stalled_at_the_deadline) {
   EXPECT_EQ(sink.ask("get key 20"), "right") << "nothing was dropped";
 }
 
+/// Whether a process sleeps: the one that gets, once its wait has begun.
+bool sleeps(pid_t process) {
+  std::ifstream stat("/proc/" + std::to_string(process) + "/stat");
+  std::string line;
+  std::getline(stat, line);
+  auto const name_ends = line.rfind(')');
+  return name_ends != std::string::npos && line.substr(name_ends + 2, 1) == "S";
+}
+
 /// A get of a process that sleeps from before the last 100 ms of its wait, in which producers are pinged, until after its deadline. \returns how it ends
 std::string overslept(std::string const& where, bool answers) {
   auto const place = sealed_test::open_place(where);
@@ -122,6 +132,8 @@ std::string overslept(std::string const& where, bool answers) {
     message m;
     EXPECT_TRUE(line.receive(m, message_type::get));
     std::uint64_t const asked = m.id;
+    auto const soon = deadline::after(std::chrono::milliseconds(200));
+    while (!sleeps(sink.pid()) && !soon.passed()) std::this_thread::yield();  // a wait that begins after its deadline asks nobody
     sink.stop();
     auto const late = deadline::after(std::chrono::milliseconds(450));
     line.send(sealed_test::of_type(message_type::hello, producer.id()));
