@@ -156,6 +156,7 @@ set(omniconn_headers_sealed
   omniconn/transport/shm_sealed/channel.hpp
   omniconn/transport/shm_sealed/desk.hpp
   omniconn/transport/shm_sealed/desk_calls.hpp
+  omniconn/transport/shm_sealed/desk_look.hpp
   omniconn/transport/shm_sealed/folder.hpp
   omniconn/transport/shm_sealed/house.hpp
   omniconn/transport/shm_sealed/memory.hpp

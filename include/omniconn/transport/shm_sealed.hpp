@@ -18,6 +18,7 @@
 #include <omniconn/core/value.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm_sealed/desk_calls.hpp>
+#include <omniconn/transport/shm_sealed/desk_look.hpp>
 #include <omniconn/transport/shm_sealed/publish.hpp>
 
 OMNICONN_BEGIN_NAMESPACE

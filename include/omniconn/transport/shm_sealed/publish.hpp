@@ -19,6 +19,7 @@
 #include <omniconn/detail/call_gate.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm_sealed/desk_calls.hpp>
+#include <omniconn/transport/shm_sealed/desk_look.hpp>
 #include <omniconn/transport/shm_sealed/house.hpp>
 #include <omniconn/transport/shm_sealed/memory.hpp>
 #include <omniconn/transport/shm_sealed/operations.hpp>
