@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // The suite for connectors of every transport and allocator, composed and erased. Those with MessagePack are in conformance_msgpack_test.cpp.
 #include <omniconn/testing/connector_conformance.hpp>
 
