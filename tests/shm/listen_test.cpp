@@ -22,6 +22,7 @@
 #include <omniconn/runtime/builtin.hpp>
 
 #include <shm/stage.hpp>
+#include <support/quiet_fork.hpp>
 
 namespace {
 
@@ -230,7 +231,7 @@ TEST_F(shm_listen, a_child_has_an_event_of_its_own_and_takes_none_of_its_parent)
   begin(c, op, "k");
   ASSERT_TRUE(other.put(hop, "k", const_bytes(payload)));
   ASSERT_TRUE(is_readable(fd, shm_test::answer_limit_ms));
-  pid_t const child = ::fork();
+  pid_t const child = test::quiet_fork();
   if (child == 0) {
     bool const told = is_readable(fd, 0) && read_event(fd) && !is_readable(fd, 0);
     ::_exit(told && c.transport().step(op) == error_kind::closed && c.native_fd() == error_kind::closed ? 0 : 1);

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <support/quiet_fork.hpp>
 
 #include "impostor.hpp"
 
@@ -115,7 +116,7 @@ TEST(shm_sealed_channel, what_waits_when_the_other_end_is_gone_is_not_sent) {
 
 /// In a process that is no root, which would have no limit. \returns what `what` does there
 int as_nobody(int (*what)()) {
-  pid_t const child = ::fork();
+  pid_t const child = test::quiet_fork();
   EXPECT_GE(child, 0);
   if (child == 0) {
     if (::geteuid() == 0 && (::setresgid(61'236, 61'236, 61'236) != 0 || ::setresuid(61'236, 61'236, 61'236) != 0)) ::_exit(200);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include <omniconn/transport/shm_sealed.hpp>
+#include <support/quiet_fork.hpp>
 
 #include "impostor.hpp"
 #include "support.hpp"
@@ -434,7 +435,7 @@ TEST_F(shm_sealed, a_forked_child_has_nothing_and_disturbs_nothing) {
     producer.abort(op);
   }
   auto const count = [](std::uint64_t) {};
-  pid_t const child = ::fork();
+  pid_t const child = test::quiet_fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
     bool right = text_of(hold->bytes()) == text;
@@ -462,7 +463,7 @@ TEST_F(shm_sealed, a_child_of_a_dead_consumer_does_not_keep_its_claims) {
   ASSERT_TRUE(put(producer, "key", "x"));
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
-  pid_t const middle = ::fork();
+  pid_t const middle = test::quiet_fork();
   ASSERT_GE(middle, 0);
   if (middle == 0) {
     auto own = open();

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <omniconn/runtime/sealed.hpp>
+#include <support/quiet_fork.hpp>
 
 #include "impostor.hpp"
 #include "stage.hpp"
@@ -59,7 +60,7 @@ error_kind get(shm_sealed_transport& t, wire_key key, std::chrono::milliseconds 
 }
 /// Runs it in a process of that user. \returns its exit status
 int as_user(std::uint32_t user, std::function<int()> const& what) {
-  pid_t const child = ::fork();
+  pid_t const child = test::quiet_fork();
   EXPECT_GE(child, 0);
   if (child == 0) {
     if (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) ::_exit(200);
@@ -165,7 +166,7 @@ TEST_F(shm_sealed_users, other_users_producers_leave_room_for_ours) {
   int ready[2], end[2];
   ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
   ASSERT_EQ(::pipe2(end, O_CLOEXEC), 0);
-  pid_t const child = ::fork();
+  pid_t const child = test::quiet_fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
     ::close(end[1]);

@@ -24,6 +24,7 @@
 #include <omniconn/connector.hpp>
 #include <omniconn/keying/raw.hpp>
 #include <omniconn/serializer/raw.hpp>
+#include <support/quiet_fork.hpp>
 
 #include "support.hpp"
 
@@ -114,7 +115,7 @@ TEST_F(shm_segment, a_forked_child_changes_nothing_and_keeps_no_lock) {
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   char byte = 0;
   for (bool const releases : {true, false}) {  // one that lets go of what it inherited, and one that keeps it as long as it lives
-    pid_t const child = ::fork();
+    pid_t const child = test::quiet_fork();
     if (child == 0) {
       if (releases) v->release();
       bool const refused = put(c, "other", "x") == error_kind::closed;
