@@ -8229,7 +8229,7 @@ class shm_transport {
     /// The most readers of one object, or processes that hold a kept one at once: rounded up to a multiple of 8, 64 at most, 8 bytes per reader and slot.
     /// 0: whatever an existing namespace has, else 16.
     std::uint32_t max_readers = 0;
-    /// The most payload memory of all participants together, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
+    /// The most payload memory of all participants together, in whole pages of 4 KiB, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
     std::uint64_t max_namespace_bytes = 0;
     /// The reader name of gets that bring none.
     std::string reader = "default";
@@ -8283,6 +8283,7 @@ class shm_transport {
     if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
     std::uint32_t slots = o.max_keys;
     if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
+    if (o.max_namespace_bytes != 0 && o.max_namespace_bytes < 4096) return diagnosis(error_kind::misconfigured, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages");
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
@@ -11403,7 +11404,7 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     if (inherited()) return {error_kind::closed, "the connector is the parent process's, which forked; open one here"};
     auto out = carve_now(size);
     if constexpr (requires { transport_->wait_to_grow(until); })
-      while (!out && out.error().native() == EAGAIN) {
+      while (!out && out.error().kind() == error_kind::peer_stalled && out.error().native() == EAGAIN) {
         if (auto const may = transport_->wait_to_grow(until); !may) return may.error();
         out = carve_now(size);
       }
@@ -11558,7 +11559,7 @@ class claimed_view {
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/claimed_view.hpp>
 // ==== begin <omniconn/detail/composition.hpp>
-// Which policies go together.
+// Which policies go together, and which puts a transport can do.
 
 
 OMNICONN_BEGIN_NAMESPACE
@@ -15195,13 +15196,13 @@ result<any_connector, diagnosis> make_shared_memory_connector(connector_spec con
 }  // namespace detail
 
 /// Makes the factory know every name of vLLM-Omni and of this library: those that work with the raw serializer, the others with the reason why not.
-/// A template so that only files that call it pay for compiling every connector (2.5 s with g++ 12).
-template <class Serializer = raw_serializer>
+/// A template, though there is nothing to choose: only files that call it pay for compiling every connector.
+template <class = void>
 void register_builtin_connectors(connector_factory& factory) {
   constexpr auto note = "serializer raw; register_msgpack adds omni_msgpack";
-  factory.replace_connector("ShmConnector", &detail::make_shm_connector<Serializer>, note);
-  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<Serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<Serializer>, note);
+  factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
+  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
@@ -18659,7 +18660,10 @@ class desk {
     fail(op, lost_error());
   }
   static error not_allowed_error() noexcept { return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"}; }
-  static error blind_error() noexcept { return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE}; }
+  [[nodiscard]] error blind_error() const noexcept {
+    if (links_.size() == max_links) return {error_kind::no_space, "a consumer listens to 1,024 producers at most, and the namespace has more; use several namespaces"};
+    return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE};
+  }
   /// Nothing came. Where nobody serves us because nobody may, or because we cannot look for them, that is the reason.
   [[nodiscard]] error unless_refused(error e) const noexcept {
     if (blind_) return blind_error();
@@ -18701,7 +18705,7 @@ class desk {
   bool crowded_ = false;  ///< something could not be sent, and nothing tells when it can
   bool unasked_ = false;  ///< a get among it
   bool behind_ = false;   ///< the folder was not looked at in full since it changed
-  bool blind_ = false;    ///< for want of descriptors we do not know of all producers
+  bool blind_ = false;    ///< for want of descriptors, or of places for links, we do not know of all producers
 };
 
 }  // namespace detail::sealed
@@ -19053,9 +19057,12 @@ inline void desk::look_around() {
   std::size_t tried = 0;
   for (std::size_t i = 0; i != names.size(); ++i) {
     std::string const& name = names[(first + i) % names.size()];
-    if (links_.size() == max_links) break;  // until one leaves
     if (links_.count(id_of_name(name)) != 0) continue;
     if (auto const known = troubles_.find(name); known != troubles_.end() && known->second.until_ns > read) continue;
+    if (links_.size() == max_links) {  // until one leaves
+      blind_ = true;
+      break;
+    }
     if (tried == most_tries || deadline::now_ns() - read > longest_look_ns) {
       behind_ = true;
       look_from_ = name;
@@ -20476,12 +20483,12 @@ OMNICONN_BEGIN_NAMESPACE
 
 /// Makes the built-in connectors of a factory write and read values with `omni_msgpack`, unless an edge says `serializer: raw`. Call it after `register_builtin_connectors`.
 /// A template for the same reason as that one.
-template <class Objects = omni_msgpack_serializer>
+template <class = void>
 void register_msgpack(connector_factory& factory) {
   constexpr auto note = "serializers omni_msgpack (default), raw";
-  factory.replace_connector("ShmConnector", &detail::make_shm_connector<Objects, raw_serializer>, note);
-  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<Objects, raw_serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<Objects, raw_serializer>, note);
+  factory.replace_connector("ShmConnector", &detail::make_shm_connector<omni_msgpack_serializer, raw_serializer>, note);
+  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<omni_msgpack_serializer, raw_serializer>, note);
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<omni_msgpack_serializer, raw_serializer>, note);
 }
 
 OMNICONN_END_NAMESPACE

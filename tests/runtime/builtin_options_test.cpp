@@ -290,6 +290,7 @@ TEST(builtin_options, wrong_ones_of_shared_memory) {
   for (auto const& [option, found, text] : {
            wrong_option{"readers", 65, "the number of readers must be between 1 and 64, the most that transport shm can do"},
            {"max_readers", 65, "max_readers is 65, expected an integer from 0 to 64"},
+           {"max_namespace_bytes", 4095, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages"},
            {"max_namespace_bytes", "lots", "max_namespace_bytes is the text 'lots', expected a number of bytes; write an integer, or a text with a unit as in 64 MiB"},
            {"reader", std::string(57, 'r'), "the name of a reader or stage may have 56 bytes at most"},
            {"memory_pool_size", 0, "memory_pool_size must be between 1 byte and 64 TiB"},

@@ -25,6 +25,7 @@
 
 #include <shm/stage.hpp>
 #include <shm/support.hpp>
+#include <support/quiet_fork.hpp>
 
 namespace {
 
@@ -35,7 +36,7 @@ constexpr std::byte payload[8]{};
 
 template <class Act>
 pid_t forked(Act act) {
-  pid_t const child = ::fork();
+  pid_t const child = test::quiet_fork();
   if (child == 0) ::_exit(act());
   return child;
 }
@@ -90,8 +91,11 @@ TEST(shm_fork, while_another_thread_opens_and_closes_harms_no_child) {
       opened.fetch_add(1);
     }
   });
-  for (int i = 0; i != 2000; ++i)
-    if (in_child([]() noexcept { return 0; }) != 0) break;
+  for (int i = 0; i != 2000; ++i) {
+    pid_t const child = ::fork();
+    if (child == 0) ::_exit(0);
+    if (status_of(child) != 0) break;
+  }
   end.store(true);
   user.join();
   EXPECT_GT(opened.load(), 0U);

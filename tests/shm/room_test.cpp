@@ -37,6 +37,28 @@ class shm_room : public process_test {
     EXPECT_TRUE(made) << made.error().message();
     return std::move(*made);
   }
+  /// One that may use all that the namespace has, of which the first one to open sets the limit.
+  [[nodiscard]] connector_type open_limited(std::uint64_t limit, on_full full = on_full::fail) const {
+    connector_type::options o;
+    o.transport = space.options();
+    o.transport.max_namespace_bytes = limit;
+    o.defaults.full = full;
+    o.defaults.lease = std::chrono::nanoseconds(0);
+    auto made = connector_type::open(o);
+    EXPECT_TRUE(made) << made.error().message();
+    return std::move(*made);
+  }
+  /// Until a producer sleeps for want of room.
+  [[nodiscard]] bool until_somebody_waits() const {
+    auto const directory = detail::shm::directory::open(space.paths(), {}, false);
+    if (!directory) return false;
+    directory->open_gate();
+    return shm_test::eventually([&] {
+      for (std::uint32_t i = 0; i != detail::shm::max_participants; ++i)
+        if (directory->participant_at(i).wants_room.load() != 0) return true;
+      return false;
+    });
+  }
   static result<receipt> put(connector_type& c, std::string const& key, std::size_t size = 100, deadline until = deadline::after(std::chrono::seconds(60))) {
     std::vector<std::byte> const payload(size, std::byte{7});
     put_options o;
@@ -257,20 +279,10 @@ TEST_F(shm_room, the_holds_of_a_dead_reader_do_not_keep_a_kept_object) {
 // --- the namespace's limit ------------------------------------------------------------------------------------------------------------
 
 TEST_F(shm_room, the_memory_of_a_namespace_is_limited) {
-  auto const participant = [this](std::uint64_t limit) {
-    connector_type::options o;
-    o.transport = space.options();
-    o.transport.memory_pool_size = std::uint64_t{64} << 20U;
-    o.transport.max_namespace_bytes = limit;
-    o.defaults.lease = std::chrono::nanoseconds(0);
-    auto made = connector_type::open(o);
-    EXPECT_TRUE(made) << made.error().message();
-    return std::move(*made);
-  };
   constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
-  auto first = participant(10 * mib);
+  auto first = open_limited(10 * mib);
   {
-    auto second = participant(1000 * mib);  // who comes later has no say
+    auto second = open_limited(1000 * mib);  // who comes later has no say
     EXPECT_TRUE(put(second, "b", 6 * mib));
     EXPECT_TRUE(put(first, "a", 5 * mib) == error_kind::quota_exceeded);
     EXPECT_FALSE(*second.exists(hop, "a"));
@@ -284,101 +296,63 @@ TEST_F(shm_room, the_memory_of_a_namespace_is_limited) {
 }
 
 TEST_F(shm_room, a_namespace_can_be_filled_to_its_limit) {
-  connector_type::options o;
-  o.transport = space.options();
   constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
-  o.transport.max_namespace_bytes = 5 * mib;
-  auto only = connector_type::open(o);
-  ASSERT_TRUE(only) << only.error().message();
-  EXPECT_TRUE(put(*only, "more than there is", 5 * mib + 1) == error_kind::quota_exceeded);
-  EXPECT_TRUE(put(*only, "all", 5 * mib));
-  EXPECT_TRUE(put(*only, "one", 1) == error_kind::quota_exceeded);
-  EXPECT_TRUE(read(*only, "all"));
-  EXPECT_TRUE(put(*only, "all", 5 * mib));
-  EXPECT_TRUE(read(*only, "all"));
+  auto only = open_limited(5 * mib);
+  EXPECT_TRUE(put(only, "more than there is", 5 * mib + 1) == error_kind::quota_exceeded);
+  EXPECT_TRUE(put(only, "all", 5 * mib));
+  EXPECT_TRUE(put(only, "one", 1) == error_kind::quota_exceeded);
+  EXPECT_TRUE(read(only, "all"));
+  EXPECT_TRUE(put(only, "all", 5 * mib));
+  EXPECT_TRUE(read(only, "all"));
 }
 
 TEST_F(shm_room, who_waits_for_memory_of_the_namespace_hears_of_a_neighbour_that_leaves) {
-  connector_type::options o;
-  o.transport = space.options();
   constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
-  o.transport.max_namespace_bytes = 8 * mib;
-  o.defaults.full = on_full::wait;
-  o.defaults.lease = std::chrono::nanoseconds(0);
-  auto first = connector_type::open(o);
-  ASSERT_TRUE(first) << first.error().message();
-  std::optional second = std::move(*connector_type::open(o));
-  ASSERT_TRUE(put(*first, "unread", mib));  // so that waiting may help
+  auto first = open_limited(8 * mib, on_full::wait);
+  std::optional second = open_limited(0);
+  ASSERT_TRUE(put(first, "unread", mib));  // so that waiting may help
   ASSERT_TRUE(put(*second, "large", 6 * mib));
-  auto const directory = detail::shm::directory::open(space.paths(), {}, false);
-  ASSERT_TRUE(directory);
-  directory->open_gate();
-  auto const somebody_waits = [&] {
-    for (std::uint32_t i = 0; i != detail::shm::max_participants; ++i)
-      if (directory->participant_at(i).wants_room.load() != 0) return true;
-    return false;
-  };
   std::thread leaver([&] {
-    while (!somebody_waits()) std::this_thread::yield();
+    EXPECT_TRUE(until_somebody_waits());
     second.reset();
   });
-  auto const done = put(*first, "more", 5 * mib, deadline::after(std::chrono::seconds(60)));
+  auto const done = put(first, "more", 5 * mib, deadline::after(std::chrono::seconds(60)));
   EXPECT_TRUE(done) << done.error().message();
   leaver.join();
 }
 
 TEST_F(shm_room, who_is_about_to_wait_for_memory_of_the_namespace_hears_too) {
-  connector_type::options o;
-  o.transport = space.options();
-  o.transport.max_namespace_bytes = std::uint64_t{8} << 20U;
-  o.defaults.lease = std::chrono::nanoseconds(0);
-  auto first = connector_type::open(o);
-  ASSERT_TRUE(first) << first.error().message();
-  ASSERT_TRUE(put(*first, "unread", 100));
-  std::optional second = std::move(*connector_type::open(o));
+  auto first = open_limited(std::uint64_t{8} << 20U);
+  ASSERT_TRUE(put(first, "unread", 100));
+  std::optional second = open_limited(0);
   ASSERT_TRUE(put(*second, "large", 100));
-  auto const seen = first->transport().room_seen();
+  auto const seen = first.transport().room_seen();
   second.reset();  // between an attempt that found no room and the wait for some
-  EXPECT_TRUE(first->transport().wait_for_room(seen, {}, deadline::after(std::chrono::seconds(60)), {}));
-  EXPECT_TRUE(read(*first, "unread"));
+  EXPECT_TRUE(first.transport().wait_for_room(seen, {}, deadline::after(std::chrono::seconds(60)), {}));
+  EXPECT_TRUE(read(first, "unread"));
 }
 
 TEST_F(shm_room, who_dies_while_it_waits_for_memory_of_the_namespace_is_tidied_up) {
-  connector_type::options o;
-  o.transport = space.options();
-  o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
-  auto first = connector_type::open(o);
-  ASSERT_TRUE(first) << first.error().message();
+  auto first = open_limited(std::uint64_t{1} << 20U);
   auto const waiter = start({"waits_for_room=1"});
   ASSERT_EQ(waiter->ask("put unread 1 100"), "ok 100");
-  ASSERT_TRUE(put(*first, "large", std::size_t{900} << 10U));
-  auto const directory = detail::shm::directory::open(space.paths(), {}, false);
-  ASSERT_TRUE(directory);
-  directory->open_gate();
+  ASSERT_TRUE(put(first, "large", std::size_t{900} << 10U));
   waiter->send("put more 1 500000");
-  EXPECT_TRUE(shm_test::eventually([&] {
-    for (std::uint32_t i = 0; i != detail::shm::max_participants; ++i)
-      if (directory->participant_at(i).wants_room.load() != 0) return true;
-    return false;
-  }));
+  EXPECT_TRUE(until_somebody_waits());
   EXPECT_EQ(waiter->kill(), status_killed);
-  EXPECT_TRUE(connector_type::open(o)) << "who opens tidies up, and comes to an end with it";
-  EXPECT_TRUE(read(*first, "unread")) << "what was acknowledged stays";
-  EXPECT_TRUE(read(*first, "large"));
+  static_cast<void>(open_limited(0));  // who opens tidies up, and comes to an end with it
+  EXPECT_TRUE(read(first, "unread")) << "what was acknowledged stays";
+  EXPECT_TRUE(read(first, "large"));
 }
 
 TEST_F(shm_room, what_does_not_fit_takes_nothing_from_others) {
-  connector_type::options o;
-  o.transport = space.options();
   constexpr std::size_t mib = std::size_t{1} << 20U;
-  o.transport.max_namespace_bytes = 8 * mib;
-  auto first = connector_type::open(o), second = connector_type::open(o);
-  ASSERT_TRUE(first && second);
-  ASSERT_TRUE(put(*first, "large", 6 * mib));
-  EXPECT_TRUE(put(*first, "too large", 5 * mib) == error_kind::quota_exceeded);
-  EXPECT_TRUE(put(*second, "small", mib)) << "there are 2 MiB that nobody has";
-  EXPECT_TRUE(read(*first, "large"));
-  EXPECT_TRUE(read(*first, "small"));
+  auto first = open_limited(8 * mib), second = open_limited(0);
+  ASSERT_TRUE(put(first, "large", 6 * mib));
+  EXPECT_TRUE(put(first, "too large", 5 * mib) == error_kind::quota_exceeded);
+  EXPECT_TRUE(put(second, "small", mib)) << "there are 2 MiB that nobody has";
+  EXPECT_TRUE(read(first, "large"));
+  EXPECT_TRUE(read(first, "small"));
 }
 
 // A put is in line from its begin on, and may be asked for before its commit: it must not leave the line for that.

@@ -25,6 +25,15 @@ constexpr std::byte payload[8]{};
 
 class shm_stopped : public shm_test::process_test {
  protected:
+  /// In a namespace with a limit, where memory needs the gate.
+  [[nodiscard]] connector_type connect_limited() const {
+    connector_type::options o;
+    o.transport = space.options();
+    o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
+    auto c = connector_type::open(o);
+    EXPECT_TRUE(c) << c.error().message();
+    return std::move(*c);
+  }
   static deadline soon() { return deadline::after(std::chrono::milliseconds(30)); }
   static put_options before(deadline until, on_existing existing = on_existing::fail) {
     put_options o;
@@ -158,41 +167,33 @@ TEST_F(shm_stopped, at_the_gate_does_not_keep_who_closes) {
 }
 
 TEST_F(shm_stopped, at_the_gate_makes_a_put_that_needs_memory_of_a_limited_namespace_fail_at_its_deadline) {
-  connector_type::options o;
-  o.transport = space.options();
-  o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
-  auto c = connector_type::open(o);
-  ASSERT_TRUE(c) << c.error().message();
+  auto c = connect_limited();
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
-  expect_stalled(c->put(hop, "k", const_bytes(payload), before(soon())), "deadline");
-  expect_stalled(c->reserve(100, before(soon())), "deadline");
+  expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon())), "deadline");
+  expect_stalled(c.reserve(100, before(soon())), "deadline");
   other->signal(SIGCONT);
   EXPECT_EQ(other->answer(), "error not_found");
-  EXPECT_TRUE(c->put(hop, "k", const_bytes(payload), before(soon())));
-  EXPECT_TRUE(c->get_view(hop, "k", as({}, soon())));
+  EXPECT_TRUE(c.put(hop, "k", const_bytes(payload), before(soon())));
+  EXPECT_TRUE(c.get_view(hop, "k", as({}, soon())));
 }
 
 TEST_F(shm_stopped, at_the_gate_makes_who_needs_memory_wait_but_not_its_neighbours) {
-  connector_type::options o;
-  o.transport = space.options();
-  o.transport.max_namespace_bytes = std::uint64_t{1} << 20U;
-  auto c = connector_type::open(o);
-  ASSERT_TRUE(c) << c.error().message();
-  ASSERT_TRUE(c->put(hop, "k", const_bytes(payload)));
-  ASSERT_TRUE(c->get_view(hop, "k", as({}, soon())));
+  auto c = connect_limited();
+  ASSERT_TRUE(c.put(hop, "k", const_bytes(payload)));
+  ASSERT_TRUE(c.get_view(hop, "k", as({}, soon())));
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
   std::atomic<bool> asks{false}, ended{false};
   std::thread large([&] {
     asks = true;
-    expect_stalled(c->reserve(100'000, before(deadline::never())), "another process is stopped while it opens or closes");
+    expect_stalled(c.reserve(100'000, before(deadline::never())), "another process is stopped while it opens or closes");
     ended = true;
   });
   while (!asks) std::this_thread::yield();
   for (int i = 0; i != 1000; ++i) {
-    EXPECT_TRUE(c->put(hop, "k", const_bytes(payload), before(deadline::after(std::chrono::seconds(60)))));
-    EXPECT_TRUE(c->get_view(hop, "k", as({}, soon())));
+    EXPECT_TRUE(c.put(hop, "k", const_bytes(payload), before(deadline::after(std::chrono::seconds(60)))));
+    EXPECT_TRUE(c.get_view(hop, "k", as({}, soon())));
     std::this_thread::yield();
   }
   EXPECT_FALSE(ended) << "the small ones would have waited with the large one";

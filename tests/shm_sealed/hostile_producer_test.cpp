@@ -25,20 +25,7 @@ unique_fd memory(int seals, std::size_t size = payload.size()) {
   return fd;
 }
 
-struct shm_sealed_hostile : ::testing::Test {
-  sealed_test::directory directory;
-  meeting_place place = open_place(directory.path());
-
-  shm_sealed_transport open() {
-    shm_sealed_transport::options o;
-    o.directory = directory.path();
-    o.space = "default";
-    auto opened = shm_sealed_transport::open(o);
-    EXPECT_TRUE(opened);
-    return std::move(*opened);
-  }
-  ~shm_sealed_hostile() override { place.leave(); }
-
+struct shm_sealed_hostile : sealed_test::beside_false_producers {
   static message grant(std::uint64_t id, std::uint64_t size = payload.size()) {
     message m = of_type(message_type::grant, id);
     m.generation = 1;

@@ -19,6 +19,8 @@
 
 #include <omniconn/transport/shm_sealed.hpp>
 
+#include "support.hpp"
+
 namespace sealed_test {
 
 using namespace omniconn;
@@ -150,5 +152,21 @@ inline raw_line false_consumer(meeting_place const& place) {
   EXPECT_EQ(place.connect(names.empty() ? std::string() : names.front(), fd, who), meeting_place::outcome::connected);
   return raw_line(std::move(fd));
 }
+
+/// A consumer of ours in a namespace whose producers a test speaks for.
+struct beside_false_producers : ::testing::Test {
+  sealed_test::directory directory;
+  meeting_place place = open_place(directory.path());
+
+  shm_sealed_transport open() {
+    shm_sealed_transport::options o;
+    o.directory = directory.path();
+    o.space = "default";
+    auto opened = shm_sealed_transport::open(o);
+    EXPECT_TRUE(opened);
+    return std::move(*opened);
+  }
+  ~beside_false_producers() override { place.leave(); }
+};
 
 }  // namespace sealed_test

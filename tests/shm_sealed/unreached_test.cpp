@@ -2,6 +2,7 @@
 // Producers that cannot be asked now: their lines have no room, they have no place, or we have no descriptor. None of that is "no such object".
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,20 +16,7 @@ namespace {
 
 using namespace sealed_test;
 
-struct shm_sealed_unreached : ::testing::Test {
-  sealed_test::directory directory;
-  meeting_place place = open_place(directory.path());
-
-  shm_sealed_transport open() {
-    shm_sealed_transport::options o;
-    o.directory = directory.path();
-    o.space = "default";
-    auto opened = shm_sealed_transport::open(o);
-    EXPECT_TRUE(opened);
-    return std::move(*opened);
-  }
-  ~shm_sealed_unreached() override { place.leave(); }
-
+struct shm_sealed_unreached : sealed_test::beside_false_producers {
   /// A consumer's line to a producer that greeted and reads nothing, with so many gets and their ends that there is no room.
   raw_line crowded(shm_sealed_transport& consumer, false_producer& producer) {
     shm_sealed_transport::get_op first;
@@ -62,6 +50,14 @@ struct shm_sealed_unreached : ::testing::Test {
     m.generation = generation;
     m.info.size = 4;
     return memory && line.send(m, {memory->get()});
+  }
+  /// Greets who comes next, and grants what it asks for.
+  static void grant_one(false_producer& producer) {
+    auto line = producer.accept();
+    line.send(of_type(message_type::hello, producer.id()));
+    message m;
+    EXPECT_TRUE(line.receive(m, message_type::get));
+    EXPECT_TRUE(grant(line, m.id));
   }
   static result<progress> outcome(shm_sealed_transport& t, shm_sealed_transport::get_op& op, deadline until = deadline::after(std::chrono::seconds(20))) {
     operation* const one[]{&op};
@@ -179,14 +175,37 @@ TEST_F(shm_sealed_unreached, a_get_by_locator_without_a_descriptor_is_our_own_la
     EXPECT_TRUE(outcome(consumer, op, deadline::after(std::chrono::milliseconds(30))) == error_kind::no_space);
   }
   std::thread serves([&] {
-    auto line = producer.accept();
-    line.send(of_type(message_type::hello, producer.id()));
-    message m;
-    EXPECT_TRUE(line.receive(m, message_type::get));
-    EXPECT_TRUE(grant(line, m.id));
+    grant_one(producer);
   });
   EXPECT_TRUE(outcome(consumer, op));
   serves.join();
+}
+
+TEST_F(shm_sealed_unreached, a_producer_more_than_there_are_links_is_our_own_lack) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit many = before;
+  many.rlim_cur = 3 * desk::max_links;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &many), 0);
+  auto consumer = open();
+  std::deque<false_producer> producers;
+  while (producers.size() != desk::max_links) producers.emplace_back(place);
+  auto const all = [&consumer] { return consumer.report().peers.size() == desk::max_links; };
+  for (auto const until = deadline::after(std::chrono::seconds(20)); !all() && !until.passed();) static_cast<void>(consumer.wait({}, deadline::after(std::chrono::milliseconds(1)), {}));
+  ASSERT_TRUE(all());
+  false_producer more(place);
+  {
+    shm_sealed_transport::get_op now, waits;
+    auto const found = find(consumer, now, more.id(), false);
+    EXPECT_TRUE((found ? outcome(consumer, now) : found) == error_kind::no_space) << "at once, or once it has looked";
+    ASSERT_TRUE(find(consumer, waits, more.id(), true)) << "one may leave";
+    EXPECT_TRUE(outcome(consumer, waits, deadline::after(std::chrono::milliseconds(30))) == error_kind::no_space);
+    producers.pop_back();
+    std::thread serves([&] { grant_one(more); });
+    EXPECT_TRUE(outcome(consumer, waits));
+    serves.join();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(shm_sealed_unreached, a_get_by_locator_waits_for_a_place) {
@@ -203,11 +222,7 @@ TEST_F(shm_sealed_unreached, a_get_by_locator_waits_for_a_place) {
       auto full = producer.accept();
       refuse(full, refused_for::full);
     }
-    auto line = producer.accept();
-    line.send(of_type(message_type::hello, producer.id()));
-    message m;
-    EXPECT_TRUE(line.receive(m, message_type::get));
-    EXPECT_TRUE(grant(line, m.id));
+    grant_one(producer);
   });
   EXPECT_TRUE(outcome(consumer, op));
   serves.join();

@@ -129,7 +129,7 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     if (inherited()) return {error_kind::closed, "the connector is the parent process's, which forked; open one here"};
     auto out = carve_now(size);
     if constexpr (requires { transport_->wait_to_grow(until); })
-      while (!out && out.error().native() == EAGAIN) {
+      while (!out && out.error().kind() == error_kind::peer_stalled && out.error().native() == EAGAIN) {
         if (auto const may = transport_->wait_to_grow(until); !may) return may.error();
         out = carve_now(size);
       }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which policies go together.
+// Which policies go together, and which puts a transport can do.
 #pragma once
 
 #include <omniconn/config.hpp>

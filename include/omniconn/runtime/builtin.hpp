@@ -215,13 +215,13 @@ result<any_connector, diagnosis> make_shared_memory_connector(connector_spec con
 }  // namespace detail
 
 /// Makes the factory know every name of vLLM-Omni and of this library: those that work with the raw serializer, the others with the reason why not.
-/// A template so that only files that call it pay for compiling every connector (2.5 s with g++ 12).
-template <class Serializer = raw_serializer>
+/// A template, though there is nothing to choose: only files that call it pay for compiling every connector.
+template <class = void>
 void register_builtin_connectors(connector_factory& factory) {
   constexpr auto note = "serializer raw; register_msgpack adds omni_msgpack";
-  factory.replace_connector("ShmConnector", &detail::make_shm_connector<Serializer>, note);
-  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<Serializer>, note);
-  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<Serializer>, note);
+  factory.replace_connector("ShmConnector", &detail::make_shm_connector<raw_serializer>, note);
+  factory.replace_connector("InprocConnector", &detail::make_inproc_connector<raw_serializer>, note);
+  factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
     factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");

@@ -49,7 +49,7 @@ class shm_transport {
     /// The most readers of one object, or processes that hold a kept one at once: rounded up to a multiple of 8, 64 at most, 8 bytes per reader and slot.
     /// 0: whatever an existing namespace has, else 16.
     std::uint32_t max_readers = 0;
-    /// The most payload memory of all participants together, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
+    /// The most payload memory of all participants together, in whole pages of 4 KiB, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
     std::uint64_t max_namespace_bytes = 0;
     /// The reader name of gets that bring none.
     std::string reader = "default";
@@ -103,6 +103,7 @@ class shm_transport {
     if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
     std::uint32_t slots = o.max_keys;
     if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
+    if (o.max_namespace_bytes != 0 && o.max_namespace_bytes < 4096) return diagnosis(error_kind::misconfigured, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages");
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));

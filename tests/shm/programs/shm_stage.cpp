@@ -32,6 +32,8 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/runtime/builtin.hpp>
 
+#include <support/quiet_fork.hpp>
+
 namespace {
 
 using stage_connector = omniconn::shm_connector<>;
@@ -168,7 +170,7 @@ int main(int argc, char** argv) {
       answer = n ? "ok " + std::to_string(*n) : failure(n.error());
     }
     if (command == "fork") {
-      if (::fork() == 0) {
+      if (test::quiet_fork() == 0) {
         kept.release();  // the parent's: nothing happens
         auto const refused = connector->put(hop, "child", omniconn::const_bytes{});
         std::cout << "ok " << (refused ? "put" : to_string(refused.error().kind())) << std::endl;

@@ -444,7 +444,10 @@ class desk {
     fail(op, lost_error());
   }
   static error not_allowed_error() noexcept { return {error_kind::unauthorized, "the producers of this namespace do not allow our user; name it in their allow_users"}; }
-  static error blind_error() noexcept { return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE}; }
+  [[nodiscard]] error blind_error() const noexcept {
+    if (links_.size() == max_links) return {error_kind::no_space, "a consumer listens to 1,024 producers at most, and the namespace has more; use several namespaces"};
+    return {error_kind::no_space, "no descriptor is left for finding producers; raise `ulimit -n`, or close some", EMFILE};
+  }
   /// Nothing came. Where nobody serves us because nobody may, or because we cannot look for them, that is the reason.
   [[nodiscard]] error unless_refused(error e) const noexcept {
     if (blind_) return blind_error();
@@ -486,7 +489,7 @@ class desk {
   bool crowded_ = false;  ///< something could not be sent, and nothing tells when it can
   bool unasked_ = false;  ///< a get among it
   bool behind_ = false;   ///< the folder was not looked at in full since it changed
-  bool blind_ = false;    ///< for want of descriptors we do not know of all producers
+  bool blind_ = false;    ///< for want of descriptors, or of places for links, we do not know of all producers
 };
 
 }  // namespace detail::sealed

@@ -48,9 +48,12 @@ inline void desk::look_around() {
   std::size_t tried = 0;
   for (std::size_t i = 0; i != names.size(); ++i) {
     std::string const& name = names[(first + i) % names.size()];
-    if (links_.size() == max_links) break;  // until one leaves
     if (links_.count(id_of_name(name)) != 0) continue;
     if (auto const known = troubles_.find(name); known != troubles_.end() && known->second.until_ns > read) continue;
+    if (links_.size() == max_links) {  // until one leaves
+      blind_ = true;
+      break;
+    }
     if (tried == most_tries || deadline::now_ns() - read > longest_look_ns) {
       behind_ = true;
       look_from_ = name;
