@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each header of one folder compiles when it is the first and only include, and a second time after itself.
 
-    self_contained.py COMPILER_FILE FOLDER      (FOLDER below include/omniconn, "." for the files at its top)
+    self_contained.py COMPILER_FILE FOLDER [--all]      (FOLDER below include/omniconn, "." for the files at its top)
+
+Without --all only what a user includes: what lies in the folder itself.
 
 Headers of parts that this build lacks are named, not compiled.
 """
@@ -15,7 +17,7 @@ def main():
     command = compiler.command(sys.argv[1])
     present = compiler.parts_in(command)
     folder = compiler.INCLUDE / "omniconn" / sys.argv[2]
-    headers = sorted(folder.glob("*.hpp") if sys.argv[2] == "." else folder.rglob("*.hpp"))
+    headers = sorted(folder.rglob("*.hpp") if "--all" in sys.argv else folder.glob("*.hpp"))
     bad = 0
     for header in headers:
         name = header.relative_to(compiler.INCLUDE).as_posix()

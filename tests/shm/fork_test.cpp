@@ -26,6 +26,7 @@
 #include <shm/stage.hpp>
 #include <shm/support.hpp>
 #include <support/quiet_fork.hpp>
+#include <support/slower.hpp>
 
 namespace {
 
@@ -91,7 +92,7 @@ TEST(shm_fork, while_another_thread_opens_and_closes_harms_no_child) {
       opened.fetch_add(1);
     }
   });
-  for (int i = 0; i != 2000; ++i) {
+  for (unsigned i = 0; i != 2000 / test::slower; ++i) {
     pid_t const child = ::fork();
     if (child == 0) ::_exit(0);
     if (status_of(child) != 0) break;

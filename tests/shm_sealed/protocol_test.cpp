@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include <support/slower.hpp>
+
 namespace {
 
 using namespace omniconn;
@@ -167,7 +169,7 @@ TEST(shm_sealed_protocol, fuzz_flipped_and_random_bytes) {
   std::mt19937_64 random(7);
   auto const all = all_messages();
   int understood = 0;
-  for (int round = 0; round != 200'000; ++round) {
+  for (int round = 0; round != 200'000 / static_cast<int>(test::slower); ++round) {
     auto bytes = written(all[random() % all.size()]);
     if (random() % 2 == 0) bytes.resize(random() % (bytes.size() + 1));
     if (random() % 4 == 0) bytes.resize(std::min<std::size_t>(bytes.size(), 64 + random() % 40));

@@ -18,13 +18,11 @@
 
 #include <omniconn/detail/failpoint.hpp>
 
+#include <support/slower.hpp>
+
 namespace crash {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr unsigned slower = 10;  // sanitizers: as many rounds as fit the time
-#else
-inline constexpr unsigned slower = 1;
-#endif
+using test::slower;  // as many rounds as fit the time
 
 enum class scale { quick, full };
 inline unsigned rounds(scale s, unsigned quick, unsigned full) noexcept {
