@@ -37,3 +37,4 @@ _omniconn_install_pc(msgpack "" "-DMSGPACK_NO_BOOST") # msgpack-cxx has no .pc f
 _omniconn_install_pc(yaml "yaml-cpp" "")
 _omniconn_install_pc(json "nlohmann_json" "")
 _omniconn_install_pc(sealed "" "")
+_omniconn_install_pc(mooncake "nlohmann_json" "")

@@ -32,6 +32,7 @@ set(omniconn_headers_core
   omniconn/detail/algorithm.hpp
   omniconn/detail/all_or_none.hpp
   omniconn/detail/base64.hpp
+  omniconn/detail/bell.hpp
   omniconn/detail/block_source.hpp
   omniconn/detail/buffer_pool_state.hpp
   omniconn/detail/call_gate.hpp
@@ -143,6 +144,27 @@ set(omniconn_headers_core
   omniconn/version.hpp)
 set(omniconn_headers_json
   omniconn/runtime/json.hpp)
+set(omniconn_headers_mooncake
+  omniconn/detail/net/endpoint.hpp
+  omniconn/detail/net/exchange.hpp
+  omniconn/detail/net/http.hpp
+  omniconn/detail/net/line.hpp
+  omniconn/runtime/mooncake.hpp
+  omniconn/transport/mooncake/engine/descriptor.hpp
+  omniconn/transport/mooncake/engine/frames.hpp
+  omniconn/transport/mooncake/engine/initiator.hpp
+  omniconn/transport/mooncake/key.hpp
+  omniconn/transport/mooncake/master.hpp
+  omniconn/transport/mooncake/md5.hpp
+  omniconn/transport/mooncake/rpc.hpp
+  omniconn/transport/mooncake/store/get.hpp
+  omniconn/transport/mooncake/store/interest.hpp
+  omniconn/transport/mooncake/store/place.hpp
+  omniconn/transport/mooncake/store/put.hpp
+  omniconn/transport/mooncake/store/rpc_call.hpp
+  omniconn/transport/mooncake/store/session.hpp
+  omniconn/transport/mooncake/struct_pack.hpp
+  omniconn/transport/mooncake_store.hpp)
 set(omniconn_headers_msgpack
   omniconn/runtime/msgpack_part.hpp
   omniconn/serializer/msgpack/check.hpp

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 OMNICONN_JOBS=${OMNICONN_JOBS:-$(nproc)}
 export LC_ALL=C.UTF-8
 
-# Debian package, and the command or file that shows that it (or a substitute from elsewhere) is there.
+# Debian package, and the command, file or shared library that shows that it (or a substitute from elsewhere) is there.
 setup_list() {
   case $1 in
     build) echo "g++ g++
@@ -31,7 +31,10 @@ alsa-utils /usr/share/sounds/alsa/Front_Center.wav" ;;
     tests) setup_list examples; echo "libbenchmark-dev /usr/include/benchmark/benchmark.h
 libgtest-dev /usr/include/gtest/gtest.h
 python3 python3
-python3-venv /usr/lib/python3.11/ensurepip/__init__.py" ;;
+python3-venv /usr/lib/python3.11/ensurepip/__init__.py
+libibverbs1 lib:libibverbs.so.1
+libnuma1 lib:libnuma.so.1
+libcurl4 lib:libcurl.so.4" ;; # the last three are for Mooncake's programs
     clang) echo "clang clang++" ;;
     fuzz) echo "libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux" ;;
     tidy) echo "clang-tidy clang-tidy" ;;
@@ -44,6 +47,7 @@ setup_missing() { # SET...
   for set in "$@"; do setup_list "$set"; done | while read -r package probe; do
     case $probe in
       /*) [ -e "$probe" ] || echo "$package" ;;
+      lib:*) /sbin/ldconfig -p | grep -qF "${probe#lib:}" || echo "$package" ;;
       *) command -v "$probe" >/dev/null || echo "$package" ;;
     esac
   done | sort -u

@@ -108,15 +108,7 @@ class connector {
       if (how.max_readers == 0 && readers > Transport::usual_readers && readers <= caps.max_readers) how.max_readers = static_cast<std::uint32_t>(readers);
     auto transport = Transport::open(how);
     if (!transport) return std::move(transport.error());
-    if (o.defaults.keep && !caps.keeps)
-      return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " cannot keep objects that are read; give their readers");
-    if (readers == 0 || readers > caps.max_readers)
-      return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that transport " + std::string(caps.name) + " can do");
-    if (!o.defaults.readers.empty() && !caps.named_readers)
-      return diagnosis(error_kind::misconfigured, "transport " + std::string(caps.name) + " cannot tell readers by name; remove `readers`");
-    if constexpr (!transport_room<Transport>)
-      if (o.defaults.full != on_full::fail || o.defaults.max_unread_objects != 0 || o.defaults.max_unread_bytes != 0)
-        return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " can neither wait for room nor limit what is unread; remove on_full, max_unread_objects and max_unread_bytes");
+    if (auto const can = detail::can_serve(caps, transport_room<Transport>, o.defaults); !can) return can.error();
     return connector(std::make_shared<core>(std::move(*transport), o));
   }
 
@@ -368,7 +360,7 @@ class connector {
     core(Transport t, options const& o)
         : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
-      usual.readers = {defaults.reader_count, reader_names, defaults.keep};
+      usual.readers = {defaults.reader_count, reader_names, defaults.keep || !caps.counts_readers};
       usual.lease = defaults.lease;
       usual.existing = defaults.existing;
       usual.max_objects = defaults.max_unread_objects;

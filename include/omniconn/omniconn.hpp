@@ -59,3 +59,6 @@
 #if defined(OMNICONN_WITH_YAML) && defined(OMNICONN_WITH_JSON)
 #include <omniconn/runtime/load_config.hpp>
 #endif
+#if defined(OMNICONN_WITH_MOONCAKE)
+#include <omniconn/runtime/mooncake.hpp>
+#endif

@@ -1455,7 +1455,7 @@ OMNICONN_END_NAMESPACE
 OMNICONN_BEGIN_NAMESPACE
 
 /// Which transport wrote a locator. A transport refuses foreign ones instead of misreading them. Outside authors use 0x8000 and up.
-enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4, shm_sealed = 5 };
+enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4, shm_sealed = 5, mooncake_store = 6 };
 
 /// Up to 64 bytes that only the transport named by the tag understands; they name place *and* generation, so that a stale one is
 /// recognised. Trivially copyable: send it over any control plane, or as metadata (`Transport::describe`).
@@ -2583,6 +2583,7 @@ struct capabilities {
   bool can_list = true;          ///< `erase_if` works
   bool named_readers = true;     ///< `reader_set::names` works
   bool keeps = false;            ///< `reader_set::until_cleaned_up()` works
+  bool counts_readers = true;    ///< reading consumes; false: it does not know who has read what, and every object is for anybody until it is cleaned up
   bool shared_keys = true;       ///< a key is one object's over all producers; false: each producer's keys are its own, and a get takes any of that key
 };
 
@@ -11561,6 +11562,9 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/detail/composition.hpp>
 // Which policies go together, and which puts a transport can do.
 
+#include <cstddef>
+#include <string>
+
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -11583,6 +11587,23 @@ inline result<void> can_serve(capabilities const& caps, reader_set const& reader
   if (readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
   if (!readers.names.empty() && !caps.named_readers) return {error_kind::unsupported, "this transport cannot tell readers by name; give their number"};
   if (readers.size() > caps.max_readers) return {error_kind::too_large, "more readers of one object than this transport can do"};
+  if (!caps.counts_readers && !readers.anybody)
+    return {error_kind::unsupported, "this transport does not know who has read an object: it is for anybody until it is cleaned up; put without readers"};
+  return {};
+}
+
+/// Whether a transport can do what a connector's puts are to be like. `room`: it is a `transport_room`.
+inline result<void, diagnosis> can_serve(capabilities const& caps, bool room, connector_defaults const& defaults) {
+  std::string const name = "transport " + std::string(caps.name);
+  std::size_t const readers = defaults.readers.empty() ? defaults.reader_count : defaults.readers.size();
+  if (defaults.keep && !caps.keeps) return diagnosis(error_kind::unsupported, name + " cannot keep objects that are read; give their readers");
+  if (readers == 0 || readers > caps.max_readers)
+    return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that " + name + " can do");
+  if (!defaults.readers.empty() && !caps.named_readers) return diagnosis(error_kind::misconfigured, name + " cannot tell readers by name; remove `readers`");
+  if (!caps.counts_readers && readers != 1)
+    return diagnosis(error_kind::unsupported, name + " does not know who has read an object: each is for anybody until it is cleaned up; remove the number of readers");
+  if (!room && (defaults.full != on_full::fail || defaults.max_unread_objects != 0 || defaults.max_unread_bytes != 0))
+    return diagnosis(error_kind::unsupported, name + " can neither wait for room nor limit what is unread; remove on_full, max_unread_objects and max_unread_bytes");
   return {};
 }
 
@@ -12252,15 +12273,7 @@ class connector {
       if (how.max_readers == 0 && readers > Transport::usual_readers && readers <= caps.max_readers) how.max_readers = static_cast<std::uint32_t>(readers);
     auto transport = Transport::open(how);
     if (!transport) return std::move(transport.error());
-    if (o.defaults.keep && !caps.keeps)
-      return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " cannot keep objects that are read; give their readers");
-    if (readers == 0 || readers > caps.max_readers)
-      return diagnosis(error_kind::misconfigured, "the number of readers must be between 1 and " + std::to_string(caps.max_readers) + ", the most that transport " + std::string(caps.name) + " can do");
-    if (!o.defaults.readers.empty() && !caps.named_readers)
-      return diagnosis(error_kind::misconfigured, "transport " + std::string(caps.name) + " cannot tell readers by name; remove `readers`");
-    if constexpr (!transport_room<Transport>)
-      if (o.defaults.full != on_full::fail || o.defaults.max_unread_objects != 0 || o.defaults.max_unread_bytes != 0)
-        return diagnosis(error_kind::unsupported, "transport " + std::string(caps.name) + " can neither wait for room nor limit what is unread; remove on_full, max_unread_objects and max_unread_bytes");
+    if (auto const can = detail::can_serve(caps, transport_room<Transport>, o.defaults); !can) return can.error();
     return connector(std::make_shared<core>(std::move(*transport), o));
   }
 
@@ -12512,7 +12525,7 @@ class connector {
     core(Transport t, options const& o)
         : transport(std::move(t)), serializer(o.serializer), keying(o.keying), memory(std::make_shared<detail::block_source<Transport, Allocator>>(transport, o.allocator)), defaults(o.defaults), gets(transport, *memory, defaults.max_get_size, room()) {
       for (auto const& name : defaults.readers) reader_names.push_back(name);
-      usual.readers = {defaults.reader_count, reader_names, defaults.keep};
+      usual.readers = {defaults.reader_count, reader_names, defaults.keep || !caps.counts_readers};
       usual.lease = defaults.lease;
       usual.existing = defaults.existing;
       usual.max_objects = defaults.max_unread_objects;
@@ -16039,6 +16052,42 @@ OMNICONN_BEGIN_NAMESPACE
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/transfer_config.hpp>
 
+// ==== begin <omniconn/detail/bell.hpp>
+// Wakes a thread that sleeps in `poll`.
+
+#include <cstdint>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// An eventfd. \threadsafety every call.
+class bell {
+ public:
+  bell() noexcept : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+  void ring() const noexcept {
+    std::uint64_t const one = 1;
+    static_cast<void>(!::write(fd_.get(), &one, sizeof one));  // fails only where it is rung already
+  }
+  void hush() const noexcept {
+    std::uint64_t rung = 0;
+    static_cast<void>(!::read(fd_.get(), &rung, sizeof rung));  // fails only where it was not rung
+  }
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+
+ private:
+  unique_fd fd_;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/bell.hpp>
 // ==== begin <omniconn/detail/yaml_scalar.hpp>
 // What an unquoted word of YAML 1.1 means: the rules that PyYAML's safe_load applies, so that both sides read one file alike.
 
@@ -16752,7 +16801,6 @@ OMNICONN_END_NAMESPACE
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17597,25 +17645,6 @@ OMNICONN_END_NAMESPACE
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::sealed {
-
-/// An eventfd. \threadsafety every call.
-class bell {
- public:
-  bell() noexcept : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
-  void ring() const noexcept {
-    std::uint64_t const one = 1;
-    static_cast<void>(!::write(fd_.get(), &one, sizeof one));  // fails only where it is rung already
-  }
-  void hush() const noexcept {
-    std::uint64_t rung = 0;
-    static_cast<void>(!::read(fd_.get(), &rung, sizeof rung));  // fails only where it was not rung
-  }
-  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
-
- private:
-  unique_fd fd_;
-};
 
 /// \threadsafety every call, but `close` once and last.
 class house final {
@@ -21396,6 +21425,2897 @@ OMNICONN_BEGIN_NAMESPACE
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/load_config.hpp>
+#endif
+#if defined(OMNICONN_WITH_MOONCAKE)
+// ==== begin <omniconn/runtime/mooncake.hpp>
+// omniconn-part: mooncake
+// A Mooncake store by composition and by name.
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+// ==== begin <omniconn/transport/mooncake_store.hpp>
+// omniconn-part: mooncake
+// Objects in a Mooncake store, spoken natively: no header, library or Python of Mooncake's is needed.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/detail/net/endpoint.hpp>
+// omniconn-part: mooncake
+// Where a service listens: a host and a port as users write them, and the address behind.
+
+#include <charconv>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::net {
+
+/// "10.0.0.1:50051", "[::1]:50051", "name:50051", in parts.
+struct endpoint {
+  std::string host;
+  std::uint16_t port = 0;
+
+  [[nodiscard]] std::string text() const { return (host.find(':') == host.npos ? host : "[" + host + "]") + ":" + std::to_string(port); }
+  friend bool operator==(endpoint const&, endpoint const&) = default;
+};
+
+/// \errors `misconfigured`: no host or no port in it
+inline result<endpoint> parse_endpoint(std::string_view text) {
+  error const wrong{error_kind::misconfigured, "an address is HOST:PORT, as in 10.0.0.1:50051 or [::1]:50051"};
+  auto const colon = text.rfind(':');
+  if (colon == text.npos) return wrong;
+  std::string_view host = text.substr(0, colon);
+  std::string_view const digits = text.substr(colon + 1);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find_first_of(":[]") != host.npos) {
+    return wrong;
+  }
+  endpoint out;
+  auto const [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), out.port);
+  if (host.empty() || host.size() > 253 || failed != std::errc() || end != digits.data() + digits.size() || out.port == 0) return wrong;
+  out.host = host;
+  return out;
+}
+
+/// A socket address.
+struct address {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+
+  [[nodiscard]] int family() const noexcept { return storage.ss_family; }
+  [[nodiscard]] sockaddr const* get() const noexcept { return reinterpret_cast<sockaddr const*>(&storage); }
+};
+
+/// Asks the resolver where the host is no number: that may take seconds. The first address that it names counts.
+/// \errors `unreachable`: nobody knows the name
+inline result<address> resolve(endpoint const& where) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  int const failed = ::getaddrinfo(where.host.c_str(), std::to_string(where.port).c_str(), &hints, &found);
+  std::unique_ptr<addrinfo, void (*)(addrinfo*)> const owner(found, &::freeaddrinfo);
+  if (failed != 0 || found == nullptr) return error(error_kind::unreachable, "the host name is not known; check the address", failed, severity::connection);
+  address out;
+  std::memcpy(&out.storage, found->ai_addr, found->ai_addrlen);
+  out.size = found->ai_addrlen;
+  return out;
+}
+
+}  // namespace detail::net
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/net/endpoint.hpp>
+// ==== begin <omniconn/detail/net/http.hpp>
+// omniconn-part: mooncake
+// As much of HTTP/1.1 (RFC 9112) as a metadata service needs: one request, one answer of known length, one connection for each.
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// ==== begin <omniconn/detail/net/exchange.hpp>
+// omniconn-part: mooncake
+// One question and its answer over a connection that is kept for the next one. Nothing here sleeps.
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+#include <sys/uio.h>
+
+// ==== begin <omniconn/detail/net/line.hpp>
+// omniconn-part: mooncake
+// A TCP connection that never blocks.
+
+#include <cerrno>
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::net {
+
+/// Why a connection could not be made or is gone.
+inline error line_error(int code) noexcept {
+  switch (code) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM: errno = code; return errno_error("no memory is left for a connection");
+    case ECONNREFUSED: return {error_kind::unreachable, "nobody listens at that address; start the service, or check address and port", code, severity::connection};
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case EADDRNOTAVAIL:
+    case ETIMEDOUT: return {error_kind::unreachable, "there is no way to that address now", code, severity::connection};
+    case EACCES:
+    case EPERM: return {error_kind::unauthorized, "this process may not connect there", code, severity::connection};
+    default: return {error_kind::peer_lost, "the connection was cut", code, severity::connection};
+  }
+}
+
+/// Owns the socket. What would block says so by 0 bytes.
+class line {
+ public:
+  line() noexcept = default;
+  explicit line(unique_fd socket) noexcept : socket_(std::move(socket)) {}
+
+  /// Begins to connect; the socket is writable once that has ended.
+  [[nodiscard]] static result<line> start(address const& to) noexcept {
+    unique_fd fd(::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+    if (!fd) return line_error(errno);
+    set_no_delay(fd.get());
+    int done = 0;
+    do done = ::connect(fd.get(), to.get(), to.size);
+    while (done != 0 && errno == EINTR);
+    if (done != 0 && errno != EINPROGRESS) return line_error(errno);
+    return line(std::move(fd));
+  }
+  /// Small messages are not kept back.
+  static void set_no_delay(int fd) noexcept {
+    int const on = 1;
+    static_cast<void>(::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+  }
+
+  /// \returns whether the connection is made
+  [[nodiscard]] result<bool> connected() const noexcept {
+    pollfd p{fd(), POLLOUT, 0};
+    if (::poll(&p, 1, 0) <= 0) return false;
+    int code = 0;
+    socklen_t size = sizeof code;
+    if (::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &code, &size) != 0) code = errno;
+    if (code != 0) return line_error(code);
+    return true;
+  }
+  /// An idle connection on which nothing came, neither bytes nor an end.
+  [[nodiscard]] bool quiet() const noexcept {
+    char c = 0;
+    return ::recv(fd(), &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+  }
+
+  result<std::size_t> send(std::span<iovec> parts) const noexcept {
+    msghdr m{};
+    m.msg_iov = parts.data();
+    m.msg_iovlen = parts.size() < 64 ? parts.size() : 64;
+    for (;;) {
+      ssize_t const n = ::sendmsg(fd(), &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n >= 0) return static_cast<std::size_t>(n);
+      if (errno == EAGAIN) return 0;
+      if (errno != EINTR) return line_error(errno);
+    }
+  }
+  /// \errors `peer_lost`: the other end closed, or is gone
+  result<std::size_t> receive(mutable_bytes to) const noexcept {
+    for (;;) {
+      ssize_t const n = ::recv(fd(), to.data(), to.size(), MSG_DONTWAIT);
+      if (n > 0) return static_cast<std::size_t>(n);
+      if (n == 0) return error(error_kind::peer_lost, "the other end closed the connection", 0, severity::connection);
+      if (errno == EAGAIN) return 0;
+      if (errno != EINTR) return line_error(errno);
+    }
+  }
+
+  [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+  void close() noexcept { socket_.reset(); }
+
+ private:
+  unique_fd socket_;
+};
+
+}  // namespace detail::net
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/net/line.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::net {
+
+/// What a protocol says and hears in one exchange, without knowing how it gets there.
+class dialogue {
+ public:
+  /// All that is to be sent, from the beginning: it is asked for again where a kept connection turns out to be dead. The bytes stay until the end.
+  virtual void ask(std::vector<iovec>& out) = 0;
+  /// Where the next bytes of the answer go; empty: the answer is whole.
+  [[nodiscard]] virtual mutable_bytes room() noexcept = 0;
+  /// So many bytes are there now. An error ends the exchange, and the connection.
+  [[nodiscard]] virtual result<void> heard(std::size_t n) = 0;
+  /// Whether an answer ends where the connection does.
+  [[nodiscard]] virtual bool may_end_here() const noexcept { return false; }
+
+ protected:
+  dialogue() = default;
+  dialogue(dialogue const&) = default;
+  dialogue& operator=(dialogue const&) = default;
+  ~dialogue() = default;
+};
+
+/// What a pool allows. Times are nanoseconds.
+struct line_limits {
+  std::size_t lines = 16;                       ///< connections at once; who finds none waits in line
+  bool keep = true;                             ///< for the next exchange; false: one connection for each
+  std::int64_t connect_ns = 3'000'000'000;      ///< then `unreachable`
+  std::int64_t silence_ns = 10'000'000'000;     ///< without a byte in either direction, then `peer_stalled`
+};
+
+class exchange;
+
+/// The connections to one address. \threadsafety every call; exchanges keep it alive.
+class line_pool {
+ public:
+  /// `served`: called without a lock held when somebody who waited in line has a connection now.
+  line_pool(address const& where, line_limits const& limits, void (*served)(void*) noexcept = nullptr, void* whom = nullptr)
+      : address_(where), limits_(limits), served_(served), whom_(whom) {
+    idle_.reserve(limits.lines);
+  }
+
+  [[nodiscard]] line_limits const& limits() const noexcept { return limits_; }
+  /// Connections made so far.
+  [[nodiscard]] std::uint64_t opened() const {
+    std::scoped_lock const lock(mutex_);
+    return opened_;
+  }
+  /// Forgets what is idle.
+  void drop_idle() {
+    std::vector<line> closed;
+    std::scoped_lock const lock(mutex_);
+    closed.swap(idle_);
+  }
+
+ private:
+  friend class exchange;
+
+  struct entry {
+    line kept;
+    bool served = false, reused = false;
+  };
+
+  /// A connection, kept or new, where there is one; else the caller is in line.
+  result<entry> take(exchange& who) {
+    {
+      std::scoped_lock const lock(mutex_);
+      if (busy_ == limits_.lines) {
+        waiting_.push_back(&who);
+        return entry{};
+      }
+      ++busy_;
+      while (!idle_.empty()) {
+        line kept = std::move(idle_.back());
+        idle_.pop_back();
+        if (kept.quiet()) return entry{std::move(kept), true, true};
+      }
+    }
+    return fresh();
+  }
+  /// \requires the caller has a place.
+  result<entry> fresh() {
+    auto made = line::start(address_);
+    if (!made) {
+      give_back({});
+      return made.error();
+    }
+    std::scoped_lock const lock(mutex_);
+    ++opened_;
+    return entry{std::move(*made), true, false};
+  }
+  /// The place of an exchange that ended, with its connection where that may be used again.
+  void give_back(line kept);
+  void leave_line(exchange& who) {
+    std::scoped_lock const lock(mutex_);
+    std::erase(waiting_, &who);
+  }
+
+  address const address_;
+  line_limits const limits_;
+  void (*const served_)(void*) noexcept;
+  void* const whom_;
+  mutable std::mutex mutex_;
+  std::vector<line> idle_;
+  std::deque<exchange*> waiting_;
+  std::size_t busy_ = 0;
+  std::uint64_t opened_ = 0;
+};
+
+/// The way of one dialogue through a pool. One thread at a time; it does not move while it is under way.
+class exchange {
+ public:
+  exchange() = default;
+  exchange(exchange const&) = delete;
+  exchange& operator=(exchange const&) = delete;
+  ~exchange() { abandon(); }
+
+  /// `step` says how it goes. Both live until the end. \requires no other is under way
+  void begin(std::shared_ptr<line_pool> pool, dialogue& what) {
+    pool_ = std::move(pool);
+    what_ = &what;
+    since_ns_ = deadline::now_ns();
+    at_ = stage::in_line;
+    auto first = pool_->take(*this);
+    if (!first) {
+      fail(first.error());
+    } else if (first->served) {
+      use(std::move(*first));
+    }
+  }
+
+  /// Goes on as far as it gets without sleeping, and not for ever: `most` bytes.
+  result<progress> step(std::size_t most = std::size_t{4} << 20U) {
+    for (;;) switch (at_) {
+        case stage::idle: return progress::done;
+        case stage::failed: return failure_;
+        case stage::in_line: {
+          std::unique_lock lock(pool_->mutex_);
+          if (!granted_) return progress::pending;
+          granted_ = false;
+          line kept = std::move(granted_line_);
+          lock.unlock();
+          since_ns_ = deadline::now_ns();
+          if (kept && kept.quiet()) {
+            use({std::move(kept), true, true});
+            break;
+          }
+          auto made = pool_->fresh();
+          if (!made) return fail(made.error());
+          use(std::move(*made));
+          break;
+        }
+        case stage::connecting: {
+          auto const made = line_.connected();
+          if (!made) return lose(made.error());
+          if (!*made && !passed(pool_->limits().connect_ns)) return progress::pending;
+          if (!*made) return lose({error_kind::unreachable, "the other end does not take the connection", ETIMEDOUT, severity::connection});
+          at_ = stage::asking;
+          break;
+        }
+        case stage::asking: {
+          std::span<iovec> rest(parts_);
+          rest = rest.subspan(part_);
+          if (rest.empty()) {
+            at_ = stage::hearing;
+            break;
+          }
+          auto const n = line_.send(rest);
+          if (!n) {
+            if (auto const again = again_or(n.error()); !again) return again.error();
+            break;
+          }
+          if (*n == 0) return still();
+          sent(*n);
+          if (*n >= most) return progress::pending;
+          most -= *n;
+          break;
+        }
+        case stage::hearing: {
+          mutable_bytes const to = what_->room();
+          if (to.empty()) return finish();
+          auto const n = line_.receive(to);
+          if (!n && n.error().native() == 0 && what_->may_end_here()) return finish(false);
+          if (!n) {
+            if (auto const again = again_or(n.error()); !again) return again.error();
+            break;
+          }
+          if (*n == 0) return still();
+          heard_any_ = true;
+          since_ns_ = deadline::now_ns();
+          if (auto const good = what_->heard(*n); !good) return lose(good.error());
+          if (*n >= most) return what_->room().empty() ? finish() : result<progress>(progress::pending);
+          most -= *n;
+          break;
+        }
+      }
+  }
+
+  /// What to poll for; -1 where nothing is to be heard on a descriptor.
+  [[nodiscard]] pollfd interest() const noexcept {
+    bool const writes = at_ == stage::connecting || at_ == stage::asking;
+    return {at_ == stage::in_line ? -1 : line_.fd(), static_cast<short>(writes ? POLLOUT : POLLIN), 0};
+  }
+  /// When `step` has something to say even if nothing happens.
+  [[nodiscard]] std::int64_t look_again_ns() const noexcept {
+    if (!under_way()) return 0;
+    return since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
+  }
+  [[nodiscard]] bool under_way() const noexcept { return at_ != stage::idle && at_ != stage::failed; }
+
+  /// Gives it up: nothing is written to the dialogue's memory any more.
+  void abandon() noexcept {
+    if (!under_way()) return;
+    if (at_ == stage::in_line) {
+      pool_->leave_line(*this);
+      if (std::exchange(granted_, false)) pool_->give_back(std::move(granted_line_));
+    } else {
+      pool_->give_back({});
+    }
+    line_.close();
+    at_ = stage::idle;
+  }
+
+ private:
+  friend class line_pool;
+  enum class stage : std::uint8_t { idle, in_line, connecting, asking, hearing, failed };
+
+  void use(line_pool::entry e) {
+    line_ = std::move(e.kept);
+    reused_ = e.reused;
+    heard_any_ = false;
+    parts_.clear();
+    part_ = 0;
+    what_->ask(parts_);
+    at_ = reused_ ? stage::asking : stage::connecting;
+  }
+  void sent(std::size_t n) noexcept {
+    since_ns_ = deadline::now_ns();
+    while (n != 0 && n >= parts_[part_].iov_len) n -= parts_[part_++].iov_len;
+    if (n != 0) {
+      parts_[part_].iov_base = static_cast<std::byte*>(parts_[part_].iov_base) + n;
+      parts_[part_].iov_len -= n;
+    }
+    while (part_ != parts_.size() && parts_[part_].iov_len == 0) ++part_;
+  }
+  [[nodiscard]] bool passed(std::int64_t limit) const noexcept { return deadline::now_ns() - since_ns_ >= limit; }
+  result<progress> still() {
+    if (!passed(pool_->limits().silence_ns)) return progress::pending;
+    return lose({error_kind::peer_stalled, "the other end has neither read nor answered for a while", ETIMEDOUT, severity::connection});
+  }
+  /// A kept connection may have died unnoticed: then a new one hears the same.
+  result<void> again_or(error e) {
+    if (!reused_ || heard_any_) return lose(e);
+    line_.close();
+    pool_->drop_idle();
+    since_ns_ = deadline::now_ns();
+    auto made = pool_->fresh();
+    if (!made) return fail(made.error());
+    use(std::move(*made));
+    return {};
+  }
+  result<progress> finish(bool keep = true) {
+    at_ = stage::idle;
+    pool_->give_back(keep && pool_->limits().keep ? std::move(line_) : line());
+    line_.close();
+    return progress::done;
+  }
+  error lose(error e) {
+    line_.close();
+    pool_->give_back({});
+    return fail(e);
+  }
+  error fail(error e) {
+    at_ = stage::failed;
+    failure_ = e;
+    return e;
+  }
+
+  std::shared_ptr<line_pool> pool_;
+  dialogue* what_ = nullptr;
+  line line_;
+  std::vector<iovec> parts_;
+  std::size_t part_ = 0;
+  std::int64_t since_ns_ = 0;
+  error failure_{error_kind::misconfigured, "the exchange was not begun"};
+  stage at_ = stage::idle;
+  bool reused_ = false, heard_any_ = false;
+  bool granted_ = false;  ///< with the pool's lock: it has a place, and perhaps a connection
+  line granted_line_;
+};
+
+inline void line_pool::give_back(line kept) {
+  bool told = false;
+  {
+    std::scoped_lock const lock(mutex_);
+    if (!waiting_.empty()) {
+      exchange& next = *waiting_.front();
+      waiting_.pop_front();
+      next.granted_line_ = std::move(kept);
+      next.granted_ = told = true;
+    } else {
+      --busy_;
+      if (kept) idle_.push_back(std::move(kept));
+    }
+  }
+  if (told && served_ != nullptr) served_(whom_);
+}
+
+}  // namespace detail::net
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/net/exchange.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::net {
+
+/// "http://host:port/path".
+struct http_url {
+  endpoint where;
+  std::string path;
+};
+
+/// \errors `misconfigured`
+inline result<http_url> parse_http_url(std::string_view text) {
+  error const wrong{error_kind::misconfigured, "a metadata server is P2PHANDSHAKE or http://HOST:PORT/metadata"};
+  constexpr std::string_view scheme = "http://";
+  if (!text.starts_with(scheme)) return wrong;
+  text.remove_prefix(scheme.size());
+  auto const slash = text.find('/');
+  std::string host(text.substr(0, slash));
+  if (host.rfind(':') == host.npos || host.ends_with(']')) host += ":80";
+  auto where = parse_endpoint(host);
+  if (!where) return wrong;
+  std::string path(slash == text.npos ? std::string_view("/") : text.substr(slash));
+  for (char const c : path)
+    if (c <= ' ' || c == 0x7f || c == '?' || c == '#') return wrong;
+  return http_url{std::move(*where), std::move(path)};
+}
+
+/// As a value in a query: everything but letters, digits and "-._~" as %XX.
+inline std::string percent_encoded(std::string_view text) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string out;
+  for (char const c : text) {
+    bool const plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      out += c;
+    } else {
+      out.append({'%', digits[static_cast<unsigned char>(c) >> 4U], digits[static_cast<unsigned char>(c) & 15U]});
+    }
+  }
+  return out;
+}
+
+class http_dialogue final : public dialogue {
+ public:
+  static constexpr std::size_t max_answer = std::size_t{1} << 20U;
+
+  http_dialogue(std::string_view method, http_url const& to, std::string_view query, std::string_view body = {}) {
+    question_.append(method).append(" ").append(to.path).append("?").append(query).append(" HTTP/1.1\r\nHost: ").append(to.where.text());
+    question_.append("\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ").append(std::to_string(body.size())).append("\r\n\r\n").append(body);
+  }
+
+  void ask(std::vector<iovec>& out) override {
+    answer_.clear();
+    head_ = 0;
+    out.push_back({question_.data(), question_.size()});
+  }
+  mutable_bytes room() noexcept override {
+    if (whole_) return {};
+    return std::as_writable_bytes(std::span(room_));
+  }
+  result<void> heard(std::size_t n) override {
+    answer_.append(room_.data(), n);
+    if (answer_.size() > max_answer) return error(error_kind::too_large, "the metadata server answers with more than 1 MiB", 0, severity::connection);
+    if (head_ == 0) {
+      auto const end = answer_.find("\r\n\r\n");
+      if (end == answer_.npos) return {};
+      head_ = end + 4;
+      if (auto const good = read_head(); !good) return good;
+    }
+    whole_ = answer_.size() - head_ >= size_;
+    return {};
+  }
+  [[nodiscard]] bool may_end_here() const noexcept override { return head_ != 0 && size_ == unknown; }
+
+  /// 200, 404, ... once the answer is whole.
+  [[nodiscard]] int status() const noexcept { return status_; }
+  [[nodiscard]] std::string_view body() const noexcept { return std::string_view(answer_).substr(head_, size_); }
+
+ private:
+  static constexpr std::size_t unknown = ~std::size_t{0};
+
+  result<void> read_head() {
+    error const wrong{error_kind::malformed, "what answers at the metadata server's address is no HTTP server", 0, severity::connection};
+    std::string_view head = std::string_view(answer_).substr(0, head_);
+    if (!head.starts_with("HTTP/1.") || head.size() < 12) return wrong;
+    auto const [end, failed] = std::from_chars(head.data() + 9, head.data() + 12, status_);
+    if (failed != std::errc() || end != head.data() + 12) return wrong;
+    size_ = unknown;
+    for (std::size_t at = head.find("\r\n"); at + 4 < head.size(); at = head.find("\r\n", at + 2)) {
+      std::string_view field = head.substr(at + 2, head.find("\r\n", at + 2) - at - 2);
+      constexpr std::string_view name = "content-length:", coding = "transfer-encoding:";
+      auto const named = [&field](std::string_view wanted) {
+        if (field.size() < wanted.size()) return false;
+        for (std::size_t i = 0; i != wanted.size(); ++i)
+          if ((field[i] >= 'A' && field[i] <= 'Z' ? field[i] + 32 : field[i]) != wanted[i]) return false;
+        return true;
+      };
+      if (named(coding)) return error(error_kind::unsupported, "the metadata server answers in chunks", 0, severity::connection);
+      if (!named(name)) continue;
+      field.remove_prefix(name.size());
+      while (field.starts_with(' ')) field.remove_prefix(1);
+      auto const [stop, bad] = std::from_chars(field.data(), field.data() + field.size(), size_);
+      if (bad != std::errc() || size_ > max_answer) return wrong;
+    }
+    return {};
+  }
+
+  std::string question_, answer_;
+  std::array<char, 4096> room_{};
+  std::size_t head_ = 0, size_ = unknown;
+  int status_ = 0;
+  bool whole_ = false;
+};
+
+}  // namespace detail::net
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/net/http.hpp>
+// ==== begin <omniconn/transport/mooncake/key.hpp>
+// omniconn-part: mooncake
+// Keys of a store are texts: Python's clients know nothing else.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// Whether bytes are UTF-8 (RFC 3629).
+inline bool is_utf8(std::string_view s) noexcept {
+  for (std::size_t i = 0; i < s.size();) {
+    auto const lead = static_cast<unsigned char>(s[i]);
+    std::size_t const n = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    if (n == 0 || n > s.size() - i) return false;
+    for (std::size_t k = 1; k != n; ++k) {
+      auto const c = static_cast<unsigned char>(s[i + k]);
+      // Overlong forms, surrogates, and beyond U+10FFFF show in the second byte.
+      unsigned const least = k != 1 ? 0x80U : lead == 0xe0 ? 0xa0U : lead == 0xf0 ? 0x90U : 0x80U, most = k != 1 ? 0xbfU : lead == 0xed ? 0x9fU : lead == 0xf4 ? 0x8fU : 0xbfU;
+      if (c < least || c > most) return false;
+    }
+    i += n;
+  }
+  return true;
+}
+
+/// In front of the hexadecimal digits of a key that is no text.
+inline constexpr std::string_view escaped_prefix = "omniconn-bytes:";
+
+/// A key as the store has it: itself where it is a text, so that Python's side has the same; else its bytes in hexadecimal digits behind a prefix, as is a
+/// text that begins with that prefix. No two keys become one.
+inline std::string store_key(wire_key key) {
+  if (!key.empty() && is_utf8(key) && !key.starts_with(escaped_prefix)) return std::string(key);
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out(escaped_prefix);
+  for (char const c : key) out.append({digits[static_cast<unsigned char>(c) >> 4U], digits[static_cast<unsigned char>(c) & 15U]});
+  return out;
+}
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/key.hpp>
+// ==== begin <omniconn/transport/mooncake/store/get.hpp>
+// omniconn-part: mooncake
+// The way of a get: ask the master where the object is, read it from there before its lease ends. Whoever waits asks again and again.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/transport/mooncake/engine/initiator.hpp>
+// omniconn-part: mooncake
+// The side of Mooncake's transfer engine that begins transfers: it learns where other engines listen, and reads and writes their memory.
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <poll.h>
+
+// ==== begin <omniconn/transport/mooncake/engine/descriptor.hpp>
+// omniconn-part: mooncake
+// What a transfer engine tells others of itself: where it listens, and which memory they may read and write.
+
+#if !__has_include(<nlohmann/json.hpp>)
+#error "omniconn: <nlohmann/json.hpp> was not found: install Debian's package nlohmann-json3-dev and link the CMake target omniconn::mooncake"
+#endif
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+struct engine_descriptor {
+  struct buffer {
+    std::uint64_t address = 0, size = 0;
+  };
+  std::string name, protocol = "tcp";
+  std::string data_host;  ///< empty: where the name is answered
+  std::uint16_t data_port = 0;
+  std::uint64_t version = 2;  ///< of the frames of a transfer
+  std::vector<buffer> buffers{};
+
+  [[nodiscard]] std::string to_json() const {
+    auto list = nlohmann::json::array();
+    for (auto const& b : buffers) list.push_back({{"name", "cpu:0"}, {"addr", b.address}, {"length", b.size}});
+    nlohmann::json const all{{"name", name}, {"protocol", protocol}, {"tcp_data_host", data_host}, {"tcp_data_port", data_port}, {"tcp_proto_version", version}, {"rdma_server_name", ""}, {"timestamp", ""}, {"buffers", list}};
+    return all.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+
+  /// \errors `malformed`; `unsupported`: another protocol than tcp; `version_mismatch`: frames without a status
+  [[nodiscard]] static result<engine_descriptor> parse(std::string_view text) {
+    error const wrong{error_kind::malformed, "a storage node describes itself in another way than Mooncake 0.3.13.post1 does"};
+    auto const read = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
+    if (!read.is_object()) return wrong;
+    auto const text_at = [&read](char const* key, std::string& to) {
+      auto const at = read.find(key);
+      if (at == read.end() || !at->is_string()) return false;
+      to = at->get_ref<std::string const&>();
+      return true;
+    };
+    auto const number = [](nlohmann::json const& in, char const* key, std::uint64_t& to) {
+      auto const at = in.find(key);
+      if (at == in.end() || !at->is_number_unsigned()) return false;
+      to = at->get<std::uint64_t>();
+      return true;
+    };
+    engine_descriptor out;
+    if (!text_at("name", out.name) || !text_at("protocol", out.protocol)) return wrong;
+    if (out.protocol != "tcp") return error(error_kind::unsupported, "a storage node offers its memory by another protocol than tcp; start it with --protocol=tcp");
+    static_cast<void>(text_at("tcp_data_host", out.data_host));
+    std::uint64_t port = 0;
+    if (!number(read, "tcp_data_port", port) || port == 0 || port > 65'535) return wrong;
+    out.data_port = static_cast<std::uint16_t>(port);
+    if (!number(read, "tcp_proto_version", out.version) || out.version < 2)
+      return error(error_kind::version_mismatch, "a storage node is of a Mooncake release that does not say when bytes have arrived; run 0.3.13.post1");
+    auto const list = read.find("buffers");
+    if (list == read.end() || !list->is_array()) return wrong;
+    for (auto const& b : *list) {
+      buffer one;
+      if (!b.is_object() || !number(b, "addr", one.address) || !number(b, "length", one.size)) return wrong;
+      out.buffers.push_back(one);
+    }
+    return out;
+  }
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/engine/descriptor.hpp>
+// ==== begin <omniconn/transport/mooncake/engine/frames.hpp>
+// omniconn-part: mooncake
+// What Mooncake's transfer engine says over TCP: 24 bytes in front of each transfer, 8 bytes of status behind (its version 2), and the frames in which two
+// engines show each other their memory. Learnt from the wire of release 0.3.13.post1. No sockets here.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// In front of a transfer: u64 size, u64 address in the other's memory, u8 direction, 7 bytes of nothing.
+struct transfer_header {
+  static constexpr std::size_t bytes = 24;
+  static constexpr std::uint8_t read = 0x80, write = 0x81;  ///< with a status, which engines that say "tcp_proto_version": 2 send
+
+  std::uint64_t size = 0, address = 0;
+  std::uint8_t direction = read;
+
+  [[nodiscard]] std::array<std::byte, bytes> pack() const noexcept {
+    std::array<std::byte, bytes> out{};
+    std::memcpy(out.data(), &size, 8);
+    std::memcpy(out.data() + 8, &address, 8);
+    out[16] = static_cast<std::byte>(direction);
+    return out;
+  }
+  [[nodiscard]] static transfer_header unpack(std::array<std::byte, bytes> const& from) noexcept {
+    transfer_header out;
+    std::memcpy(&out.size, from.data(), 8);
+    std::memcpy(&out.address, from.data() + 8, 8);
+    out.direction = static_cast<std::uint8_t>(from[16]);
+    return out;
+  }
+};
+
+/// Behind a write, in front of what is read.
+struct transfer_status {
+  static constexpr std::size_t bytes = 8;
+  static constexpr std::uint64_t magic = 0x4D43'5456'0000'0000U, good = magic, refused = magic | 1U;
+
+  /// \errors `stale_handle`: that memory is not there any more; `malformed`
+  [[nodiscard]] static result<void> check(std::uint64_t status) noexcept {
+    if (status == good) return {};
+    if (status == refused) return error(error_kind::stale_handle, "the storage node says that the address is not in its memory", 1, severity::connection);
+    return error(error_kind::malformed, "what answers at the storage node's data port is no transfer engine that speaks version 2", 0, severity::connection);
+  }
+};
+
+/// Writes pieces to the other's memory, or reads from there into pieces.
+class transfer_dialogue final : public net::dialogue {
+ public:
+  /// The bytes stay until the end.
+  void write(std::uint64_t address, pieces from, std::uint64_t size) {
+    begin({size, address, transfer_header::write});
+    for (auto const& p : from) {
+      auto const n = static_cast<std::size_t>(p.size() < size ? p.size() : size);
+      if (n != 0) parts_.push_back({const_cast<std::byte*>(p.data()), n});
+      size -= n;
+    }
+  }
+  void read(std::uint64_t address, std::span<mutable_bytes const> to) {
+    std::uint64_t size = 0;
+    for (auto const& p : to) size += p.size();
+    begin({size, address, transfer_header::read});
+    to_.assign(to.begin(), to.end());
+  }
+
+  void ask(std::vector<iovec>& out) override {
+    status_have_ = piece_ = piece_have_ = 0;
+    out.push_back({header_.data(), header_.size()});
+    out.insert(out.end(), parts_.begin(), parts_.end());
+  }
+  mutable_bytes room() noexcept override {
+    if (status_have_ != status_.size()) return mutable_bytes(status_).subspan(status_have_);
+    while (piece_ != to_.size() && piece_have_ == to_[piece_].size()) {
+      ++piece_;
+      piece_have_ = 0;
+    }
+    return piece_ == to_.size() ? mutable_bytes() : to_[piece_].subspan(piece_have_);
+  }
+  result<void> heard(std::size_t n) override {
+    if (status_have_ != status_.size()) {
+      status_have_ += n;
+      if (status_have_ != status_.size()) return {};
+      std::uint64_t status = 0;
+      std::memcpy(&status, status_.data(), sizeof status);
+      return transfer_status::check(status);
+    }
+    piece_have_ += n;
+    return {};
+  }
+
+ private:
+  void begin(transfer_header const& header) {
+    header_ = header.pack();
+    parts_.clear();
+    to_.clear();
+  }
+
+  std::array<std::byte, transfer_header::bytes> header_{};
+  std::vector<iovec> parts_;
+  std::vector<mutable_bytes> to_;
+  std::array<std::byte, transfer_status::bytes> status_{};
+  std::size_t status_have_ = 0, piece_ = 0, piece_have_ = 0;
+};
+
+/// Two engines that know no metadata server: u64 size, u8 what, and JSON, once in each direction.
+class handshake_dialogue final : public net::dialogue {
+ public:
+  static constexpr std::size_t max_size = std::size_t{1} << 20U, head = 9;
+  static constexpr std::uint8_t metadata = 1;
+
+  explicit handshake_dialogue(std::string_view json) : question_(frame(metadata, json)) {}
+  [[nodiscard]] static std::string frame(std::uint8_t what, std::string_view json) {
+    std::uint64_t const size = json.size() + 1;
+    std::string out(reinterpret_cast<char const*>(&size), sizeof size);
+    out += static_cast<char>(what);
+    return out.append(json);
+  }
+
+  void ask(std::vector<iovec>& out) override {
+    have_ = 0;
+    answer_.assign(head, '\0');
+    out.push_back({question_.data(), question_.size()});
+  }
+  mutable_bytes room() noexcept override { return std::as_writable_bytes(std::span(answer_)).subspan(have_); }
+  result<void> heard(std::size_t n) override {
+    have_ += n;
+    if (have_ != head || answer_.size() != head) return {};
+    std::uint64_t size = 0;
+    std::memcpy(&size, answer_.data(), sizeof size);
+    if (size == 0 || size > max_size || answer_.back() != static_cast<char>(metadata))
+      return error(error_kind::malformed, "what answers at the storage node's address is no transfer engine", 0, severity::connection);
+    answer_.resize(head + static_cast<std::size_t>(size) - 1);
+    return {};
+  }
+  [[nodiscard]] std::string_view json() const noexcept { return std::string_view(answer_).substr(head); }
+
+ private:
+  std::string question_, answer_;
+  std::size_t have_ = 0;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/engine/frames.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// The engines that we transfer to and from, by the names of their segments, with the connections to them. \threadsafety every call.
+class initiator {
+ public:
+  struct options {
+    std::optional<net::http_url> metadata{};  ///< who knows where segments are; none: their names are addresses, and they say it themselves
+    net::line_limits lines{};                 ///< of each engine
+    void (*served)(void*) noexcept = nullptr;  ///< see net::line_pool
+    void* whom = nullptr;
+  };
+  /// An engine, and the connections on which its memory is read and written.
+  struct route {
+    engine_descriptor about;
+    std::shared_ptr<net::line_pool> lines;
+  };
+
+  explicit initiator(options o) : options_(std::move(o)) {}
+
+  [[nodiscard]] options const& how() const noexcept { return options_; }
+  [[nodiscard]] std::shared_ptr<route const> known(std::string_view segment) const {
+    std::scoped_lock const lock(mutex_);
+    auto const at = routes_.find(segment);
+    return at == routes_.end() ? nullptr : at->second;
+  }
+  void forget(std::string_view segment) {
+    std::scoped_lock const lock(mutex_);
+    if (auto const at = routes_.find(segment); at != routes_.end()) routes_.erase(at);
+  }
+  /// \errors `malformed`, `unreachable`: it names no host that there is
+  result<std::shared_ptr<route const>> learn(std::string_view segment, engine_descriptor about) {
+    std::string host = about.data_host;
+    if (host.empty()) {
+      auto const named = net::parse_endpoint(segment);
+      if (!named) return error(error_kind::malformed, "a storage node does not say where it listens");
+      host = named->host;
+    }
+    net::endpoint const where{std::move(host), about.data_port};
+    auto lines = pool_at(where, options_.lines);
+    if (!lines) return lines.error();
+    auto out = std::make_shared<route const>(route{std::move(about), std::move(*lines)});
+    std::scoped_lock const lock(mutex_);
+    routes_.insert_or_assign(std::string(segment), out);
+    return out;
+  }
+  /// Where a segment is asked for: one connection for each question.
+  result<std::shared_ptr<net::line_pool>> desk_of(std::string_view segment) {
+    net::line_limits once = options_.lines;
+    once.keep = false;
+    if (options_.metadata) return pool_at(options_.metadata->where, once);
+    auto const where = net::parse_endpoint(segment);
+    if (!where) return error(error_kind::misconfigured, "the name of a storage node's segment is no address, as it is where metadata_server is P2PHANDSHAKE on both sides; set the metadata server that the node uses");
+    return pool_at(*where, once);
+  }
+  /// Connections made for transfers so far.
+  [[nodiscard]] std::uint64_t opened() const {
+    std::scoped_lock const lock(mutex_);
+    std::uint64_t sum = 0;
+    for (auto const& [where, pool] : pools_) sum += pool->opened();
+    return sum;
+  }
+
+ private:
+  result<std::shared_ptr<net::line_pool>> pool_at(net::endpoint const& where, net::line_limits const& limits) {
+    std::string const name = (limits.keep ? "" : "ask ") + where.text();
+    {
+      std::scoped_lock const lock(mutex_);
+      if (auto const at = pools_.find(name); at != pools_.end()) return at->second;
+    }
+    auto const address = net::resolve(where);  // with no lock held: it may take its time
+    if (!address) return address.error();
+    std::scoped_lock const lock(mutex_);
+    return pools_.try_emplace(name, std::make_shared<net::line_pool>(*address, limits, options_.served, options_.whom)).first->second;
+  }
+
+  options const options_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<route const>, std::less<>> routes_;
+  std::map<std::string, std::shared_ptr<net::line_pool>, std::less<>> pools_;
+};
+
+/// One read or write of another engine's memory. Driven by its owner, one thread at a time; it never sleeps, and does not move while it is under way.
+class transfer {
+ public:
+  /// Both begin; `step` says how it goes. The bytes stay until the end.
+  void write(initiator& from, std::string_view segment, std::uint64_t address, pieces bytes, std::uint64_t size) {
+    moves_.write(address, bytes, size);
+    begin(from, segment);
+  }
+  void read(initiator& from, std::string_view segment, std::uint64_t address, std::span<mutable_bytes const> to) {
+    moves_.read(address, to);
+    begin(from, segment);
+  }
+
+  result<progress> step() {
+    for (;;) {
+      if (!ready_) return ready_.error();
+      auto const now = exchange_.step();
+      if (now && *now == progress::pending) return now;
+      if (asking_) {
+        if (!now) return now;
+        ready_ = learnt();
+      } else {
+        if (now || fresh_) return now;
+        // What was known of the engine may be of its life before.
+        home_->forget(segment_);
+        ready_ = ask();
+      }
+    }
+  }
+  [[nodiscard]] pollfd interest() const noexcept { return exchange_.interest(); }
+  [[nodiscard]] std::int64_t look_again_ns() const noexcept { return exchange_.look_again_ns(); }
+  /// Nothing is read or written any more.
+  void abandon() noexcept { exchange_.abandon(); }
+
+ private:
+  void begin(initiator& from, std::string_view segment) {
+    home_ = &from;
+    segment_ = segment;
+    if (auto const route = from.known(segment)) {
+      ready_ = {};
+      fresh_ = asking_ = false;
+      exchange_.begin(route->lines, moves_);
+    } else {
+      ready_ = ask();
+    }
+  }
+  result<void> ask() {
+    fresh_ = asking_ = true;
+    auto const desk = home_->desk_of(segment_);
+    if (!desk) return desk.error();
+    if (auto const& url = home_->how().metadata) {
+      question_.http.emplace("GET", *url, "key=" + net::percent_encoded("mooncake/ram/" + segment_));
+      exchange_.begin(*desk, *question_.http);
+    } else {
+      question_.engine.emplace(engine_descriptor{}.to_json());
+      exchange_.begin(*desk, *question_.engine);
+    }
+    return {};
+  }
+  /// Begins the transfer itself.
+  result<void> learnt() {
+    asking_ = false;
+    if (question_.http && question_.http->status() != 200)
+      return error(error_kind::unreachable, "the metadata server does not know the storage node's segment; the node is gone, or uses another metadata server", question_.http->status(), severity::connection);
+    auto about = engine_descriptor::parse(question_.http ? question_.http->body() : question_.engine->json());
+    question_ = {};
+    if (!about) return about.error();
+    auto const route = home_->learn(segment_, std::move(*about));
+    if (!route) return route.error();
+    exchange_.begin((*route)->lines, moves_);
+    return {};
+  }
+
+  initiator* home_ = nullptr;
+  std::string segment_;
+  transfer_dialogue moves_;
+  struct {
+    std::optional<net::http_dialogue> http;
+    std::optional<handshake_dialogue> engine;
+  } question_;
+  result<void> ready_{};
+  net::exchange exchange_;  // ends before what it writes to
+  bool asking_ = false, fresh_ = false;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/engine/initiator.hpp>
+// ==== begin <omniconn/transport/mooncake/master.hpp>
+// omniconn-part: mooncake
+// The calls of a Mooncake master (release 0.3.13.post1) that a client and a storage node make: arguments in, results out. No sockets here.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// ==== begin <omniconn/transport/mooncake/rpc.hpp>
+// omniconn-part: mooncake
+// The frames of Mooncake's RPC (coro_rpc of yaLanTingLibs): 20 bytes in front of a request, 16 in front of a reply. No sockets here.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+// ==== begin <omniconn/transport/mooncake/md5.hpp>
+// omniconn-part: mooncake
+// MD5 (RFC 1321) of short texts at compile time: Mooncake's RPC names functions and argument types by it. Nothing here is about security.
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// floor(2^32 * |sin(i + 1)|), as the RFC lists them.
+inline constexpr std::array<std::uint32_t, 64> md5_sines{
+    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501, 0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122,
+    0xfd987193, 0xa679438e, 0x49b40821, 0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8, 0x21e1cde6, 0xc33707d6,
+    0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a, 0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60,
+    0xbebfbc70, 0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665, 0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039,
+    0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1, 0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391};
+
+/// The first four bytes of the MD5 of `a` followed by `b`, as a big-endian number.
+constexpr std::uint32_t md5_head(std::string_view a, std::string_view b = {}) noexcept {
+  std::size_t const size = a.size() + b.size(), padded = (size + 8) / 64 * 64 + 64;
+  auto const byte_at = [&](std::size_t i) -> std::uint32_t {
+    if (i < a.size()) return static_cast<unsigned char>(a[i]);
+    if (i < size) return static_cast<unsigned char>(b[i - a.size()]);
+    if (i == size) return 0x80;
+    return i < padded - 8 ? 0 : static_cast<std::uint32_t>((std::uint64_t{size} * 8 >> 8 * (i - (padded - 8))) & 0xffU);
+  };
+  constexpr std::array<std::array<int, 4>, 4> turns{{{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}}};
+  std::array<std::uint32_t, 4> sum{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476};
+  for (std::size_t block = 0; block != padded; block += 64) {
+    auto [p, q, r, s] = sum;
+    for (std::uint32_t i = 0; i != 64; ++i) {
+      std::uint32_t f = 0, word = 0;
+      switch (i / 16) {
+        case 0: f = (q & r) | (~q & s), word = i; break;
+        case 1: f = (s & q) | (~s & r), word = (5 * i + 1) % 16; break;
+        case 2: f = q ^ r ^ s, word = (3 * i + 5) % 16; break;
+        default: f = r ^ (q | ~s), word = 7 * i % 16; break;
+      }
+      std::size_t const at = block + 4 * std::size_t{word};
+      std::uint32_t const m = byte_at(at) | byte_at(at + 1) << 8U | byte_at(at + 2) << 16U | byte_at(at + 3) << 24U;
+      std::uint32_t const turned = std::rotl(f + p + md5_sines[i] + m, turns[i / 16][i % 4]);
+      p = s;
+      s = r;
+      r = q;
+      q += turned;
+    }
+    sum[0] += p;
+    sum[1] += q;
+    sum[2] += r;
+    sum[3] += s;
+  }
+  std::uint32_t const head = sum[0];
+  return head << 24U | (head & 0xff00U) << 8U | (head >> 8U & 0xff00U) | head >> 24U;
+}
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/md5.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+inline constexpr std::size_t request_header = 20, reply_header = 16;
+inline constexpr std::uint8_t rpc_magic = 21;
+/// No reply of a call that we make comes near it: 1,000 replicas have 100 KB.
+inline constexpr std::uint32_t max_reply = 1U << 20U;
+
+/// The number of a function of the master.
+constexpr std::uint32_t function_of(std::string_view name) noexcept { return md5_head("mooncake::WrappedMasterService::", name); }
+
+/// One request: a header, then the arguments, which `body` collects.
+class rpc_request {
+ public:
+  explicit rpc_request(std::uint32_t function) : bytes_(request_header) {
+    bytes_[0] = std::byte{rpc_magic};
+    put(8, function);
+  }
+  [[nodiscard]] std::vector<std::byte>& body() noexcept { return bytes_; }
+  /// Ready to be sent. The reply has the same number.
+  [[nodiscard]] const_bytes finish(std::uint32_t number) noexcept {
+    put(4, number);
+    put(12, static_cast<std::uint32_t>(bytes_.size() - request_header));
+    return bytes_;
+  }
+
+ private:
+  void put(std::size_t at, std::uint32_t n) noexcept { std::memcpy(bytes_.data() + at, &n, sizeof n); }
+  std::vector<std::byte> bytes_;
+};
+
+/// What stands in front of a reply.
+struct rpc_reply {
+  std::uint32_t number = 0, size = 0;
+  std::uint8_t failure = 0;  ///< 0, or why the server did not call the function; then the body is a text
+
+  /// \errors `malformed`: another protocol, or more than `max_reply`
+  [[nodiscard]] static result<rpc_reply> of(std::array<std::byte, reply_header> const& header) noexcept {
+    auto const at = [&header](std::size_t i) {
+      std::uint32_t n = 0;
+      std::memcpy(&n, header.data() + i, sizeof n);
+      return n;
+    };
+    if (header[0] != std::byte{rpc_magic}) return error(error_kind::malformed, "what answers there speaks another protocol than a Mooncake master; check address and port");
+    rpc_reply out;
+    out.failure = static_cast<std::uint8_t>(header[2]);
+    out.number = at(4);
+    out.size = at(8);
+    if (out.size > max_reply || at(12) != 0) return error(error_kind::malformed, "a Mooncake master answers with more than any reply has");
+    return out;
+  }
+  /// Why the server did not call the function; nothing where it did.
+  [[nodiscard]] result<void> refusal() const noexcept {
+    switch (failure) {
+      case 0: return {};
+      case 4:  // invalid_rpc_arguments
+        return error(error_kind::version_mismatch, "the Mooncake master does not understand the arguments of release 0.3.13.post1, the one that this library speaks; run that release", failure);
+      case 2:  // function not registered
+        return error(error_kind::version_mismatch, "the Mooncake master has no such function; this library speaks release 0.3.13.post1; run that one", failure);
+      default: return error(error_kind::io, "the Mooncake master could not run the call", failure);
+    }
+  }
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/rpc.hpp>
+// ==== begin <omniconn/transport/mooncake/struct_pack.hpp>
+// omniconn-part: mooncake
+// The encoding of Mooncake's RPC arguments and results (struct_pack of yaLanTingLibs): a hash of the type, a byte that says how wide lengths are, the type
+// itself, then the values, little-endian and without names. Learnt from recorded exchanges with release 0.3.13.post1.
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// A type as the wire spells it: a byte per member, 0xfd ... 0xff around the members of a struct.
+template <std::size_t N>
+struct wire_type {
+  std::array<char, N> bytes{};
+
+  [[nodiscard]] constexpr std::string_view text() const noexcept { return {bytes.data(), N}; }
+  /// Fixes the layout on both sides; the lowest bit says that the type follows.
+  [[nodiscard]] constexpr std::uint32_t hash() const noexcept { return md5_head(text()) | 1U; }
+
+  template <std::size_t M>
+  friend constexpr wire_type<N + M> operator+(wire_type const& a, wire_type<M> const& b) noexcept {
+    wire_type<N + M> out;
+    std::copy(b.bytes.begin(), b.bytes.end(), std::copy(a.bytes.begin(), a.bytes.end(), out.bytes.begin()));
+    return out;
+  }
+};
+
+/// From hexadecimal digits. 01 i32, 04 u64, 06 u8, 0b bool, 0c char, 80 string (80 0c), 84 vector, 85 optional, 86 variant, 87 expected, 89 u64 in an array.
+template <std::size_t N>
+consteval wire_type<N / 2> wire_type_of(char const (&digits)[N]) {
+  constexpr auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+  wire_type<N / 2> out;
+  for (std::size_t i = 0; i != N / 2; ++i) out.bytes[i] = static_cast<char>(static_cast<unsigned char>(16 * digit(digits[2 * i]) + digit(digits[2 * i + 1])));
+  return out;
+}
+
+inline constexpr std::uint8_t has_type = 0x04;  ///< in the byte behind the hash; bits 3 and 4: lengths have 1, 2, 4 or 8 bytes; no other bit
+
+/// Writes one message. The width of lengths is one for the whole message, so the longest text has to be known before.
+class packer {
+ public:
+  template <std::size_t N>
+  packer(std::vector<std::byte>& out, wire_type<N> const& type, std::size_t longest) : out_(out), width_(longest < 0x100 ? 1 : longest < 0x10000 ? 2 : 4) {
+    number(type.hash());
+    u8(static_cast<std::uint8_t>(has_type | (width_ == 1 ? 0U : width_ == 2 ? 0x08U : 0x10U)));
+    raw(type.text());
+    u8(0);
+  }
+  packer& u8(std::uint8_t n) { return number(n); }
+  packer& i32(std::int32_t n) { return number(n); }
+  packer& u64(std::uint64_t n) { return number(n); }
+  packer& flag(bool b) { return number(static_cast<std::uint8_t>(b ? 1 : 0)); }
+  packer& count(std::size_t n) {
+    for (std::size_t i = 0; i != width_; ++i) out_.push_back(static_cast<std::byte>(n >> 8 * i & 0xffU));
+    return *this;
+  }
+  packer& text(std::string_view s) { return count(s.size()).raw(s); }
+  packer& raw(std::string_view s) {
+    auto const bytes = bytes_of(s);
+    out_.insert(out_.end(), bytes.begin(), bytes.end());
+    return *this;
+  }
+
+ private:
+  template <class Number>
+  packer& number(Number n) {
+    static_assert(std::endian::native == std::endian::little);
+    auto const bytes = std::as_bytes(std::span(&n, 1));
+    out_.insert(out_.end(), bytes.begin(), bytes.end());
+    return *this;
+  }
+  std::vector<std::byte>& out_;
+  std::size_t width_;
+};
+
+/// Reads one message that a stranger may have made: no length is believed before the bytes are seen to be there. A value that is not there reads as 0 or empty,
+/// and `end` says so.
+class unpacker {
+ public:
+  /// \errors `version_mismatch`: another type, so another release of Mooncake; `malformed`
+  template <std::size_t N>
+  [[nodiscard]] static result<unpacker> of(const_bytes message, wire_type<N> const& type) noexcept {
+    unpacker in(message);
+    std::uint32_t const hash = in.number<std::uint32_t>();
+    std::uint8_t const how = in.u8();
+    if (in.short_) return truncated();
+    if (hash != type.hash()) return other_type();
+    if ((how & ~0x18U) != has_type) return error(error_kind::malformed, "a Mooncake message does not begin with its type");
+    in.width_ = std::size_t{1} << (how >> 3U & 3U);
+    std::string_view const spelled = in.raw(N + 1);
+    if (in.short_) return truncated();
+    if (spelled.substr(0, N) != type.text() || spelled.back() != '\0') return other_type();
+    return in;
+  }
+
+  std::uint8_t u8() noexcept { return number<std::uint8_t>(); }
+  std::int32_t i32() noexcept { return number<std::int32_t>(); }
+  std::uint64_t u64() noexcept { return number<std::uint64_t>(); }
+  /// \returns false for anything but 0 and 1, too, which `end` refuses
+  bool flag() noexcept {
+    std::uint8_t const b = u8();
+    wrong_ = wrong_ || b > 1;
+    return b == 1;
+  }
+  /// Of elements that have `least` bytes each: more than there can be is 0.
+  std::size_t count(std::size_t least) noexcept {
+    std::uint64_t n = 0;
+    std::string_view const digits = raw(width_);
+    for (std::size_t i = 0; i != digits.size(); ++i) n |= std::uint64_t{static_cast<unsigned char>(digits[i])} << 8 * i;
+    if (n > left_.size() / least) {
+      short_ = true;
+      return 0;
+    }
+    return static_cast<std::size_t>(n);
+  }
+  /// By reference.
+  std::string_view text() noexcept { return raw(count(1)); }
+  std::string_view raw(std::size_t n) noexcept {
+    if (n > left_.size() || short_) {
+      short_ = true;
+      left_ = {};
+      return {};
+    }
+    auto const out = text_of(left_.first(n));
+    left_ = left_.subspan(n);
+    return out;
+  }
+  /// \errors `malformed`: too few bytes, too many, or impossible ones
+  [[nodiscard]] result<void> end() const noexcept {
+    if (short_) return truncated();
+    if (wrong_ || !left_.empty()) return error(error_kind::malformed, "a Mooncake message does not follow its type");
+    return {};
+  }
+  void refuse() noexcept { wrong_ = true; }
+
+ private:
+  explicit unpacker(const_bytes message) noexcept : left_(message) {}
+  template <class Number>
+  Number number() noexcept {
+    Number out = 0;
+    if (std::string_view const bytes = raw(sizeof out); bytes.size() == sizeof out) std::memcpy(&out, bytes.data(), sizeof out);
+    return out;
+  }
+  static error truncated() noexcept { return {error_kind::malformed, "a Mooncake message is truncated"}; }
+  static error other_type() noexcept {
+    return {error_kind::version_mismatch, "the Mooncake master answers with another type than release 0.3.13.post1 does, the one that this library speaks; run that release"};
+  }
+
+  const_bytes left_;
+  std::size_t width_ = 1;
+  bool short_ = false, wrong_ = false;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/struct_pack.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// Names a client or a segment: 16 bytes that nobody else has.
+using uuid = std::array<char, 16>;
+
+/// Who calls, and whose keys are meant: each tenant has its own.
+struct caller {
+  uuid client{};
+  std::string tenant = "default";
+};
+
+/// Whether a put pins its object: `preserve` keeps what the object had. As the release's SoftPinAction.
+enum class soft_pin : std::uint8_t { preserve = 0, set = 1, clear = 2 };
+
+/// Where a put may go, and how long it stays. The other members of the release's ReplicateConfig are left at their defaults.
+struct replicate_config {
+  std::uint64_t replicas = 1;
+  bool hard_pin = false;
+  std::vector<std::string> preferred_segments{};
+};
+
+/// Where bytes of an object lie.
+struct replica {
+  enum class kind : std::uint8_t { memory = 0, nvme_of = 1, disk = 2, local_disk = 3, distributed_file = 4 };
+  std::uint64_t id = 0;
+  kind where = kind::memory;
+  std::uint64_t size = 0, address = 0;  ///< in the node's memory
+  std::string protocol, endpoint;       ///< of the node's transfer engine: "tcp", the name of a segment
+  std::int32_t status = 0;
+
+  static constexpr std::int32_t allocated = 2, complete = 3;
+  friend bool operator==(replica const&, replica const&) = default;
+};
+
+struct found_object {
+  std::vector<replica> replicas;
+  std::uint64_t lease_ms = 0;  ///< how long from the request on the bytes stay where they are
+};
+
+/// Memory of a storage node that the master gives out.
+struct segment {
+  uuid id{};
+  std::string name, endpoint;  ///< of the node's transfer engine
+  std::uint64_t base = 0, size = 0;
+};
+
+/// What a code of the store's own means. \returns nothing for 0.
+inline error store_error(std::int32_t code) noexcept {
+  switch (code) {
+    case -101: return {error_kind::no_space, "no segment of the Mooncake store is usable; start a storage node", code};
+    case -200: return {error_kind::no_space, "the Mooncake store has no room for the object, or no storage node; start nodes with larger segments, or let it evict", code};
+    case -400: return {error_kind::misconfigured, "the Mooncake store refuses the key", code};
+    case -600: return {error_kind::misconfigured, "the Mooncake store refuses the arguments", code};
+    case -703: return {error_kind::not_found, "the object is not complete", code};
+    case -704: return {error_kind::not_found, "no such object in the Mooncake store", code};
+    case -705: return {error_kind::already_exists, "the key is taken; choose another, clean it up, or put with on_existing::replace", code};
+    case -706: return {error_kind::peer_stalled, "somebody has a lease on the object, as every get and exists takes one; try again when it has ended, or remove it by force", code};
+    case -707: return {error_kind::lease_expired, "the lease of the object ended", code};
+    case -710:
+    case -712: return {error_kind::lost, "no node of the Mooncake store has the object any more", code};
+    case -800: return {error_kind::peer_lost, "a storage node of the Mooncake store does not answer", code};
+    case -801: return {error_kind::corrupt, "the Mooncake store found another checksum than the object's", code};
+    default: return {error_kind::io, "the Mooncake store failed", code};
+  }
+}
+
+namespace types {
+inline constexpr auto id = wire_type_of("fd04048989ff");
+inline constexpr auto memory_segment = wire_type_of("fd") + id + wire_type_of("800c0404800c800c800cff");
+inline constexpr auto put_start = wire_type_of("fd") + id + wire_type_of("800c04fd0404040685040b84800c800c84800c0b06800c8584800cff800cff");
+inline constexpr auto put_end = wire_type_of("fd") + id + wire_type_of("fd800c8504ff01800cff");
+inline constexpr auto put_revoke = wire_type_of("fd") + id + wire_type_of("800c01800cff");
+inline constexpr auto key = wire_type_of("fd800c800cff");
+inline constexpr auto remove = wire_type_of("fd800c0b800cff");
+inline constexpr auto mount = wire_type_of("fd") + memory_segment + id + wire_type_of("ff");
+inline constexpr auto remount = wire_type_of("fd84") + memory_segment + id + wire_type_of("ff");
+inline constexpr auto ping = id;
+inline constexpr auto unmount = wire_type_of("fd") + id + id + wire_type_of("ff");
+
+inline constexpr auto one_replica =
+    wire_type_of("fd0486fdfd0404800c800cfffffdfd0404800c800cfffffd800c04fffd") + id + wire_type_of("04800cfffd800c04040401ffff01ff");
+inline constexpr auto nothing = wire_type_of("87fa01");
+inline constexpr auto boolean = wire_type_of("870b01");
+inline constexpr auto text = wire_type_of("87800c01");
+inline constexpr auto pong = wire_type_of("87fd0301ff01");
+inline constexpr auto replicas = wire_type_of("8784") + one_replica + wire_type_of("01");
+inline constexpr auto found = wire_type_of("87fd84") + one_replica + wire_type_of("048504ff01");
+}  // namespace types
+
+// --- requests ---------------------------------------------------------------------------------------------------------------------
+
+inline std::string_view text_of(uuid const& id) noexcept { return {id.data(), id.size()}; }
+using omniconn::text_of;
+
+inline rpc_request service_ready() { return rpc_request(function_of("ServiceReady")); }
+
+inline rpc_request start_request(std::uint32_t function, caller const& who, std::string_view key, std::uint64_t size, replicate_config const& config) {
+  rpc_request out(function);
+  std::size_t longest = std::max(key.size(), who.tenant.size());
+  for (auto const& s : config.preferred_segments) longest = std::max(longest, s.size());
+  packer p(out.body(), types::put_start, std::max(longest, config.preferred_segments.size()));
+  p.raw(text_of(who.client)).text(key).u64(size);
+  p.u64(config.replicas).u64(0).u64(0).u8(static_cast<std::uint8_t>(soft_pin::preserve)).flag(false).flag(config.hard_pin);
+  p.count(config.preferred_segments.size());
+  for (auto const& s : config.preferred_segments) p.text(s);
+  p.text({}).count(0).flag(false).u8(0).text({}).flag(false);
+  p.text(who.tenant);
+  return out;
+}
+/// Asks for room. The object is nobody's until `put_end`.
+inline rpc_request put_start(caller const& who, std::string_view key, std::uint64_t size, replicate_config const& config) {
+  return start_request(function_of("PutStart"), who, key, size, config);
+}
+/// The same for a key that may be taken: the old object goes, where the sizes are equal in place, whoever reads it.
+inline rpc_request upsert_start(caller const& who, std::string_view key, std::uint64_t size, replicate_config const& config) {
+  return start_request(function_of("UpsertStart"), who, key, size, config);
+}
+
+inline constexpr std::int32_t every_replica = 4;
+
+inline rpc_request end_request(std::uint32_t function, caller const& who, std::string_view key) {
+  rpc_request out(function);
+  packer(out.body(), types::put_end, std::max(key.size(), who.tenant.size())).raw(text_of(who.client)).text(key).flag(false).i32(every_replica).text(who.tenant);
+  return out;
+}
+inline rpc_request put_end(caller const& who, std::string_view key) { return end_request(function_of("PutEnd"), who, key); }
+inline rpc_request upsert_end(caller const& who, std::string_view key) { return end_request(function_of("UpsertEnd"), who, key); }
+/// Gives up what `put_start` began.
+inline rpc_request put_revoke(caller const& who, std::string_view key) {
+  rpc_request out(function_of("PutRevoke"));
+  packer(out.body(), types::put_revoke, std::max(key.size(), who.tenant.size())).raw(text_of(who.client)).text(key).i32(every_replica).text(who.tenant);
+  return out;
+}
+inline rpc_request key_request(std::uint32_t function, caller const& who, std::string_view key) {
+  rpc_request out(function);
+  packer(out.body(), types::key, std::max(key.size(), who.tenant.size())).text(key).text(who.tenant);
+  return out;
+}
+/// Takes a lease where the object is complete.
+inline rpc_request get_replica_list(caller const& who, std::string_view key) { return key_request(function_of("GetReplicaList"), who, key); }
+/// Takes a lease, too.
+inline rpc_request exist_key(caller const& who, std::string_view key) { return key_request(function_of("ExistKey"), who, key); }
+inline rpc_request remove(caller const& who, std::string_view key, bool force) {
+  rpc_request out(function_of("Remove"));
+  packer(out.body(), types::remove, std::max(key.size(), who.tenant.size())).text(key).flag(force).text(who.tenant);
+  return out;
+}
+
+inline std::size_t longest_of(segment const& s) noexcept { return std::max({s.name.size(), s.endpoint.size(), std::size_t{16}}); }
+inline void write(packer& p, segment const& s) { p.raw(text_of(s.id)).text(s.name).u64(s.base).u64(s.size).text(s.endpoint).text("tcp").text({}); }
+
+inline rpc_request mount_segment(segment const& s, uuid const& client) {
+  rpc_request out(function_of("MountSegment"));
+  packer p(out.body(), types::mount, longest_of(s));
+  write(p, s);
+  p.raw(text_of(client));
+  return out;
+}
+/// After the master forgot its nodes.
+inline rpc_request remount_segments(std::span<segment const> segments, uuid const& client) {
+  rpc_request out(function_of("ReMountSegment"));
+  std::size_t longest = segments.size();
+  for (auto const& s : segments) longest = std::max(longest, longest_of(s));
+  packer p(out.body(), types::remount, longest);
+  p.count(segments.size());
+  for (auto const& s : segments) write(p, s);
+  p.raw(text_of(client));
+  return out;
+}
+inline rpc_request unmount_segment(uuid const& id, uuid const& client) {
+  rpc_request out(function_of("UnmountSegment"));
+  packer(out.body(), types::unmount, 0).raw(text_of(id)).raw(text_of(client));
+  return out;
+}
+/// Once a second, or the node counts as dead.
+inline rpc_request ping(uuid const& client) {
+  rpc_request out(function_of("Ping"));
+  packer(out.body(), types::ping, 0).raw(text_of(client));
+  return out;
+}
+
+// --- replies: the master's word for the caller, the protocol's errors for a stranger's bytes -----------------------------------------------
+
+/// \returns the values of a result that has some, what the store's code means otherwise.
+template <std::size_t N>
+[[nodiscard]] result<unpacker> values_of(const_bytes reply, wire_type<N> const& type) noexcept {
+  auto in = unpacker::of(reply, type);
+  if (!in) return in.error();
+  if (in->flag()) return in;
+  std::int32_t const code = in->i32();
+  if (auto const whole = in->end(); !whole) return whole.error();
+  return store_error(code);
+}
+[[nodiscard]] inline result<void> read_nothing(const_bytes reply) noexcept {
+  auto const in = values_of(reply, types::nothing);
+  return in ? in->end() : result<void>(in.error());
+}
+[[nodiscard]] inline result<bool> read_flag(const_bytes reply) noexcept {
+  auto in = values_of(reply, types::boolean);
+  if (!in) return in.error();
+  bool const out = in->flag();
+  if (auto const whole = in->end(); !whole) return whole.error();
+  return out;
+}
+[[nodiscard]] inline result<std::string> read_text(const_bytes reply) {
+  auto in = values_of(reply, types::text);
+  if (!in) return in.error();
+  std::string out(in->text());
+  if (auto const whole = in->end(); !whole) return whole.error();
+  return out;
+}
+/// \returns whether the master knows the node; false: it wants its segments again.
+[[nodiscard]] inline result<bool> read_pong(const_bytes reply) noexcept {
+  auto in = values_of(reply, types::pong);
+  if (!in) return in.error();
+  static_cast<void>(in->u64());  // which view of the cluster
+  std::int32_t const status = in->i32();
+  if (status != 1 && status != 2) in->refuse();
+  if (auto const whole = in->end(); !whole) return whole.error();
+  return status == 1;
+}
+
+inline void read(unpacker& in, replica& out) {
+  out.id = in.u64();
+  std::uint8_t const kind = in.u8();
+  out.where = static_cast<replica::kind>(kind);
+  switch (out.where) {
+    case replica::kind::memory:
+    case replica::kind::nvme_of:
+      out.size = in.u64();
+      out.address = in.u64();
+      out.protocol = in.text();
+      out.endpoint = in.text();
+      break;
+    case replica::kind::disk:
+      out.endpoint = in.text();
+      out.size = in.u64();
+      break;
+    case replica::kind::local_disk:
+      static_cast<void>(in.raw(sizeof(uuid)));
+      out.size = in.u64();
+      out.endpoint = in.text();
+      break;
+    case replica::kind::distributed_file:
+      out.endpoint = in.text();
+      out.size = in.u64();
+      static_cast<void>(in.u64());
+      static_cast<void>(in.u64());
+      static_cast<void>(in.i32());
+      break;
+    default: in.refuse();
+  }
+  out.status = in.i32();
+}
+inline void read(unpacker& in, std::vector<replica>& out) {
+  constexpr std::size_t least = 8 + 1 + 8 + 1 + 4;  // bytes of the smallest
+  out.resize(in.count(least));
+  for (auto& r : out) read(in, r);
+}
+[[nodiscard]] inline result<std::vector<replica>> read_replicas(const_bytes reply) {
+  auto in = values_of(reply, types::replicas);
+  if (!in) return in.error();
+  std::vector<replica> out;
+  read(*in, out);
+  if (auto const whole = in->end(); !whole) return whole.error();
+  return out;
+}
+[[nodiscard]] inline result<found_object> read_found(const_bytes reply) {
+  auto in = values_of(reply, types::found);
+  if (!in) return in.error();
+  found_object out;
+  read(*in, out.replicas);
+  out.lease_ms = in->u64();
+  if (in->flag()) static_cast<void>(in->u64());
+  if (auto const whole = in->end(); !whole) return whole.error();
+  return out;
+}
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/master.hpp>
+// ==== begin <omniconn/transport/mooncake/store/interest.hpp>
+// omniconn-part: mooncake
+// What a thread that waits for operations polls for, and until when.
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include <poll.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+class interest_list {
+ public:
+  void clear() noexcept {
+    polls_.clear();
+    until_ns_ = std::numeric_limits<std::int64_t>::max();
+  }
+  void add(pollfd const& p) { polls_.push_back(p); }
+  /// Of anything that has `interest` and `look_again_ns`.
+  template <class Work>
+  void add(Work const& work) {
+    if (auto const p = work.interest(); p.fd >= 0) polls_.push_back(p);
+    not_later_than(work.look_again_ns());
+  }
+  void not_later_than(std::int64_t ns) noexcept { until_ns_ = ns < until_ns_ ? ns : until_ns_; }
+
+  /// Sleeps until one of them has something, or its time has come.
+  void poll() noexcept {
+    std::int64_t const left = until_ns_ - deadline::now_ns();
+    timespec const span{left <= 0 ? 0 : left / 1'000'000'000, left <= 0 ? 0 : left % 1'000'000'000};
+    static_cast<void>(::ppoll(polls_.data(), polls_.size(), until_ns_ == std::numeric_limits<std::int64_t>::max() ? nullptr : &span, nullptr));
+  }
+
+ private:
+  std::vector<pollfd> polls_;
+  std::int64_t until_ns_ = std::numeric_limits<std::int64_t>::max();
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/interest.hpp>
+// ==== begin <omniconn/transport/mooncake/store/place.hpp>
+// omniconn-part: mooncake
+// Where an object of the store lies, as a locator; and which places we can read.
+
+#include <cstdint>
+#include <string_view>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// A replica as the master numbers it. A number is used again after the master was restarted, and where an object was replaced in place.
+struct place {
+  std::uint64_t id = 0, size = 0, address = 0, endpoint = 0, key = 0;
+
+  [[nodiscard]] locator pack() const noexcept { return locator::pack(locator_tag::mooncake_store, *this); }
+  friend bool operator==(place const&, place const&) = default;
+};
+
+/// FNV-1a: names that differ are told apart, and nobody gains by making two that do not.
+inline std::uint64_t name_hash(std::string_view name) noexcept {
+  std::uint64_t h = 0xcbf2'9ce4'8422'2325U;
+  for (char const c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100'0000'01b3U;
+  return h;
+}
+inline place place_of(std::string_view key, replica const& r) noexcept { return {r.id, r.size, r.address, name_hash(r.endpoint), name_hash(key)}; }
+
+/// \errors `unsupported`: not in memory, or not reached by tcp
+inline result<void> check_memory(replica const& r) noexcept {
+  switch (r.where) {
+    case replica::kind::memory:
+      if (r.protocol == "tcp") return {};
+      return error(error_kind::unsupported, "the Mooncake store keeps the object where only another protocol than tcp reaches it; start its nodes with --protocol=tcp");
+    case replica::kind::nvme_of: return error(error_kind::unsupported, "the Mooncake store keeps the object on an NVMe-oF volume, which this library does not read; keep it in memory");
+    case replica::kind::disk: return error(error_kind::unsupported, "the Mooncake store keeps the object on disk, which this library does not read; keep it in memory");
+    case replica::kind::local_disk: return error(error_kind::unsupported, "the Mooncake store keeps the object on a node's local disk, which this library does not read; keep it in memory");
+    default: return error(error_kind::unsupported, "the Mooncake store keeps the object in a distributed file system, which this library does not read; keep it in memory");
+  }
+}
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/place.hpp>
+// ==== begin <omniconn/transport/mooncake/store/rpc_call.hpp>
+// omniconn-part: mooncake
+// One call of the master: a request, and the reply with its number.
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// Driven by its owner, one thread at a time; it never sleeps.
+class rpc_call final : net::dialogue {
+ public:
+  void begin(std::shared_ptr<net::line_pool> master, rpc_request request) {
+    static std::atomic<std::uint32_t> last{0};
+    request_ = std::move(request);
+    number_ = last.fetch_add(1, std::memory_order_relaxed);
+    exchange_.begin(std::move(master), *this);
+  }
+  result<progress> step() { return exchange_.step(); }
+  [[nodiscard]] pollfd interest() const noexcept { return exchange_.interest(); }
+  [[nodiscard]] std::int64_t look_again_ns() const noexcept { return exchange_.look_again_ns(); }
+  void abandon() noexcept { exchange_.abandon(); }
+  /// The result, packed. \requires done
+  [[nodiscard]] const_bytes reply() const noexcept { return body_; }
+
+ private:
+  void ask(std::vector<iovec>& out) override {
+    have_ = 0;
+    in_body_ = false;
+    body_.clear();
+    auto const bytes = request_->finish(number_);
+    out.push_back({const_cast<std::byte*>(bytes.data()), bytes.size()});
+  }
+  mutable_bytes room() noexcept override { return (in_body_ ? mutable_bytes(body_) : mutable_bytes(header_)).subspan(have_); }
+  result<void> heard(std::size_t n) override {
+    have_ += n;
+    if (in_body_ && have_ == body_.size()) return refusal_;
+    if (in_body_ || have_ != header_.size()) return {};
+    auto const reply = rpc_reply::of(header_);
+    if (!reply) return reply.error();
+    if (reply->number != number_) return error(error_kind::malformed, "the Mooncake master answers another call than it was asked", 0, severity::connection);
+    refusal_ = reply->refusal();
+    body_.resize(reply->size);
+    have_ = 0;
+    in_body_ = true;
+    return body_.empty() ? refusal_ : result<void>();
+  }
+
+  std::optional<rpc_request> request_;
+  std::array<std::byte, reply_header> header_{};
+  std::vector<std::byte> body_;
+  result<void> refusal_{};
+  std::uint32_t number_ = 0;
+  std::size_t have_ = 0;
+  bool in_body_ = false;
+  net::exchange exchange_;  // ends before what it writes to
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/rpc_call.hpp>
+// ==== begin <omniconn/transport/mooncake/store/session.hpp>
+// omniconn-part: mooncake
+// What all calls of one Mooncake store transport share: the master's address, the other engines, who sleeps, what was moved.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+inline uuid random_uuid() noexcept {
+  uuid out{};
+  for (std::size_t i = 0; i != out.size(); i += 8) {
+    std::uint64_t const n = random_u64();
+    std::memcpy(out.data() + i, &n, sizeof n);
+  }
+  return out;
+}
+
+struct session : call_gate {
+  session(net::address const& where, net::line_limits const& limits, initiator::options engine, replicate_config config)
+      : master(std::make_shared<net::line_pool>(where, limits, &served, this)), engines(with_bells(std::move(engine))), replication(std::move(config)) {}
+
+  std::shared_ptr<net::line_pool> const master;
+  initiator engines;
+  replicate_config const replication;
+  caller self{random_uuid()};
+  bool replace_in_place = false, force_remove = true;
+  std::int64_t longest_pause_ns = 50'000'000;
+
+  std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  // --- who sleeps -------------------------------------------------------------------------------------------------------------------
+
+  /// A thread in `wait`. Others ring where what it waits for may have ended without its descriptors: a cancel, a close, a connection that became free.
+  class sleeper {
+   public:
+    explicit sleeper(session& s) : session_(s) {
+      std::scoped_lock const lock(s.sleepers_mutex_);
+      if (!s.idle_bells_.empty()) {
+        bell_ = std::move(s.idle_bells_.back());
+        s.idle_bells_.pop_back();
+      } else {
+        bell_ = std::make_unique<bell>();
+      }
+      s.sleepers_.push_back(bell_.get());
+    }
+    sleeper(sleeper const&) = delete;
+    sleeper& operator=(sleeper const&) = delete;
+    ~sleeper() {
+      std::scoped_lock const lock(session_.sleepers_mutex_);
+      std::erase(session_.sleepers_, bell_.get());
+      bell_->hush();
+      if (session_.idle_bells_.size() < 4) session_.idle_bells_.push_back(std::move(bell_));
+    }
+    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+
+   private:
+    session& session_;
+    std::unique_ptr<bell> bell_;
+  };
+  void ring_all() {
+    std::scoped_lock const lock(sleepers_mutex_);
+    for (bell const* b : sleepers_) b->ring();
+  }
+
+  // --- payloads that came back ------------------------------------------------------------------------------------------------------
+
+  void give_back(outgoing const& out) {
+    if (out.dispose != nullptr) return out.dispose(out.token);
+    std::scoped_lock const lock(returned_mutex_);
+    returned_.push_back(out.token);
+  }
+  [[nodiscard]] std::vector<std::uint64_t> take_returned() {
+    std::scoped_lock const lock(returned_mutex_);
+    return std::exchange(returned_, {});
+  }
+
+  // --- calls without an operation ---------------------------------------------------------------------------------------------------
+
+  /// Asks the master and waits for the answer, for `limit_ns` at most.
+  result<std::vector<std::byte>> ask(rpc_request request, std::int64_t limit_ns = 5'000'000'000) const {
+    rpc_call call;
+    std::int64_t const end = deadline::now_ns() + limit_ns;
+    call.begin(master, std::move(request));
+    auto now = call.step();
+    while (now && *now == progress::pending) {
+      std::int64_t const left = (end < call.look_again_ns() ? end : call.look_again_ns()) - deadline::now_ns();
+      if (end <= deadline::now_ns() || closed.load()) return error(error_kind::peer_stalled, "the Mooncake master does not answer", 0, severity::connection);
+      auto p = call.interest();
+      static_cast<void>(::poll(&p, 1, left <= 0 ? 0 : p.fd < 0 ? 1 : static_cast<int>(left / 1'000'000 + 1)));
+      now = call.step();
+    }
+    if (!now) return now.error();
+    auto const reply = call.reply();
+    return std::vector<std::byte>(reply.begin(), reply.end());
+  }
+
+  /// That the master is of the release that we know. Its version text is the same for several that are not.
+  [[nodiscard]] result<void, diagnosis> check_release() const {
+    auto const ready = ask(service_ready());
+    if (!ready) return diagnosis(ready.error());
+    auto const version = read_text(*ready);
+    if (!version) return diagnosis(version.error());
+    // A key that nobody has: the arguments of this call differ between releases.
+    auto const asked = ask(exist_key(self, "omniconn-release-check"));
+    auto const answer = asked ? read_flag(*asked) : result<bool>(asked.error());
+    if (answer || answer.error().kind() == error_kind::not_found) return {};
+    if (answer.error().kind() != error_kind::version_mismatch) return diagnosis(answer.error());
+    return diagnosis(error_kind::version_mismatch,
+                     "the Mooncake master, which says that it is version " + *version + ", speaks another wire than release 0.3.13.post1, the one that this library was tested with; run that release", answer.error().native());
+  }
+
+ private:
+  static void served(void* self) noexcept { static_cast<session*>(self)->ring_all(); }
+  initiator::options with_bells(initiator::options engine) noexcept {
+    engine.served = &served;
+    engine.whom = this;
+    return engine;
+  }
+
+  std::mutex sleepers_mutex_, returned_mutex_;
+  std::vector<bell const*> sleepers_;
+  std::vector<std::unique_ptr<bell>> idle_bells_;
+  std::vector<std::uint64_t> returned_;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/session.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// What was read, in the caller's memory. The store knows nothing of who has read an object: nothing is given back, and nothing ends.
+class store_hold {
+ public:
+  store_hold() noexcept = default;
+  explicit store_hold(const_bytes bytes) noexcept : bytes_(bytes) {}
+  store_hold(store_hold&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  store_hold& operator=(store_hold&& other) noexcept {
+    bytes_ = std::exchange(other.bytes_, {});
+    return *this;
+  }
+  ~store_hold() = default;
+
+  [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  void finish(disposition) noexcept { bytes_ = {}; }
+
+ private:
+  const_bytes bytes_;
+};
+
+/// A get of the caller's. Its fields are the transport's.
+class get_operation : public staged_operation {
+ public:
+  get_operation() { is_get_ = true; }
+  ~get_operation() { cancel(); }
+  [[nodiscard]] object_info info() const noexcept {
+    object_info out;
+    out.size = size_;
+    return out;
+  }
+  [[nodiscard]] locator where() const noexcept { return is(stage::found) || is(stage::looking) ? place_of(key_, replica_).pack() : locator(); }
+  [[nodiscard]] store_hold take() noexcept {
+    locked_operation const lock(*this);
+    if (lock.at() != stage::found || std::exchange(taken_, true)) return {};
+    return store_hold(to_.size() == 1 ? const_bytes(to_.front()) : const_bytes());
+  }
+
+  result<progress> begin(session& home, wire_key key, find_options const& how) {
+    if (is(stage::begun) || is(stage::looking) || (is(stage::found) && !taken_)) return error(error_kind::misconfigured, "the get operation is in use");
+    home_ = &home;
+    wanted_ = {};
+    by_place_ = how.where != nullptr;
+    if (by_place_) {
+      auto const at = how.where->unpack<place>(locator_tag::mooncake_store);
+      if (!at) return fail(at.error());
+      wanted_ = *at;
+    }
+    key_.assign(key);
+    waits_ = how.wait;
+    taken_ = false;
+    size_ = 0;
+    tries_ = 0;
+    to_.clear();
+    pause_ns_ = first_pause_ns;
+    at_.store(stage::begun, std::memory_order_relaxed);
+    ask();
+    return settle(go_on());
+  }
+
+  result<progress> land(std::span<mutable_bytes const> to) {
+    locked_operation lock(*this);
+    if (lock.at() != stage::looking) return error(error_kind::misconfigured, "land without a get that needs memory");
+    std::uint64_t room = 0;
+    for (auto const& piece : to) room += piece.size();
+    if (room != size_) return error(error_kind::misconfigured, "the pieces to land in must add up to info().size");
+    to_.assign(to.begin(), to.end());
+    // Who took long to find memory asks again: the lease is to last for the whole way.
+    deadline::now_ns() - asked_ns_ > lease_ns_ / 2 ? ask() : read();
+    return settle(go_on());
+  }
+
+  result<progress> step() {
+    locked_operation const lock(*this);
+    if (lock.at() == stage::found) return progress::done;
+    if (lock.at() == stage::looking) return progress::needs_memory;
+    if (lock.at() != stage::begun) return failure_;
+    call const entered(home_);
+    if (!entered) return give_up(closed_error());
+    return settle(go_on());
+  }
+
+  void cancel() noexcept {
+    locked_operation const lock(*this);
+    if (lock.at() == stage::begun || lock.at() == stage::looking || (lock.at() == stage::found && !taken_)) static_cast<void>(give_up(cancelled_error()));
+  }
+
+  void add_interest(interest_list& out) {
+    if (!is(stage::begun)) return;
+    switch (phase_) {
+      case phase::resting: out.not_later_than(look_again_ns_); break;
+      case phase::asking: out.add(call_); break;
+      default:
+        out.add(transfer_);
+        out.not_later_than(renew_ns());
+        if (renewing_) out.add(call_);
+    }
+  }
+
+ private:
+  enum class phase : std::uint8_t { asking, resting, found, reading, ended };
+  static constexpr std::int64_t first_pause_ns = 1'000'000;
+  static constexpr unsigned most_tries = 3;
+
+  void ask() {
+    phase_ = phase::asking;
+    asked_ns_ = deadline::now_ns();
+    call_.begin(home_->master, get_replica_list(home_->self, key_));
+  }
+  void read() {
+    phase_ = phase::reading;
+    renewing_ = false;
+    transfer_.read(home_->engines, replica_.endpoint, replica_.address, to_);
+  }
+  /// When a read that goes on asks for a longer lease.
+  [[nodiscard]] std::int64_t renew_ns() const noexcept { return asked_ns_ + lease_ns_ / 2; }
+
+  /// As far as it gets. \returns `done` when the object is there, or needs memory.
+  result<progress> go_on() {
+    for (;;) switch (phase_) {
+        case phase::found:
+        case phase::ended: return progress::done;
+        case phase::resting:
+          if (deadline::now_ns() < look_again_ns_) return progress::pending;
+          ask();
+          break;
+        case phase::asking: {
+          auto const now = call_.step();
+          if (!now || *now == progress::pending) return now;
+          auto found = read_found(call_.reply());
+          if (found) {
+            if (auto const good = choose(std::move(*found)); !good) return good.error();
+          } else if (found.error().kind() != error_kind::not_found) {
+            return found.error();
+          } else if (!to_.empty()) {
+            return error(error_kind::lost, "the object was removed while it was read", found.error().native());
+          } else if (by_place_) {
+            return stale_error();
+          } else if (!waits_) {
+            return found.error();
+          } else {
+            phase_ = phase::resting;
+            look_again_ns_ = deadline::now_ns() + pause_ns_;
+            pause_ns_ = pause_ns_ * 2 < home_->longest_pause_ns ? pause_ns_ * 2 : home_->longest_pause_ns;
+          }
+          break;
+        }
+        case phase::reading: {
+          auto const now = transfer_.step();
+          if (now && *now == progress::pending) {
+            if (auto const kept = keep_lease(); !kept) return kept.error();
+            return now;
+          }
+          call_.abandon();
+          if (!now) {
+            if (auto const next = another(now.error()); !next) return next.error();
+          } else if (deadline::now_ns() - asked_ns_ < lease_ns_) {
+            phase_ = phase::ended;
+          } else if (++tries_ == most_tries) {
+            return error(error_kind::lease_expired, "the object's lease ended before it was read, several times; start the Mooncake master with a longer --default_kv_lease_ttl");
+          } else {
+            ask();
+          }
+          break;
+        }
+      }
+  }
+  /// Takes the first place that we can read.
+  result<void> choose(found_object found) {
+    lease_ns_ = found.lease_ms > 1'000'000'000 ? 1'000'000'000'000'000 : static_cast<std::int64_t>(found.lease_ms) * 1'000'000;
+    others_ = std::move(found.replicas);
+    error why{error_kind::lost, "the Mooncake store has no complete replica of the object"};
+    while (!others_.empty()) {
+      replica next = std::move(others_.front());
+      others_.erase(others_.begin());
+      if (next.status != replica::complete) continue;
+      if (auto const usable = check_memory(next); !usable) {
+        why = usable.error();
+        continue;
+      }
+      if (by_place_ && place_of(key_, next) != wanted_) {
+        why = stale_error();
+        continue;
+      }
+      if (!to_.empty() && next.size != size_) return error(error_kind::lost, "the object was replaced while it was read");
+      replica_ = std::move(next);
+      size_ = replica_.size;
+      to_.empty() ? static_cast<void>(phase_ = phase::found) : read();
+      return {};
+    }
+    return why;
+  }
+  /// A node that does not answer may have a neighbour that does.
+  result<void> another(error why) {
+    while (!others_.empty()) {
+      replica next = std::move(others_.front());
+      others_.erase(others_.begin());
+      if (next.status != replica::complete || !check_memory(next) || next.size != size_) continue;
+      replica_ = std::move(next);
+      read();
+      return {};
+    }
+    return why;
+  }
+  /// A read that takes long renews its lease halfway.
+  result<void> keep_lease() {
+    if (!renewing_) {
+      if (deadline::now_ns() < renew_ns()) return {};
+      renewing_ = true;
+      renewed_ns_ = deadline::now_ns();
+      call_.begin(home_->master, get_replica_list(home_->self, key_));
+    }
+    auto const now = call_.step();
+    if (!now) return now.error();
+    if (*now == progress::pending) return {};
+    renewing_ = false;
+    auto const found = read_found(call_.reply());
+    if (!found) return found.error().kind() == error_kind::not_found ? error(error_kind::lost, "the object was removed while it was read", found.error().native()) : found.error();
+    for (auto const& r : found->replicas)
+      if (r == replica_) {
+        asked_ns_ = renewed_ns_;
+        return {};
+      }
+    return error(error_kind::lost, "the object was replaced while it was read");
+  }
+
+  result<progress> settle(result<progress> now) {
+    if (!now) {
+      call_.abandon();
+      transfer_.abandon();
+      return fail(now.error());
+    }
+    if (phase_ == phase::found) {
+      at_.store(stage::looking, std::memory_order_release);
+      phase_ = phase::resting;
+      return progress::needs_memory;
+    }
+    if (phase_ != phase::ended) {
+      at_.store(stage::begun, std::memory_order_release);
+      return now;
+    }
+    home_->gets.fetch_add(1, std::memory_order_relaxed);
+    home_->get_bytes.fetch_add(size_, std::memory_order_relaxed);
+    at_.store(stage::found, std::memory_order_release);
+    return progress::done;
+  }
+  error give_up(error why) noexcept {
+    call_.abandon();
+    transfer_.abandon();
+    return fail(why);
+  }
+  static error stale_error() noexcept { return {error_kind::stale_handle, "the object of the receipt is gone; get by key, or put it again"}; }
+
+  session* home_ = nullptr;
+  std::string key_;
+  place wanted_;
+  replica replica_;
+  std::vector<replica> others_;
+  std::vector<mutable_bytes> to_;
+  std::uint64_t size_ = 0;
+  std::int64_t asked_ns_ = 0, renewed_ns_ = 0, lease_ns_ = 0, look_again_ns_ = 0, pause_ns_ = first_pause_ns;
+  unsigned tries_ = 0;
+  phase phase_ = phase::ended;
+  bool waits_ = true, by_place_ = false, taken_ = false, renewing_ = false;
+  rpc_call call_;
+  transfer transfer_;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/get.hpp>
+// ==== begin <omniconn/transport/mooncake/store/put.hpp>
+// omniconn-part: mooncake
+// The way of a put: ask the master for room, write to every replica, say that it is whole; or give the room back.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// A put of the caller's. Its fields are the transport's.
+class put_operation : public staged_operation {
+ public:
+  put_operation() = default;
+  ~put_operation() { abort(); }
+  [[nodiscard]] locator where() const noexcept { return is(stage::found) ? where_ : locator(); }
+
+  result<progress> begin(session& home, wire_key key, outgoing const& out, object_info const& info, publish_options const& how) {
+    if (is(stage::begun)) return error(error_kind::misconfigured, "the put operation is in use");
+    if (info.size > total_size(out.parts)) return error(error_kind::misconfigured, "object_info.size is larger than the payload's pieces");
+    if (info.size == 0) return empty_error();
+    home_ = &home;
+    key_.assign(key);
+    parts_.assign(out.parts.begin(), out.parts.end());
+    out_ = {{}, out.token, out.dispose};
+    until_ = how.until;
+    replaces_ = how.existing == on_existing::replace;
+    size_ = info.size;
+    committing_ = has_room_ = false;
+    at_.store(stage::begun, std::memory_order_relaxed);
+    phase_ = phase::ready;
+    if (replaces_) return progress::done;  // the old object stays until the new one is ready
+    ask_for_room();
+    auto const now = go_on();
+    return now ? now : result<progress>(fail(now.error()));  // an error of begin leaves the payload to the caller
+  }
+
+  result<progress> commit(object_info const& info) {
+    if (!is(stage::begun) || committing_ || phase_ != phase::ready) return error(error_kind::misconfigured, "commit without a put that was begun");
+    if (info.size > total_size(parts_)) return error(error_kind::misconfigured, "commit of more bytes than begin was given");
+    locked_operation const lock(*this);
+    committing_ = true;
+    if (info.size == 0) return give_up(empty_error());
+    bool const fits = has_room_ && info.size == size_;
+    size_ = info.size;
+    pause_ns_ = first_pause_ns;
+    if (fits) {
+      write(0);
+    } else if (has_room_) {
+      revoke(phase::shrinking);
+    } else {
+      ask_for_room();
+    }
+    return settle(go_on());
+  }
+
+  result<progress> step() {
+    locked_operation const lock(*this);
+    if (lock.at() == stage::found) return progress::done;
+    if (lock.at() != stage::begun) return failure_;
+    call const entered(home_);
+    if (!entered) return give_up(closed_error());
+    return settle(go_on());
+  }
+
+  /// What is left of an unfinished put goes, within a second.
+  void abort() noexcept {
+    locked_operation const lock(*this);
+    if (lock.at() == stage::begun) static_cast<void>(give_up(cancelled_error()));
+  }
+
+  void add_interest(interest_list& out) {
+    if (!is(stage::begun)) return;
+    switch (phase_) {
+      case phase::ready: break;
+      case phase::resting: out.not_later_than(look_again_ns_); break;
+      case phase::writing: out.add(transfer_); break;
+      default: out.add(call_);
+    }
+  }
+
+ private:
+  enum class phase : std::uint8_t { asking, ready, removing, resting, writing, ending, shrinking, revoking, ended };
+  static constexpr std::int64_t first_pause_ns = 1'000'000;
+
+  static error empty_error() noexcept { return {error_kind::unsupported, "a Mooncake store has no empty objects; put at least one byte, or with an envelope"}; }
+  [[nodiscard]] bool upserts() const noexcept { return replaces_ && home_->replace_in_place; }
+
+  // Each begins something. What comes of it `go_on` hears.
+
+  void ask_for_room() {
+    phase_ = phase::asking;
+    call_.begin(home_->master, upserts() ? upsert_start(home_->self, key_, size_, home_->replication) : put_start(home_->self, key_, size_, home_->replication));
+  }
+  void remove_old() {
+    phase_ = phase::removing;
+    call_.begin(home_->master, mooncake::remove(home_->self, key_, false));
+  }
+  void write(std::size_t which) {
+    which_ = which;
+    if (which != replicas_.size()) {
+      phase_ = phase::writing;
+      transfer_.write(home_->engines, replicas_[which].endpoint, replicas_[which].address, parts_, size_);
+    } else {
+      phase_ = phase::ending;
+      call_.begin(home_->master, upserts() ? upsert_end(home_->self, key_) : put_end(home_->self, key_));
+    }
+  }
+  void revoke(phase why) {
+    phase_ = why;
+    has_room_ = false;
+    call_.begin(home_->master, put_revoke(home_->self, key_));
+  }
+
+  /// As far as it gets. \returns `done` when the put waits for its commit, or has ended well.
+  result<progress> go_on() {
+    for (;;) {
+      if (phase_ == phase::ready || phase_ == phase::ended) return progress::done;
+      if (phase_ == phase::resting) {
+        if (deadline::now_ns() < look_again_ns_) return progress::pending;
+        remove_old();
+      }
+      auto const now = phase_ == phase::writing ? transfer_.step() : call_.step();
+      if (now && *now == progress::pending) return now;
+      if (phase_ == phase::revoking) return why_;
+      auto const next = now ? answered() : result<void>(now.error());
+      if (next) continue;
+      if (!has_room_) return next.error();
+      why_ = next.error();
+      revoke(phase::revoking);
+    }
+  }
+  /// What was begun came to its end. \returns with the next thing begun.
+  result<void> answered() {
+    switch (phase_) {
+      case phase::asking: {
+        auto room = read_replicas(call_.reply());
+        if (!room && replaces_ && !upserts() && room.error().kind() == error_kind::already_exists) {
+          remove_old();
+          return {};
+        }
+        if (!room) return room.error();
+        has_room_ = true;
+        replicas_ = std::move(*room);
+        if (replicas_.empty()) return error(error_kind::malformed, "the Mooncake master gives room nowhere", 0, severity::connection);
+        for (auto const& r : replicas_) {
+          if (auto const usable = check_memory(r); !usable) return usable;
+          if (r.size < size_) return error(error_kind::malformed, "the Mooncake master gives less room than it was asked for", 0, severity::connection);
+        }
+        committing_ ? write(0) : static_cast<void>(phase_ = phase::ready);
+        return {};
+      }
+      case phase::removing: {
+        auto const gone = read_nothing(call_.reply());
+        if (gone || gone.error().kind() == error_kind::not_found) {
+          ask_for_room();
+          return {};
+        }
+        if (gone.error().kind() != error_kind::peer_stalled || until_.passed()) return gone.error();
+        phase_ = phase::resting;  // a reader's lease
+        look_again_ns_ = deadline::now_ns() + pause_ns_;
+        pause_ns_ = pause_ns_ * 2 < home_->longest_pause_ns ? pause_ns_ * 2 : home_->longest_pause_ns;
+        return {};
+      }
+      case phase::writing: write(which_ + 1); return {};
+      case phase::ending: {
+        auto const whole = read_nothing(call_.reply());
+        if (!whole && whole.error().kind() == error_kind::not_found) {
+          has_room_ = false;
+          return error(error_kind::lost, "the Mooncake master has forgotten the put, as one does that was restarted; put it again", whole.error().native());
+        }
+        if (whole) phase_ = phase::ended;
+        return whole;
+      }
+      default: {
+        auto const revoked = read_nothing(call_.reply());  // the object is to be smaller
+        if (revoked) ask_for_room();
+        return revoked;
+      }
+    }
+  }
+
+  /// After a step of a put that was begun: what has ended gives the payload back.
+  result<progress> settle(result<progress> now) {
+    if (!now) return failed(now.error());
+    if (phase_ != phase::ended) return now;
+    where_ = place_of(key_, replicas_.front()).pack();
+    home_->puts.fetch_add(1, std::memory_order_relaxed);
+    home_->put_bytes.fetch_add(size_, std::memory_order_relaxed);
+    at_.store(stage::found, std::memory_order_release);
+    home_->give_back(out_);
+    return progress::done;
+  }
+  error failed(error why) {
+    fail(why);
+    home_->give_back(out_);
+    return why;
+  }
+  /// From outside, at once: the room is given back in a call that waits for its answer.
+  result<progress> give_up(error why) noexcept {
+    call_.abandon();
+    transfer_.abandon();
+    if (has_room_ || phase_ == phase::asking || phase_ == phase::revoking) static_cast<void>(home_->ask(put_revoke(home_->self, key_), 1'000'000'000));
+    has_room_ = false;
+    return failed(why);
+  }
+
+  session* home_ = nullptr;
+  std::string key_;
+  std::vector<const_bytes> parts_;
+  outgoing out_{};
+  deadline until_{};
+  std::uint64_t size_ = 0;
+  std::vector<replica> replicas_;
+  std::size_t which_ = 0;
+  std::int64_t look_again_ns_ = 0, pause_ns_ = first_pause_ns;
+  locator where_;
+  error why_{error_kind::io};
+  phase phase_ = phase::ready;
+  bool replaces_ = false, committing_ = false, has_room_ = false;
+  rpc_call call_;
+  transfer transfer_;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/put.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// A client of a Mooncake store of release 0.3.13.post1 over TCP.
+///
+/// A put sends the caller's bytes to a storage node, without a copy of our own; a get reads them into memory that the caller chooses. Objects belong to
+/// nobody: reading does not end them, the store keeps them until they are cleaned up or evicted. Nobody rings, so a get that waits asks the master after
+/// 1, 2, 4 … `longest_pause`. A get and `exists` give the object a lease (10 s, as the master is started), for which it stays where it is.
+/// \threadsafety every call.
+class mooncake_store_transport {
+ public:
+  struct options {
+    /// HOST:PORT of the master.
+    std::string master = "127.0.0.1:50051";
+    /// Who knows where storage nodes are: "P2PHANDSHAKE" (they say it themselves), or "http://HOST:PORT/metadata". The same for all of a cluster.
+    std::string metadata_server = "P2PHANDSHAKE";
+    /// Whose keys: each tenant has its own. What knows of no tenants, as Python's clients, uses "default".
+    std::string tenant = "default";
+    /// Copies of each object, on different nodes.
+    std::uint32_t replicas = 1;
+    /// The store does not evict what this client puts.
+    bool pin = false;
+    /// Segments (by name) where objects should lie if there is room.
+    std::vector<std::string> preferred_segments{};
+    /// `on_existing::replace`: true replaces at once, and an object of the same size in place, under the eyes of whoever reads it; false waits for the end of
+    /// readers' leases, until the put's deadline.
+    bool replace_in_place = false;
+    /// `erase`: true removes at once, under the eyes of whoever reads; false only what nobody has a lease on, else `peer_stalled`.
+    bool force_remove = true;
+    /// The longest time between two looks of a get that waits.
+    std::chrono::nanoseconds longest_pause{std::chrono::milliseconds(50)};
+    /// How long a peer may take to take a connection, and to answer or to read anything at all.
+    std::chrono::nanoseconds connect_timeout{std::chrono::seconds(3)}, silence_timeout{std::chrono::seconds(10)};
+    /// Connections at once to the master and to each node. They are kept.
+    std::uint32_t connections = 16;
+  };
+
+  static constexpr capabilities caps{.name = "mooncake_store",
+                                     .wait = wake_up::poll,
+                                     .survives = survival::service,
+                                     .max_readers = UINT32_MAX,
+                                     .max_key = max_key_size,
+                                     .max_pieces = UINT32_MAX,
+                                     .empty_objects = false,
+                                     .gathers = true,
+                                     .leaves_process = true,
+                                     .carries_info = false,
+                                     .can_list = false,
+                                     .named_readers = false,
+                                     .keeps = true,
+                                     .counts_readers = false};
+
+  using hold = detail::mooncake::store_hold;
+  using put_op = detail::mooncake::put_operation;
+  using get_op = detail::mooncake::get_operation;
+
+  /// \requires no operation of the transport is unfinished, as for its destruction.
+  mooncake_store_transport(mooncake_store_transport&&) noexcept = default;
+  mooncake_store_transport& operator=(mooncake_store_transport&& other) noexcept {
+    if (this != &other) {
+      close();
+      state_ = std::move(other.state_);
+    }
+    return *this;
+  }
+  ~mooncake_store_transport() { close(); }
+
+  /// Speaks to the master once, to see that it is there and of the release that this library knows.
+  /// \errors `misconfigured`, `unreachable`, `version_mismatch`: another release
+  static result<mooncake_store_transport, diagnosis> open(options const& o) {
+    using namespace detail;
+    auto const where = net::parse_endpoint(o.master);
+    if (!where) return diagnosis(error_kind::misconfigured, "master is '" + o.master + "', expected HOST:PORT as in 127.0.0.1:50051");
+    mooncake::initiator::options engine;
+    if (o.metadata_server != "P2PHANDSHAKE") {
+      auto url = net::parse_http_url(o.metadata_server);
+      if (!url) return diagnosis(error_kind::misconfigured, "metadata_server is '" + o.metadata_server + "', expected P2PHANDSHAKE or http://HOST:PORT/metadata");
+      engine.metadata = std::move(*url);
+    }
+    if (o.tenant.empty() || o.tenant.size() > 255) return diagnosis(error_kind::misconfigured, "tenant must have 1 to 255 bytes");
+    if (o.replicas == 0) return diagnosis(error_kind::misconfigured, "replicas must be 1 or more");
+    if (o.connections == 0) return diagnosis(error_kind::misconfigured, "connections must be 1 or more");
+    if (o.longest_pause.count() <= 0 || o.connect_timeout.count() <= 0 || o.silence_timeout.count() <= 0)
+      return diagnosis(error_kind::misconfigured, "longest_pause, connect_timeout and silence_timeout must be longer than 0");
+    auto const address = net::resolve(*where);
+    if (!address) return diagnosis(address.error()).in("master " + o.master);
+    net::line_limits limits;
+    limits.lines = o.connections;
+    limits.connect_ns = o.connect_timeout.count();
+    limits.silence_ns = o.silence_timeout.count();
+    engine.lines = limits;
+    mooncake::replicate_config config;
+    config.replicas = o.replicas;
+    config.hard_pin = o.pin;
+    config.preferred_segments = o.preferred_segments;
+    auto state = std::make_unique<mooncake::session>(*address, limits, std::move(engine), std::move(config));
+    state->self.tenant = o.tenant;
+    state->replace_in_place = o.replace_in_place;
+    state->force_remove = o.force_remove;
+    state->longest_pause_ns = o.longest_pause.count();
+    if (auto const known = state->check_release(); !known) return known.error().in("master " + o.master);
+    return mooncake_store_transport(std::move(state));
+  }
+
+  // --- memory: any memory will do ---------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] memory_region memory() noexcept { return {}; }
+  result<memory_region> grow(std::size_t) { return {error_kind::unsupported, "a Mooncake store has no memory of its own here; put sends from any memory"}; }
+  std::size_t reclaim(reclaim_sink sink) {
+    if (state_ == nullptr) return 0;
+    auto const home = state_->take_returned();
+    for (auto const token : home) sink(token);
+    return home.size();
+  }
+
+  // --- put ------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& how) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (key.size() > caps.max_key) return key_error();
+    if (how.readers.size() == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+    if (!how.readers.anybody)
+      return {error_kind::unsupported, "a Mooncake store does not know who has read an object; put with reader_set::until_cleaned_up()"};
+    return op.begin(*state_, detail::mooncake::store_key(key), out, info, how);
+  }
+  void advance(put_op&, std::uint64_t) noexcept {}
+  result<progress> commit(put_op& op, object_info const& info) {
+    detail::call const entered(state_.get());
+    if (!entered) return closed(op);
+    return op.commit(info);
+  }
+  void abort(put_op& op) noexcept { static_cast<void>(cancel(op)); }
+
+  // --- get ------------------------------------------------------------------------------------------------------------------------
+
+  result<progress> find(get_op& op, wire_key key, find_options const& how) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (key.size() > caps.max_key) return key_error();
+    return op.begin(*state_, detail::mooncake::store_key(key), how);
+  }
+  result<progress> land(get_op& op, mutable_pieces to) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return op.land(to);
+  }
+
+  // --- drive ----------------------------------------------------------------------------------------------------------------------
+
+  result<progress> step(put_op& op) { return op.step(); }
+  result<progress> step(get_op& op) { return op.step(); }
+  /// Waits up to a second for the master where room was given already.
+  result<progress> cancel(put_op& op) {
+    op.abort();
+    if (state_ != nullptr) state_->ring_all();
+    return progress::done;
+  }
+  result<progress> cancel(get_op& op) {
+    op.cancel();
+    if (state_ != nullptr) state_->ring_all();
+    return progress::done;
+  }
+  result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
+    using namespace detail;
+    call const entered(state_.get());
+    if (!entered) return closed_error();
+    std::optional<mooncake::session::sleeper> sleeper;
+    std::optional<std::stop_callback<ring>> stopper;
+    mooncake::interest_list interest;
+    for (;;) {
+      if (state_->closed.load()) return closed_error();
+      interest.clear();
+      for (std::size_t i = 0; i != ops.size(); ++i) {
+        auto& op = static_cast<staged_operation&>(*ops[i]);
+        auto const now = op.is_get_ ? static_cast<get_op&>(op).step() : static_cast<put_op&>(op).step();
+        if (!now || *now != progress::pending) return i;
+        op.is_get_ ? static_cast<get_op&>(op).add_interest(interest) : static_cast<put_op&>(op).add_interest(interest);
+      }
+      if (auto const may = may_sleep(ops, until, stop); !may) return may.error();
+      if (!sleeper) {  // seen by who rings before the next look
+        sleeper.emplace(*state_);
+        if (stop.stop_possible()) stopper.emplace(stop, ring{&sleeper->own()});
+        continue;
+      }
+      if (!until.is_never()) interest.not_later_than(until.nanoseconds());
+      interest.add({sleeper->own().fd(), POLLIN, 0});
+      interest.poll();
+      sleeper->own().hush();
+    }
+  }
+
+  // --- administration: each asks the master, and waits for its answer, 5 s at most ------------------------------------------------------
+
+  result<std::size_t> erase(wire_key key) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (key.size() > caps.max_key) return key_error();
+    auto const reply = state_->ask(detail::mooncake::remove(state_->self, detail::mooncake::store_key(key), state_->force_remove));
+    if (!reply) return reply.error();
+    auto const gone = detail::mooncake::read_nothing(*reply);
+    if (gone) return std::size_t{1};
+    if (gone.error().kind() == error_kind::not_found) return std::size_t{0};
+    return gone.error();
+  }
+  result<std::size_t> erase_if(function_ref<bool(wire_key)>) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    return error(error_kind::unsupported, "the keys of a Mooncake store are not listed here; clean them up one by one");
+  }
+  /// Gives the object a lease.
+  result<bool> exists(wire_key key) {
+    detail::call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (key.size() > caps.max_key) return key_error();
+    auto const reply = state_->ask(detail::mooncake::exist_key(state_->self, detail::mooncake::store_key(key)));
+    if (!reply) return reply.error();
+    auto const there = detail::mooncake::read_flag(*reply);
+    if (!there && there.error().kind() == error_kind::not_found) return false;
+    return there;
+  }
+  [[nodiscard]] value describe(locator const& l) const {
+    auto const at = l.unpack<detail::mooncake::place>(locator_tag::mooncake_store);
+    if (!at) return {};
+    return value::object({{"transport", caps.name}, {"replica", at->id}, {"size", at->size}, {"address", at->address}, {"endpoint", at->endpoint}, {"key", at->key}});
+  }
+  [[nodiscard]] result<locator> parse(value const& map) const {
+    value const* const name = map.find("transport");
+    if (name == nullptr || !(*name == value(caps.name))) return {error_kind::malformed, "the metadata is not of an object in a Mooncake store; get by key alone"};
+    bool whole = true;
+    auto const number = [&](std::string_view field) {
+      value const* const v = map.find(field);
+      auto const n = v == nullptr ? result<std::uint64_t>(error_kind::malformed, "") : v->as_uint64();
+      whole = whole && n;
+      return n.value_or(0);
+    };
+    detail::mooncake::place at;
+    at.id = number("replica");
+    at.size = number("size");
+    at.address = number("address");
+    at.endpoint = number("endpoint");
+    at.key = number("key");
+    if (!whole) return {error_kind::malformed, "the metadata of an object in a Mooncake store has replica, size, address, endpoint and key"};
+    return at.pack();
+  }
+  [[nodiscard]] health_report report() const {
+    health_report out;
+    detail::call const entered(state_.get());
+    if (state_ != nullptr) out.moved = {state_->puts.load(), state_->put_bytes.load(), state_->gets.load(), state_->get_bytes.load()};
+    if (!entered) {
+      out.status = health_status::closed;
+      out.why = "closed";
+    }
+    return out;
+  }
+  void close() noexcept {
+    if (state_ == nullptr || !state_->shut() || state_->inherited()) return;
+    state_->ring_all();
+    state_->wait_until_empty();
+  }
+  /// Connections made so far: to the master, and to storage nodes.
+  [[nodiscard]] std::uint64_t connections_opened() const { return state_ == nullptr ? 0 : state_->master->opened() + state_->engines.opened(); }
+
+ private:
+  struct ring {
+    detail::bell const* whom;
+    void operator()() const noexcept { whom->ring(); }
+  };
+  explicit mooncake_store_transport(std::unique_ptr<detail::mooncake::session> s) noexcept : state_(std::move(s)) {}
+  static error key_error() noexcept { return {error_kind::too_large, "the key is longer than caps.max_key"}; }
+  static error closed(put_op& op) noexcept {
+    static_cast<void>(op.step());
+    return detail::closed_error();
+  }
+
+  std::unique_ptr<detail::mooncake::session> state_;
+};
+
+static_assert(transport_policy<mooncake_store_transport>);
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake_store.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// Objects in a Mooncake store, under the keys that vLLM-Omni's connector gives them.
+template <class Serializer = raw_serializer>
+using mooncake_store_connector = connector<mooncake_store_transport, Serializer, at_keying, heap_allocator>;
+
+namespace detail {
+
+/// Options as vLLM-Omni's connector has them, and ours.
+inline mooncake_store_transport::options read_mooncake_options(option_reader& options) {
+  mooncake_store_transport::options out;
+  out.master = options.take_string("master", out.master);
+  out.metadata_server = options.take_string("metadata_server", "http://127.0.0.1:8080/metadata");
+  out.tenant = options.take_string("tenant", out.tenant);
+  out.replicas = static_cast<std::uint32_t>(options.take_uint("replicas", out.replicas, 1, 64));
+  out.pin = options.take_bool("pin", out.pin);
+  out.replace_in_place = options.take_bool("replace_in_place", out.replace_in_place);
+  out.force_remove = options.take_bool("force_remove", out.force_remove);
+  out.connections = static_cast<std::uint32_t>(options.take_uint("connections", out.connections, 1, 1024));
+  if (auto const pause = options.take_duration_seconds("longest_pause")) out.longest_pause = *pause;
+  if (options.take("preferred_segments") != nullptr) out.preferred_segments = options.take_strings("preferred_segments");
+  return out;
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/runtime/mooncake.hpp>
 #endif
 // ==== end <omniconn/omniconn.hpp>
 #undef OMNICONN_DTYPE

@@ -14,7 +14,7 @@
 OMNICONN_BEGIN_NAMESPACE
 
 /// Which transport wrote a locator. A transport refuses foreign ones instead of misreading them. Outside authors use 0x8000 and up.
-enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4, shm_sealed = 5 };
+enum class locator_tag : std::uint16_t { none = 0, inproc = 1, shm = 2, sim = 3, shm_segment = 4, shm_sealed = 5, mooncake_store = 6 };
 
 /// Up to 64 bytes that only the transport named by the tag understands; they name place *and* generation, so that a stale one is
 /// recognised. Trivially copyable: send it over any control plane, or as metadata (`Transport::describe`).

@@ -68,6 +68,7 @@ struct capabilities {
   bool can_list = true;          ///< `erase_if` works
   bool named_readers = true;     ///< `reader_set::names` works
   bool keeps = false;            ///< `reader_set::until_cleaned_up()` works
+  bool counts_readers = true;    ///< reading consumes; false: it does not know who has read what, and every object is for anybody until it is cleaned up
   bool shared_keys = true;       ///< a key is one object's over all producers; false: each producer's keys are its own, and a get takes any of that key
 };
 

@@ -65,6 +65,8 @@ class transport_conformance : public ::testing::Test {
     return std::make_unique<side>(std::move(*opened), harness.patient());
   }
 
+  static publish_options usual() noexcept { return side::usual(); }
+
   deadline patient() { return harness.patient(); }
   /// Long enough for a transport to do what it must not do.
   deadline soon() { return harness.in(std::chrono::milliseconds(20)); }

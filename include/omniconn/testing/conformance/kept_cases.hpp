@@ -61,10 +61,10 @@ TYPED_TEST_P(transport_conformance, a_kept_object_wakes_all_who_wait_and_makes_w
     auto put = producer->put("key", old, how);
     ASSERT_TRUE(succeeded(put));
     for (auto& op : early) {
-      ASSERT_TRUE(succeeded(consumer->drive(op, (*consumer)->step(op), this->patient())));
-      auto taken = op.take();
-      EXPECT_TRUE(holds(taken.bytes(), old));
-      taken.finish(disposition::give_back);
+      auto taken = consumer->finish_get(op, (*consumer)->step(op), this->patient());
+      ASSERT_TRUE(succeeded(taken));
+      EXPECT_TRUE(holds(taken->bytes, old));
+      taken->hold.finish(disposition::give_back);
     }
     auto next = producer->put("key", young, how);
     ASSERT_TRUE(succeeded(next));

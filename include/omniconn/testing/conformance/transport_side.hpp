@@ -158,8 +158,15 @@ class transport_side {
     sent_block* block = nullptr;
   };
 
+  /// What every transport can do: one reader, or anybody where readers are not counted.
+  static publish_options usual() noexcept {
+    publish_options how;
+    if constexpr (!caps.counts_readers) how.readers = reader_set::until_cleaned_up();
+    return how;
+  }
+
   /// begin → fill → commit. The block is filled between the two, as `reserve` does.
-  result<put_result> put(wire_key key, const_bytes data, publish_options const& how = {}, object_info info = {}) {
+  result<put_result> put(wire_key key, const_bytes data, publish_options const& how = usual(), object_info info = {}) {
     info.size = data.size();
     sent_block* const b = block(data.size());
     if (b == nullptr) return {error_kind::no_space, "no block for the payload"};

@@ -17,7 +17,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,6 +25,7 @@
 #include <omniconn/core/flat_map.hpp>
 #include <omniconn/core/function_ref.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/bell.hpp>
 #include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/detail/quiet_thread.hpp>
@@ -37,25 +37,6 @@
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::sealed {
-
-/// An eventfd. \threadsafety every call.
-class bell {
- public:
-  bell() noexcept : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
-  void ring() const noexcept {
-    std::uint64_t const one = 1;
-    static_cast<void>(!::write(fd_.get(), &one, sizeof one));  // fails only where it is rung already
-  }
-  void hush() const noexcept {
-    std::uint64_t rung = 0;
-    static_cast<void>(!::read(fd_.get(), &rung, sizeof rung));  // fails only where it was not rung
-  }
-  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
-
- private:
-  unique_fd fd_;
-};
 
 /// \threadsafety every call, but `close` once and last.
 class house final {

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// omniconn-part: mooncake
+// What all calls of one Mooncake store transport share: the master's address, the other engines, who sleeps, what was moved.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/deadline.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/bell.hpp>
+#include <omniconn/detail/call_gate.hpp>
+#include <omniconn/detail/net/exchange.hpp>
+#include <omniconn/detail/posix.hpp>
+#include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/mooncake/engine/initiator.hpp>
+#include <omniconn/transport/mooncake/master.hpp>
+#include <omniconn/transport/mooncake/store/rpc_call.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+inline uuid random_uuid() noexcept {
+  uuid out{};
+  for (std::size_t i = 0; i != out.size(); i += 8) {
+    std::uint64_t const n = random_u64();
+    std::memcpy(out.data() + i, &n, sizeof n);
+  }
+  return out;
+}
+
+struct session : call_gate {
+  session(net::address const& where, net::line_limits const& limits, initiator::options engine, replicate_config config)
+      : master(std::make_shared<net::line_pool>(where, limits, &served, this)), engines(with_bells(std::move(engine))), replication(std::move(config)) {}
+
+  std::shared_ptr<net::line_pool> const master;
+  initiator engines;
+  replicate_config const replication;
+  caller self{random_uuid()};
+  bool replace_in_place = false, force_remove = true;
+  std::int64_t longest_pause_ns = 50'000'000;
+
+  std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  // --- who sleeps -------------------------------------------------------------------------------------------------------------------
+
+  /// A thread in `wait`. Others ring where what it waits for may have ended without its descriptors: a cancel, a close, a connection that became free.
+  class sleeper {
+   public:
+    explicit sleeper(session& s) : session_(s) {
+      std::scoped_lock const lock(s.sleepers_mutex_);
+      if (!s.idle_bells_.empty()) {
+        bell_ = std::move(s.idle_bells_.back());
+        s.idle_bells_.pop_back();
+      } else {
+        bell_ = std::make_unique<bell>();
+      }
+      s.sleepers_.push_back(bell_.get());
+    }
+    sleeper(sleeper const&) = delete;
+    sleeper& operator=(sleeper const&) = delete;
+    ~sleeper() {
+      std::scoped_lock const lock(session_.sleepers_mutex_);
+      std::erase(session_.sleepers_, bell_.get());
+      bell_->hush();
+      if (session_.idle_bells_.size() < 4) session_.idle_bells_.push_back(std::move(bell_));
+    }
+    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+
+   private:
+    session& session_;
+    std::unique_ptr<bell> bell_;
+  };
+  void ring_all() {
+    std::scoped_lock const lock(sleepers_mutex_);
+    for (bell const* b : sleepers_) b->ring();
+  }
+
+  // --- payloads that came back ------------------------------------------------------------------------------------------------------
+
+  void give_back(outgoing const& out) {
+    if (out.dispose != nullptr) return out.dispose(out.token);
+    std::scoped_lock const lock(returned_mutex_);
+    returned_.push_back(out.token);
+  }
+  [[nodiscard]] std::vector<std::uint64_t> take_returned() {
+    std::scoped_lock const lock(returned_mutex_);
+    return std::exchange(returned_, {});
+  }
+
+  // --- calls without an operation ---------------------------------------------------------------------------------------------------
+
+  /// Asks the master and waits for the answer, for `limit_ns` at most.
+  result<std::vector<std::byte>> ask(rpc_request request, std::int64_t limit_ns = 5'000'000'000) const {
+    rpc_call call;
+    std::int64_t const end = deadline::now_ns() + limit_ns;
+    call.begin(master, std::move(request));
+    auto now = call.step();
+    while (now && *now == progress::pending) {
+      std::int64_t const left = (end < call.look_again_ns() ? end : call.look_again_ns()) - deadline::now_ns();
+      if (end <= deadline::now_ns() || closed.load()) return error(error_kind::peer_stalled, "the Mooncake master does not answer", 0, severity::connection);
+      auto p = call.interest();
+      static_cast<void>(::poll(&p, 1, left <= 0 ? 0 : p.fd < 0 ? 1 : static_cast<int>(left / 1'000'000 + 1)));
+      now = call.step();
+    }
+    if (!now) return now.error();
+    auto const reply = call.reply();
+    return std::vector<std::byte>(reply.begin(), reply.end());
+  }
+
+  /// That the master is of the release that we know. Its version text is the same for several that are not.
+  [[nodiscard]] result<void, diagnosis> check_release() const {
+    auto const ready = ask(service_ready());
+    if (!ready) return diagnosis(ready.error());
+    auto const version = read_text(*ready);
+    if (!version) return diagnosis(version.error());
+    // A key that nobody has: the arguments of this call differ between releases.
+    auto const asked = ask(exist_key(self, "omniconn-release-check"));
+    auto const answer = asked ? read_flag(*asked) : result<bool>(asked.error());
+    if (answer || answer.error().kind() == error_kind::not_found) return {};
+    if (answer.error().kind() != error_kind::version_mismatch) return diagnosis(answer.error());
+    return diagnosis(error_kind::version_mismatch,
+                     "the Mooncake master, which says that it is version " + *version + ", speaks another wire than release 0.3.13.post1, the one that this library was tested with; run that release", answer.error().native());
+  }
+
+ private:
+  static void served(void* self) noexcept { static_cast<session*>(self)->ring_all(); }
+  initiator::options with_bells(initiator::options engine) noexcept {
+    engine.served = &served;
+    engine.whom = this;
+    return engine;
+  }
+
+  std::mutex sleepers_mutex_, returned_mutex_;
+  std::vector<bell const*> sleepers_;
+  std::vector<std::unique_ptr<bell>> idle_bells_;
+  std::vector<std::uint64_t> returned_;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
