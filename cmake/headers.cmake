@@ -153,12 +153,14 @@ set(omniconn_headers_mooncake
   omniconn/transport/mooncake/engine/descriptor.hpp
   omniconn/transport/mooncake/engine/frames.hpp
   omniconn/transport/mooncake/engine/initiator.hpp
+  omniconn/transport/mooncake/engine/target.hpp
   omniconn/transport/mooncake/key.hpp
   omniconn/transport/mooncake/master.hpp
   omniconn/transport/mooncake/md5.hpp
   omniconn/transport/mooncake/rpc.hpp
   omniconn/transport/mooncake/store/get.hpp
   omniconn/transport/mooncake/store/interest.hpp
+  omniconn/transport/mooncake/store/node.hpp
   omniconn/transport/mooncake/store/place.hpp
   omniconn/transport/mooncake/store/put.hpp
   omniconn/transport/mooncake/store/rpc_call.hpp

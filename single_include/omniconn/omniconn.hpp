@@ -23447,20 +23447,29 @@ struct session : call_gate {
 
   /// Asks the master and waits for the answer, for `limit_ns` at most.
   result<std::vector<std::byte>> ask(rpc_request request, std::int64_t limit_ns = 5'000'000'000) const {
+    return ask_even_closed(std::move(request), limit_ns, &closed);
+  }
+  /// The same for what is tidied up after `close`.
+  result<std::vector<std::byte>> ask_even_closed(rpc_request request, std::int64_t limit_ns, std::atomic<bool> const* given_up = nullptr) const {
     rpc_call call;
-    std::int64_t const end = deadline::now_ns() + limit_ns;
     call.begin(master, std::move(request));
-    auto now = call.step();
-    while (now && *now == progress::pending) {
-      std::int64_t const left = (end < call.look_again_ns() ? end : call.look_again_ns()) - deadline::now_ns();
-      if (end <= deadline::now_ns() || closed.load()) return error(error_kind::peer_stalled, "the Mooncake master does not answer", 0, severity::connection);
-      auto p = call.interest();
-      static_cast<void>(::poll(&p, 1, left <= 0 ? 0 : p.fd < 0 ? 1 : static_cast<int>(left / 1'000'000 + 1)));
-      now = call.step();
-    }
-    if (!now) return now.error();
+    if (auto const done = finish(call, limit_ns, given_up); !done) return done.error();
     auto const reply = call.reply();
     return std::vector<std::byte>(reply.begin(), reply.end());
+  }
+  /// Drives an exchange to its end, for `limit_ns` at most.
+  template <class Exchange>
+  static result<void> finish(Exchange& e, std::int64_t limit_ns, std::atomic<bool> const* given_up = nullptr) {
+    std::int64_t const end = deadline::now_ns() + limit_ns;
+    for (auto now = e.step();; now = e.step()) {
+      if (!now) return now.error();
+      if (*now != progress::pending) return {};
+      std::int64_t const at = deadline::now_ns(), until = end < e.look_again_ns() ? end : e.look_again_ns();
+      if (given_up != nullptr && given_up->load()) return closed_error();
+      if (at >= end) return error(error_kind::peer_stalled, "the other end does not answer", 0, severity::connection);
+      auto p = e.interest();
+      static_cast<void>(::poll(&p, 1, p.fd < 0 ? 1 : until <= at ? 0 : static_cast<int>((until - at) / 1'000'000 + 1)));
+    }
   }
 
   /// That the master is of the release that we know. Its version text is the same for several that are not.
@@ -23771,6 +23780,418 @@ class get_operation : public staged_operation {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/mooncake/store/get.hpp>
+// ==== begin <omniconn/transport/mooncake/store/node.hpp>
+// omniconn-part: mooncake
+// A storage node of the store: memory that the master gives out, served by our transfer engine, and said to be alive once a second.
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+// ==== begin <omniconn/transport/mooncake/engine/target.hpp>
+// omniconn-part: mooncake
+// The side of Mooncake's transfer engine whose memory others read and write: a thread, a port for transfers, and one where it describes itself.
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// Listens on an address of ours. \errors `misconfigured`: it is not ours; `no_space`; `io`
+inline result<std::pair<unique_fd, std::uint16_t>> listen_at(std::string const& host) {
+  auto where = net::resolve({host, 1});
+  if (!where) return where.error();
+  auto const port_of = [&where]() -> in_port_t& {
+    return where->family() == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&where->storage)->sin6_port : reinterpret_cast<sockaddr_in*>(&where->storage)->sin_port;
+  };
+  port_of() = 0;  // any
+  unique_fd fd(::socket(where->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+  if (!fd) return errno_error("no socket for a storage node");
+  if (::bind(fd.get(), where->get(), where->size) != 0)
+    return errno == EADDRNOTAVAIL ? error(error_kind::misconfigured, "host is no address of this machine; a storage node listens there", errno) : errno_error("binding a storage node's port failed");
+  if (::listen(fd.get(), 128) != 0 || ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&where->storage), &where->size) != 0) return errno_error("listening as a storage node failed");
+  std::uint16_t const port = ntohs(port_of());
+  return std::pair(std::move(fd), port);
+}
+
+/// Serves one block of memory. No call of others can reach beyond it. \threadsafety `open` once, `close` once.
+class target {
+ public:
+  static constexpr std::size_t max_lines = 256;  ///< connections at once; more are not taken until some end
+
+  target() = default;
+  target(target const&) = delete;
+  target& operator=(target const&) = delete;
+  ~target() { close(); }
+
+  /// `memory` stays until `close` returned. `host`: an address of this machine, under which others reach it.
+  result<void> open(std::string const& host, mutable_bytes memory) {
+    auto data = listen_at(host), desk = listen_at(host);
+    if (!data) return data.error();
+    if (!desk) return desk.error();
+    epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_ || !bell_) return errno_error("no descriptor is left for a storage node");
+    memory_ = memory;
+    data_ = std::move(data->first);
+    desk_ = std::move(desk->first);
+    about_.name = net::endpoint{host, desk->second}.text();
+    about_.data_host = host;
+    about_.data_port = data->second;
+    about_.buffers.push_back({reinterpret_cast<std::uintptr_t>(memory.data()), memory.size()});
+    answer_ = handshake_dialogue::frame(handshake_dialogue::metadata, about_.to_json());
+    for (int const fd : {data_.get(), desk_.get(), bell_.fd()})
+      if (!watch(EPOLL_CTL_ADD, fd, EPOLLIN)) return errno_error("a storage node cannot listen");
+    if (int const failed = start_quiet_thread(thread_, &target::run, this); failed != 0) return error(error_kind::no_space, "the thread of a storage node cannot be started", failed);
+    runs_ = true;
+    return {};
+  }
+  void close() noexcept {
+    if (!std::exchange(runs_, false) || born_.inherited()) return;  // a forked child has no such thread
+    stop_.store(true);
+    bell_.ring();
+    ::pthread_join(thread_, nullptr);
+    lines_.clear();
+    data_.reset();
+    desk_.reset();
+  }
+  /// Name, ports and memory, as others see them.
+  [[nodiscard]] engine_descriptor const& about() const noexcept { return about_; }
+
+ private:
+  /// Somebody who reads or writes, or who asks what there is.
+  struct visitor {
+    explicit visitor(unique_fd fd, bool asks) : line(std::move(fd)), asks_about_us(asks) {}
+    net::line line;
+    bool asks_about_us;
+    enum class stage : std::uint8_t { header, ignoring, taking, giving, parting } at = stage::header;
+    std::array<std::byte, transfer_header::bytes> header{};
+    std::size_t have = 0;
+    mutable_bytes memory;                                 ///< that is still to be written
+    std::size_t ignored = 0;                              ///< bytes that are still to be read and forgotten
+    std::array<iovec, 2> out{};                           ///< that is still to be sent
+    std::array<std::byte, transfer_status::bytes> status{};
+    bool ends = false, listens_for_room = false;
+  };
+  static constexpr std::size_t turn = std::size_t{4} << 20U;  // bytes for one, before the next has its turn
+
+  bool watch(int how, int fd, std::uint32_t events) const noexcept {
+    epoll_event e{};
+    e.events = events;
+    e.data.fd = fd;
+    return ::epoll_ctl(epoll_.get(), how, fd, &e) == 0;
+  }
+  static void* run(void* self) {
+    static_cast<target*>(self)->serve();
+    return nullptr;
+  }
+  void serve() {
+    std::array<epoll_event, 64> events{};
+    while (!stop_.load()) {
+      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+      for (int i = 0; i < n; ++i) {
+        int const fd = events[static_cast<std::size_t>(i)].data.fd;
+        if (fd == bell_.fd()) continue;
+        if (fd == data_.get() || fd == desk_.get()) {
+          take(fd);
+        } else if (auto const at = lines_.find(fd); at != lines_.end() && !go_on(*at->second)) {
+          lines_.erase(at);
+          listen(true);
+        }
+      }
+    }
+  }
+  /// Who has no place waits in the kernel's queue.
+  void listen(bool wanted) {
+    if (std::exchange(listening_, wanted) == wanted) return;
+    for (int const fd : {data_.get(), desk_.get()}) watch(EPOLL_CTL_MOD, fd, wanted ? std::uint32_t{EPOLLIN} : 0);
+  }
+  void take(int door) {
+    unique_fd fd(::accept4(door, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd) {
+      if (errno == EMFILE || errno == ENFILE) listen(lines_.empty());
+      return;
+    }
+    net::line::set_no_delay(fd.get());
+    int const number = fd.get();
+    if (!watch(EPOLL_CTL_ADD, number, EPOLLIN)) return;
+    lines_.emplace(number, std::make_unique<visitor>(std::move(fd), door == desk_.get()));
+    if (lines_.size() == max_lines) listen(false);
+  }
+
+  /// As far as it gets in one turn. \returns false where the line has ended
+  bool go_on(visitor& v) {
+    for (std::size_t left = turn;;) switch (v.at) {
+        case visitor::stage::header: {
+          std::size_t const whole = v.asks_about_us ? handshake_dialogue::head : v.header.size();
+          auto const n = v.line.receive(mutable_bytes(v.header).subspan(v.have, whole - v.have));
+          if (!n) return false;
+          if (*n == 0) return true;
+          v.have += *n;
+          if (v.have != whole) break;
+          v.have = 0;
+          if (!(v.asks_about_us ? answer(v) : begin(v))) return false;
+          break;
+        }
+        case visitor::stage::ignoring: {
+          std::array<std::byte, 4096> forgotten;
+          if (v.ignored == 0) {
+            v.out = {iovec{answer_.data(), answer_.size()}, iovec{}};
+            v.at = visitor::stage::giving;
+            break;
+          }
+          auto const n = v.line.receive(mutable_bytes(forgotten).first(v.ignored < forgotten.size() ? v.ignored : forgotten.size()));
+          if (!n) return false;
+          if (*n == 0) return true;
+          v.ignored -= *n;
+          break;
+        }
+        case visitor::stage::parting: {  // a close before the other has read it all would take it from him
+          std::array<std::byte, 64> forgotten;
+          auto const n = v.line.receive(forgotten);
+          return n && *n == 0;
+        }
+        case visitor::stage::taking: {
+          if (v.memory.empty()) {
+            say(v, transfer_status::good, {});
+            break;
+          }
+          auto const n = v.line.receive(v.memory.first(v.memory.size() < left ? v.memory.size() : left));
+          if (!n) return false;
+          if (*n == 0) return true;
+          v.memory = v.memory.subspan(*n);
+          left -= *n;
+          if (left == 0) return true;
+          break;
+        }
+        case visitor::stage::giving: {
+          std::span<iovec> parts(v.out);
+          while (!parts.empty() && parts.front().iov_len == 0) parts = parts.subspan(1);
+          if (parts.empty()) {
+            if (std::exchange(v.listens_for_room, false)) watch(EPOLL_CTL_MOD, v.line.fd(), EPOLLIN);
+            v.at = v.ends ? visitor::stage::parting : visitor::stage::header;
+            if (v.ends) ::shutdown(v.line.fd(), SHUT_WR);
+            break;
+          }
+          auto const n = v.line.send(parts);
+          if (!n) return false;
+          if (*n == 0 || left < *n) {
+            if (!std::exchange(v.listens_for_room, true)) watch(EPOLL_CTL_MOD, v.line.fd(), EPOLLOUT);
+            if (*n == 0) return true;
+          }
+          std::size_t done = *n;
+          for (auto& p : parts) {
+            std::size_t const m = done < p.iov_len ? done : p.iov_len;
+            p.iov_base = static_cast<std::byte*>(p.iov_base) + m;
+            p.iov_len -= m;
+            done -= m;
+          }
+          if (left < *n) return true;
+          left -= *n;
+          break;
+        }
+      }
+  }
+  /// A transfer's header is here.
+  bool begin(visitor& v) {
+    auto const h = transfer_header::unpack(v.header);
+    if (h.direction != transfer_header::read && h.direction != transfer_header::write) return false;  // of an engine that expects no status
+    std::uint64_t const base = about_.buffers.front().address;
+    if (h.address < base || h.address - base > memory_.size() || h.size > memory_.size() - (h.address - base)) {
+      v.ends = true;
+      say(v, transfer_status::refused, {});
+      return true;
+    }
+    mutable_bytes const range = memory_.subspan(static_cast<std::size_t>(h.address - base), static_cast<std::size_t>(h.size));
+    if (h.direction == transfer_header::read) {
+      say(v, transfer_status::good, range);
+    } else {
+      v.memory = range;
+      v.at = visitor::stage::taking;
+    }
+    return true;
+  }
+  static void say(visitor& v, std::uint64_t status, mutable_bytes more) noexcept {
+    std::memcpy(v.status.data(), &status, sizeof status);
+    v.out = {iovec{v.status.data(), v.status.size()}, iovec{more.data(), more.size()}};
+    v.at = visitor::stage::giving;
+  }
+  /// Somebody describes himself, which is read to its end and forgotten, and wants to hear of us.
+  bool answer(visitor& v) {
+    std::uint64_t size = 0;
+    std::memcpy(&size, v.header.data(), sizeof size);
+    if (size == 0 || size > handshake_dialogue::max_size || v.header[8] != static_cast<std::byte>(handshake_dialogue::metadata)) return false;
+    v.ignored = static_cast<std::size_t>(size) - 1;
+    v.ends = true;
+    v.at = visitor::stage::ignoring;
+    return true;
+  }
+
+  fork_mark const born_ = watch_forks();
+  mutable_bytes memory_;
+  engine_descriptor about_;
+  std::string answer_;
+  bell bell_;
+  unique_fd epoll_, data_, desk_;
+  std::map<int, std::unique_ptr<visitor>> lines_;
+  std::atomic<bool> stop_{false};
+  bool listening_ = true, runs_ = false;
+  pthread_t thread_{};
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/engine/target.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::mooncake {
+
+/// Lives inside a session. \threadsafety `open` once, `close` once
+class storage_node {
+ public:
+  /// The master's allocator wants so; sizes are cut down to it.
+  static constexpr std::size_t grain = std::size_t{4} << 20U, least = std::size_t{16} << 20U;
+
+  explicit storage_node(session& home) noexcept : home_(home) {}
+  storage_node(storage_node const&) = delete;
+  storage_node& operator=(storage_node const&) = delete;
+  ~storage_node() { close(); }
+
+  /// Brings `size` bytes into the store, served at `host`.
+  result<void> open(std::string const& host, std::uint64_t size) {
+    auto const bytes = static_cast<std::size_t>(size / grain * grain);
+    void* const at = ::mmap(nullptr, bytes + grain, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) return errno_error("no memory for the segment; make it smaller");
+    mapped_ = mutable_bytes(static_cast<std::byte*>(at), bytes + grain);
+    auto const base = (reinterpret_cast<std::uintptr_t>(at) + grain - 1) / grain * grain;
+    mutable_bytes const memory = mapped_.subspan(static_cast<std::size_t>(base - reinterpret_cast<std::uintptr_t>(at)), bytes);
+    if (auto const served = engine_.open(host, memory); !served) return served;
+    segment_.id = random_uuid();
+    segment_.name = segment_.endpoint = engine_.about().name;
+    segment_.base = base;
+    segment_.size = bytes;
+    if (auto const told = describe(true); !told) return told;
+    if (auto const mounted = mount(); !mounted) return mounted;
+    if (int const failed = start_quiet_thread(thread_, &storage_node::run, this); failed != 0) return error(error_kind::no_space, "the thread of a storage node cannot be started", failed);
+    runs_ = true;
+    return {};
+  }
+  /// Takes the memory out of the store: what lay there is gone.
+  void close() noexcept {
+    if (home_.inherited()) return;  // a forked child has neither the thread nor the segment
+    if (std::exchange(runs_, false)) {
+      {
+        std::scoped_lock const lock(mutex_);
+        stop_ = true;
+      }
+      wake_.notify_all();
+      ::pthread_join(thread_, nullptr);
+    }
+    if (std::exchange(mounted_, false)) static_cast<void>(home_.ask_even_closed(unmount_segment(segment_.id, home_.self.client), 1'000'000'000));
+    if (std::exchange(described_, false)) static_cast<void>(describe(false));
+    engine_.close();
+    if (!mapped_.empty()) ::munmap(mapped_.data(), mapped_.size());
+    mapped_ = {};
+  }
+  [[nodiscard]] std::uint64_t size() const noexcept { return segment_.size; }
+
+ private:
+  static constexpr std::chrono::milliseconds interval{1000}, interval_in_trouble{200};
+
+  result<void> mount() {
+    auto const reply = home_.ask(mount_segment(segment_, home_.self.client));
+    if (!reply) return reply.error();
+    auto const done = read_nothing(*reply);
+    mounted_ = static_cast<bool>(done);
+    return done;
+  }
+  static void* run(void* self) {
+    static_cast<storage_node*>(self)->stay();
+    return nullptr;
+  }
+  /// Pings, and brings the segment back where the master lost it.
+  void stay() {
+    bool well = true;
+    for (std::unique_lock lock(mutex_); !wake_.wait_for(lock, well ? interval : interval_in_trouble, [this] { return stop_; });) {
+      lock.unlock();
+      well = beat();
+      lock.lock();
+    }
+  }
+  bool beat() {
+    auto const reply = home_.ask_even_closed(ping(home_.self.client), 2'000'000'000);
+    if (!reply) return false;
+    auto const known = read_pong(*reply);
+    if (!known) return false;
+    if (*known) return true;
+    static_cast<void>(describe(true));  // a metadata server within the master has forgotten it, too
+    auto const again = home_.ask_even_closed(remount_segments(std::span(&segment_, 1), home_.self.client), 2'000'000'000);
+    return again && read_nothing(*again);
+  }
+  /// Tells the metadata server, where there is one, what we have and where; or takes it back.
+  result<void> describe(bool here) {
+    auto const& server = home_.engines.how().metadata;
+    if (!server) return {};
+    described_ = here;
+    auto const& about = engine_.about();
+    auto const where = net::parse_endpoint(about.name);
+    nlohmann::json const rpc{{"ip_or_host_name", where->host}, {"rpc_port", where->port}};
+    for (auto const& [key, body] : {std::pair{"mooncake/rpc_meta/" + about.name, rpc.dump()}, {"mooncake/ram/" + about.name, about.to_json()}}) {
+      net::http_dialogue question(here ? "PUT" : "DELETE", *server, "key=" + net::percent_encoded(key), here ? body : "");
+      if (auto const asked = converse(question); !asked) return asked;
+      if (here && question.status() != 200) return error(error_kind::io, "the metadata server refuses to note the storage node", question.status());
+    }
+    return {};
+  }
+  result<void> converse(net::http_dialogue& question) {
+    auto const desk = home_.engines.desk_of(segment_.name);
+    if (!desk) return desk.error();
+    net::exchange talk;
+    talk.begin(*desk, question);
+    return session::finish(talk, 3'000'000'000);
+  }
+
+  session& home_;
+  target engine_;
+  segment segment_;
+  mutable_bytes mapped_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  pthread_t thread_{};
+  bool stop_ = false, runs_ = false, mounted_ = false, described_ = false;
+};
+
+}  // namespace detail::mooncake
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/mooncake/store/node.hpp>
 // ==== begin <omniconn/transport/mooncake/store/put.hpp>
 // omniconn-part: mooncake
 // The way of a put: ask the master for room, write to every replica, say that it is whole; or give the room back.
@@ -24023,6 +24444,11 @@ class mooncake_store_transport {
     std::string metadata_server = "P2PHANDSHAKE";
     /// Whose keys: each tenant has its own. What knows of no tenants, as Python's clients, uses "default".
     std::string tenant = "default";
+    /// Bytes of this process's memory that it brings into the store, as a storage node: objects of anybody lie there, and are gone when the transport closes.
+    /// 0: none. 16 MiB or more, in steps of 4 MiB.
+    std::uint64_t segment = 0;
+    /// The address of this machine under which other nodes and clients reach that memory.
+    std::string host = "127.0.0.1";
     /// Copies of each object, on different nodes.
     std::uint32_t replicas = 1;
     /// The store does not evict what this client puts.
@@ -24066,6 +24492,7 @@ class mooncake_store_transport {
   mooncake_store_transport& operator=(mooncake_store_transport&& other) noexcept {
     if (this != &other) {
       close();
+      node_ = std::move(other.node_);
       state_ = std::move(other.state_);
     }
     return *this;
@@ -24106,7 +24533,12 @@ class mooncake_store_transport {
     state->force_remove = o.force_remove;
     state->longest_pause_ns = o.longest_pause.count();
     if (auto const known = state->check_release(); !known) return known.error().in("master " + o.master);
-    return mooncake_store_transport(std::move(state));
+    mooncake_store_transport out(std::move(state));
+    if (o.segment == 0) return out;
+    if (o.segment < mooncake::storage_node::least) return diagnosis(error_kind::misconfigured, "segment must be 16 MiB or more, or 0 for a client that stores nothing");
+    out.node_ = std::make_unique<mooncake::storage_node>(*out.state_);
+    if (auto const mounted = out.node_->open(o.host, o.segment); !mounted) return diagnosis(mounted.error()).in("segment of " + std::to_string(o.segment) + " bytes");
+    return out;
   }
 
   // --- memory: any memory will do ---------------------------------------------------------------------------------------------------
@@ -24264,6 +24696,7 @@ class mooncake_store_transport {
     if (state_ == nullptr || !state_->shut() || state_->inherited()) return;
     state_->ring_all();
     state_->wait_until_empty();
+    if (node_ != nullptr) node_->close();
   }
   /// Connections made so far: to the master, and to storage nodes.
   [[nodiscard]] std::uint64_t connections_opened() const { return state_ == nullptr ? 0 : state_->master->opened() + state_->engines.opened(); }
@@ -24281,6 +24714,7 @@ class mooncake_store_transport {
   }
 
   std::unique_ptr<detail::mooncake::session> state_;
+  std::unique_ptr<detail::mooncake::storage_node> node_;  // ends before what it speaks through
 };
 
 static_assert(transport_policy<mooncake_store_transport>);

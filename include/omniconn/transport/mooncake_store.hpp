@@ -29,6 +29,7 @@
 #include <omniconn/transport/mooncake/key.hpp>
 #include <omniconn/transport/mooncake/store/get.hpp>
 #include <omniconn/transport/mooncake/store/interest.hpp>
+#include <omniconn/transport/mooncake/store/node.hpp>
 #include <omniconn/transport/mooncake/store/place.hpp>
 #include <omniconn/transport/mooncake/store/put.hpp>
 #include <omniconn/transport/mooncake/store/session.hpp>
@@ -50,6 +51,11 @@ class mooncake_store_transport {
     std::string metadata_server = "P2PHANDSHAKE";
     /// Whose keys: each tenant has its own. What knows of no tenants, as Python's clients, uses "default".
     std::string tenant = "default";
+    /// Bytes of this process's memory that it brings into the store, as a storage node: objects of anybody lie there, and are gone when the transport closes.
+    /// 0: none. 16 MiB or more, in steps of 4 MiB.
+    std::uint64_t segment = 0;
+    /// The address of this machine under which other nodes and clients reach that memory.
+    std::string host = "127.0.0.1";
     /// Copies of each object, on different nodes.
     std::uint32_t replicas = 1;
     /// The store does not evict what this client puts.
@@ -93,6 +99,7 @@ class mooncake_store_transport {
   mooncake_store_transport& operator=(mooncake_store_transport&& other) noexcept {
     if (this != &other) {
       close();
+      node_ = std::move(other.node_);
       state_ = std::move(other.state_);
     }
     return *this;
@@ -133,7 +140,12 @@ class mooncake_store_transport {
     state->force_remove = o.force_remove;
     state->longest_pause_ns = o.longest_pause.count();
     if (auto const known = state->check_release(); !known) return known.error().in("master " + o.master);
-    return mooncake_store_transport(std::move(state));
+    mooncake_store_transport out(std::move(state));
+    if (o.segment == 0) return out;
+    if (o.segment < mooncake::storage_node::least) return diagnosis(error_kind::misconfigured, "segment must be 16 MiB or more, or 0 for a client that stores nothing");
+    out.node_ = std::make_unique<mooncake::storage_node>(*out.state_);
+    if (auto const mounted = out.node_->open(o.host, o.segment); !mounted) return diagnosis(mounted.error()).in("segment of " + std::to_string(o.segment) + " bytes");
+    return out;
   }
 
   // --- memory: any memory will do ---------------------------------------------------------------------------------------------------
@@ -291,6 +303,7 @@ class mooncake_store_transport {
     if (state_ == nullptr || !state_->shut() || state_->inherited()) return;
     state_->ring_all();
     state_->wait_until_empty();
+    if (node_ != nullptr) node_->close();
   }
   /// Connections made so far: to the master, and to storage nodes.
   [[nodiscard]] std::uint64_t connections_opened() const { return state_ == nullptr ? 0 : state_->master->opened() + state_->engines.opened(); }
@@ -308,6 +321,7 @@ class mooncake_store_transport {
   }
 
   std::unique_ptr<detail::mooncake::session> state_;
+  std::unique_ptr<detail::mooncake::storage_node> node_;  // ends before what it speaks through
 };
 
 static_assert(transport_policy<mooncake_store_transport>);

@@ -102,20 +102,29 @@ struct session : call_gate {
 
   /// Asks the master and waits for the answer, for `limit_ns` at most.
   result<std::vector<std::byte>> ask(rpc_request request, std::int64_t limit_ns = 5'000'000'000) const {
+    return ask_even_closed(std::move(request), limit_ns, &closed);
+  }
+  /// The same for what is tidied up after `close`.
+  result<std::vector<std::byte>> ask_even_closed(rpc_request request, std::int64_t limit_ns, std::atomic<bool> const* given_up = nullptr) const {
     rpc_call call;
-    std::int64_t const end = deadline::now_ns() + limit_ns;
     call.begin(master, std::move(request));
-    auto now = call.step();
-    while (now && *now == progress::pending) {
-      std::int64_t const left = (end < call.look_again_ns() ? end : call.look_again_ns()) - deadline::now_ns();
-      if (end <= deadline::now_ns() || closed.load()) return error(error_kind::peer_stalled, "the Mooncake master does not answer", 0, severity::connection);
-      auto p = call.interest();
-      static_cast<void>(::poll(&p, 1, left <= 0 ? 0 : p.fd < 0 ? 1 : static_cast<int>(left / 1'000'000 + 1)));
-      now = call.step();
-    }
-    if (!now) return now.error();
+    if (auto const done = finish(call, limit_ns, given_up); !done) return done.error();
     auto const reply = call.reply();
     return std::vector<std::byte>(reply.begin(), reply.end());
+  }
+  /// Drives an exchange to its end, for `limit_ns` at most.
+  template <class Exchange>
+  static result<void> finish(Exchange& e, std::int64_t limit_ns, std::atomic<bool> const* given_up = nullptr) {
+    std::int64_t const end = deadline::now_ns() + limit_ns;
+    for (auto now = e.step();; now = e.step()) {
+      if (!now) return now.error();
+      if (*now != progress::pending) return {};
+      std::int64_t const at = deadline::now_ns(), until = end < e.look_again_ns() ? end : e.look_again_ns();
+      if (given_up != nullptr && given_up->load()) return closed_error();
+      if (at >= end) return error(error_kind::peer_stalled, "the other end does not answer", 0, severity::connection);
+      auto p = e.interest();
+      static_cast<void>(::poll(&p, 1, p.fd < 0 ? 1 : until <= at ? 0 : static_cast<int>((until - at) / 1'000'000 + 1)));
+    }
   }
 
   /// That the master is of the release that we know. Its version text is the same for several that are not.
