@@ -232,6 +232,8 @@ class exchange {
     if (!under_way()) return 0;
     return since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
   }
+  /// It has no connection yet, because others have them all.
+  [[nodiscard]] bool in_line() const noexcept { return at_ == stage::in_line; }
   [[nodiscard]] bool under_way() const noexcept { return at_ != stage::idle && at_ != stage::failed; }
 
   /// Gives it up: nothing is written to the dialogue's memory any more.

@@ -126,13 +126,19 @@ class transfer {
   result<progress> step() {
     for (;;) {
       if (!ready_) return ready_.error();
+      if (asking_ && exchange_.in_line())  // others ask the same before us
+        if (auto const route = home_->known(segment_)) {
+          exchange_.abandon();
+          asking_ = false;
+          exchange_.begin(route->lines, moves_);
+        }
       auto const now = exchange_.step();
       if (now && *now == progress::pending) return now;
       if (asking_) {
         if (!now) return now;
         ready_ = learnt();
       } else {
-        if (now || fresh_) return now;
+        if (now || fresh_ || now == error_kind::peer_stalled) return now;
         // What was known of the engine may be of its life before.
         home_->forget(segment_);
         ready_ = ask();

@@ -198,7 +198,7 @@ class target {
           if (*n == 0) return true;
           v.memory = v.memory.subspan(*n);
           left -= *n;
-          if (left == 0) return true;
+          if (left == 0 && !v.memory.empty()) return true;  // more to come wakes us again; the end does not
           break;
         }
         case visitor::stage::giving: {
