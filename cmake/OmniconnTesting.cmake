@@ -27,6 +27,7 @@ set(OMNICONN_TEST_PREFIX "" CACHE STRING "Put before each test's name, so that s
 set(OMNICONN_TEST_BIN_DIR ${PROJECT_BINARY_DIR}/tests/bin)
 option(OMNICONN_TEST_SINGLE_HEADER "Run the suite against single_include/ instead of include/ (default: off)" OFF)
 option(OMNICONN_TEST_COSTLY "Also the files of tests marked '// omniconn-test: costly', which take a minute of a processor to compile with sanitizers (default: on)" ON)
+option(OMNICONN_TEST_TOGETHER "One test of ctest for all of a folder that starts no processes: starting a program for each case takes longer than most cases (default: off)" OFF)
 option(OMNICONN_TEST_CHECKS "Also test headers, packages, tools and consumer projects, not only behaviour (default: on)" ON)
 
 # --- what the tests are compiled against ----------------------------------------------------------------------------
@@ -147,6 +148,9 @@ endfunction()
 function(omniconn_test_folder folder)
   cmake_parse_arguments(PARSE_ARGV 1 A "" "" "LIBRARIES")
   set(together)
+  if(OMNICONN_TEST_TOGETHER AND NOT folder MATCHES "^shm")
+    set(together TOGETHER)
+  endif()
   set(here ${PROJECT_SOURCE_DIR}/tests/${folder})
   file(GLOB tests CONFIGURE_DEPENDS ${here}/*_test.cpp)
   file(GLOB programs CONFIGURE_DEPENDS ${here}/programs/*.cpp)

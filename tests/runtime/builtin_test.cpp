@@ -30,8 +30,8 @@ TEST(builtin, lists_every_name_with_its_reason) {
   for (char const* name : {"InprocConnector", "SealedShmConnector", "SharedMemoryConnector", "ShmConnector"}) EXPECT_TRUE(known[name].available) << name;
 
   std::map<std::string, std::string> const reasons{
-      {"MooncakeConnector", "the Mooncake store client is not built yet; use ShmConnector on one node"},
-      {"MooncakeStoreConnector", "the Mooncake store client is not built yet; use ShmConnector on one node"},
+      {"MooncakeConnector", "a Mooncake store is not part of this factory; call register_mooncake of <omniconn/runtime/mooncake.hpp> after register_builtin_connectors"},
+      {"MooncakeStoreConnector", "a Mooncake store is not part of this factory; call register_mooncake of <omniconn/runtime/mooncake.hpp> after register_builtin_connectors"},
       {"MooncakeRDMAConnector", "the Mooncake transfer engine is not built yet; use ShmConnector on one node"},
       {"MooncakeTransferEngineConnector", "the Mooncake transfer engine is not built yet; use ShmConnector on one node"},
       {"YuanrongConnector", "the Yuanrong client is not built yet; use ShmConnector on one node"},

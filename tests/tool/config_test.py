@@ -63,8 +63,9 @@ class Connectors(ToolCase):
     def test_names_and_reasons(self):
         rows = {row["name"]: row for row in self.json("connectors", "--json")}
         self.assertTrue(rows["ShmConnector"]["available"] and rows["InprocConnector"]["available"])
-        self.assertFalse(rows["MooncakeStoreConnector"]["available"])
-        self.assertIn("not built", rows["MooncakeStoreConnector"]["why"])
+        self.assertTrue(rows["MooncakeStoreConnector"]["available"])
+        self.assertFalse(rows["MooncakeTransferEngineConnector"]["available"])
+        self.assertIn("not built", rows["MooncakeTransferEngineConnector"]["why"])
         lines = self.ok("connectors").decode().splitlines()
         self.assertEqual([(line.split()[0], line.split()[1]) for line in lines], [(name, "yes" if row["available"] else "no") for name, row in rows.items()])
 

@@ -280,7 +280,7 @@ class Refusals(ToolCase):
     def test_connectors_that_cannot_be(self):
         rest = ["--from", "a", "--to", "b", "--key", "k"]
         self.fails("misconfigured", "Unknown connector: Pigeon", "get", "--connector", "Pigeon", *rest)
-        self.fails("unsupported", "MooncakeStoreConnector", "get", "--connector", "MooncakeStoreConnector", *rest)
+        self.fails("unsupported", "YuanrongConnector", "get", "--connector", "YuanrongConnector", *rest)
         self.fails("not_found", "Config file not found", "get", "--config", "/nowhere.yaml", *rest)
         self.fails("misconfigured", "Unsupported config file format", "get", "--config", self.file("p.toml", ""), *rest)
 

@@ -3,6 +3,7 @@
 #include "edges.hpp"
 
 #include <omniconn/runtime/builtin.hpp>
+#include <omniconn/runtime/mooncake.hpp>
 #include <omniconn/runtime/msgpack_part.hpp>
 #include <omniconn/runtime/sealed.hpp>
 #include <omniconn/serializer/omni_msgpack.hpp>
@@ -16,6 +17,7 @@ omniconn::connector_factory factory() {
   omniconn::register_builtin_connectors(out);
   omniconn::register_msgpack(out);
   omniconn::register_sealed<omniconn::omni_msgpack_serializer, omniconn::raw_serializer>(out);
+  omniconn::register_mooncake<omniconn::omni_msgpack_serializer, omniconn::raw_serializer>(out);
   return out;
 }
 

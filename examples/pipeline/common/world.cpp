@@ -2,7 +2,10 @@
 // What is dear to compile of the stage programs: every connector of the factory, the YAML and JSON readers.
 #include <omniconn/runtime/json.hpp>
 #include <omniconn/runtime/load_config.hpp>
+#include <omniconn/runtime/mooncake.hpp>
 #include <omniconn/runtime/msgpack_part.hpp>
+
+#include <omniconn/serializer/omni_msgpack.hpp>
 
 #include "stage.hpp"
 
@@ -11,6 +14,7 @@ namespace pipeline {
 stage_world::stage_world(stage_options const& o) {
   oc::register_builtin_connectors(factory);
   oc::register_msgpack(factory);
+  oc::register_mooncake<oc::omni_msgpack_serializer, oc::raw_serializer>(factory);
   config = must(oc::load_transfer_config(o.config), "configuration");
 }
 

@@ -224,7 +224,7 @@ void register_builtin_connectors(connector_factory& factory) {
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
-    factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
+    factory.declare_unavailable(name, "a Mooncake store is not part of this factory; call register_mooncake of <omniconn/runtime/mooncake.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})
     factory.declare_unavailable(name, "the Mooncake transfer engine is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"YuanrongConnector", "YuanrongTransferEngineConnector"})
