@@ -15218,7 +15218,7 @@ void register_builtin_connectors(connector_factory& factory) {
   factory.replace_connector("SharedMemoryConnector", &detail::make_shared_memory_connector<raw_serializer>, note);
   factory.declare_unavailable("SealedShmConnector", "sealed memory is not part of this factory; call register_sealed of <omniconn/runtime/sealed.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeStoreConnector", "MooncakeConnector"})
-    factory.declare_unavailable(name, "the Mooncake store client is not built yet; use ShmConnector on one node");
+    factory.declare_unavailable(name, "a Mooncake store is not part of this factory; call register_mooncake of <omniconn/runtime/mooncake.hpp> after register_builtin_connectors");
   for (std::string_view const name : {"MooncakeTransferEngineConnector", "MooncakeRDMAConnector"})
     factory.declare_unavailable(name, "the Mooncake transfer engine is not built yet; use ShmConnector on one node");
   for (std::string_view const name : {"YuanrongConnector", "YuanrongTransferEngineConnector"})
@@ -21875,6 +21875,8 @@ class exchange {
     if (!under_way()) return 0;
     return since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
   }
+  /// It has no connection yet, because others have them all.
+  [[nodiscard]] bool in_line() const noexcept { return at_ == stage::in_line; }
   [[nodiscard]] bool under_way() const noexcept { return at_ != stage::idle && at_ != stage::failed; }
 
   /// Gives it up: nothing is written to the dialogue's memory any more.
@@ -22505,13 +22507,19 @@ class transfer {
   result<progress> step() {
     for (;;) {
       if (!ready_) return ready_.error();
+      if (asking_ && exchange_.in_line())  // others ask the same before us
+        if (auto const route = home_->known(segment_)) {
+          exchange_.abandon();
+          asking_ = false;
+          exchange_.begin(route->lines, moves_);
+        }
       auto const now = exchange_.step();
       if (now && *now == progress::pending) return now;
       if (asking_) {
         if (!now) return now;
         ready_ = learnt();
       } else {
-        if (now || fresh_) return now;
+        if (now || fresh_ || now == error_kind::peer_stalled) return now;
         // What was known of the engine may be of its life before.
         home_->forget(segment_);
         ready_ = ask();
@@ -23986,7 +23994,7 @@ class target {
           if (*n == 0) return true;
           v.memory = v.memory.subspan(*n);
           left -= *n;
-          if (left == 0) return true;
+          if (left == 0 && !v.memory.empty()) return true;  // more to come wakes us again; the end does not
           break;
         }
         case visitor::stage::giving: {
@@ -24608,14 +24616,15 @@ class mooncake_store_transport {
     std::optional<std::stop_callback<ring>> stopper;
     mooncake::interest_list interest;
     for (;;) {
-      if (state_->closed.load()) return closed_error();
       interest.clear();
       for (std::size_t i = 0; i != ops.size(); ++i) {
         auto& op = static_cast<staged_operation&>(*ops[i]);
         auto const now = op.is_get_ ? static_cast<get_op&>(op).step() : static_cast<put_op&>(op).step();
+        if (state_->closed.load()) return closed_error();
         if (!now || *now != progress::pending) return i;
         op.is_get_ ? static_cast<get_op&>(op).add_interest(interest) : static_cast<put_op&>(op).add_interest(interest);
       }
+      if (state_->closed.load()) return closed_error();
       if (auto const may = may_sleep(ops, until, stop); !may) return may.error();
       if (!sleeper) {  // seen by who rings before the next look
         sleeper.emplace(*state_);
@@ -24661,7 +24670,7 @@ class mooncake_store_transport {
   [[nodiscard]] value describe(locator const& l) const {
     auto const at = l.unpack<detail::mooncake::place>(locator_tag::mooncake_store);
     if (!at) return {};
-    return value::object({{"transport", caps.name}, {"replica", at->id}, {"size", at->size}, {"address", at->address}, {"endpoint", at->endpoint}, {"key", at->key}});
+    return value::object({{"transport", caps.name}, {"replica", at->id}, {"stored", at->size}, {"address", at->address}, {"endpoint", at->endpoint}, {"key", at->key}});
   }
   [[nodiscard]] result<locator> parse(value const& map) const {
     value const* const name = map.find("transport");
@@ -24675,11 +24684,11 @@ class mooncake_store_transport {
     };
     detail::mooncake::place at;
     at.id = number("replica");
-    at.size = number("size");
+    at.size = number("stored");
     at.address = number("address");
     at.endpoint = number("endpoint");
     at.key = number("key");
-    if (!whole) return {error_kind::malformed, "the metadata of an object in a Mooncake store has replica, size, address, endpoint and key"};
+    if (!whole) return {error_kind::malformed, "the metadata of an object in a Mooncake store has replica, stored, address, endpoint and key"};
     return at.pack();
   }
   [[nodiscard]] health_report report() const {
@@ -24733,20 +24742,51 @@ namespace detail {
 /// Options as vLLM-Omni's connector has them, and ours.
 inline mooncake_store_transport::options read_mooncake_options(option_reader& options) {
   mooncake_store_transport::options out;
+  out.host = options.take_string("host", out.host);
   out.master = options.take_string("master", out.master);
   out.metadata_server = options.take_string("metadata_server", "http://127.0.0.1:8080/metadata");
+  out.segment = options.take_bytes_size("segment", std::uint64_t{512} << 20U);
+  static_cast<void>(options.take_bytes_size("localbuf", 0));  // puts and gets go from and to the payload's own memory
+  if (auto const protocol = options.take_string("proto", "tcp"); protocol != "tcp")
+    options.problem("proto is " + in_quotes(protocol) + ", which is not built: write tcp, and start all storage nodes with --protocol=tcp");
+  static_cast<void>(options.take_string("rdma", ""));  // the device, for proto rdma
   out.tenant = options.take_string("tenant", out.tenant);
   out.replicas = static_cast<std::uint32_t>(options.take_uint("replicas", out.replicas, 1, 64));
   out.pin = options.take_bool("pin", out.pin);
   out.replace_in_place = options.take_bool("replace_in_place", out.replace_in_place);
   out.force_remove = options.take_bool("force_remove", out.force_remove);
   out.connections = static_cast<std::uint32_t>(options.take_uint("connections", out.connections, 1, 1024));
-  if (auto const pause = options.take_duration_seconds("longest_pause")) out.longest_pause = *pause;
+  out.longest_pause = options.take_duration_seconds("longest_pause_seconds", out.longest_pause);
+  out.connect_timeout = options.take_duration_seconds("connect_timeout_seconds", out.connect_timeout);
+  out.silence_timeout = options.take_duration_seconds("silence_timeout_seconds", out.silence_timeout);
   if (options.take("preferred_segments") != nullptr) out.preferred_segments = options.take_strings("preferred_segments");
   return out;
 }
 
+template <class... Serializers>
+result<any_connector, diagnosis> make_mooncake_store_connector(connector_spec const& spec) {
+  option_reader options(spec.extra);
+  auto defaults = read_defaults(options);
+  auto const transport = read_mooncake_options(options);
+  // What Python's side writes has nothing in front of it, and what it reads must not.
+  defaults.envelope = options.take_bool("envelope", false);
+  auto const serializer = read_serializer<Serializers...>(options);
+  if (auto read = options.done(); !read) return std::move(read.error());
+  return open_named<mooncake_store_connector, Serializers...>(serializer, [&](auto& o) {
+    o.transport = transport;
+    o.defaults = defaults;
+  });
+}
+
 }  // namespace detail
+
+/// Makes a factory know `MooncakeStoreConnector` and its other name `MooncakeConnector`, with these serializers, of which the first is the default:
+/// `register_mooncake<omni_msgpack_serializer, raw_serializer>` for payloads as Python stages write them. Call it after `register_builtin_connectors`.
+template <class First = raw_serializer, class... More>
+void register_mooncake(connector_factory& factory) {
+  for (char const* name : {"MooncakeStoreConnector", "MooncakeConnector"})
+    factory.replace_connector(name, &detail::make_mooncake_store_connector<First, More...>, "objects in a Mooncake store of release 0.3.13.post1, over TCP");
+}
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/mooncake.hpp>

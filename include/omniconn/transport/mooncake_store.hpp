@@ -215,14 +215,15 @@ class mooncake_store_transport {
     std::optional<std::stop_callback<ring>> stopper;
     mooncake::interest_list interest;
     for (;;) {
-      if (state_->closed.load()) return closed_error();
       interest.clear();
       for (std::size_t i = 0; i != ops.size(); ++i) {
         auto& op = static_cast<staged_operation&>(*ops[i]);
         auto const now = op.is_get_ ? static_cast<get_op&>(op).step() : static_cast<put_op&>(op).step();
+        if (state_->closed.load()) return closed_error();
         if (!now || *now != progress::pending) return i;
         op.is_get_ ? static_cast<get_op&>(op).add_interest(interest) : static_cast<put_op&>(op).add_interest(interest);
       }
+      if (state_->closed.load()) return closed_error();
       if (auto const may = may_sleep(ops, until, stop); !may) return may.error();
       if (!sleeper) {  // seen by who rings before the next look
         sleeper.emplace(*state_);
@@ -268,7 +269,7 @@ class mooncake_store_transport {
   [[nodiscard]] value describe(locator const& l) const {
     auto const at = l.unpack<detail::mooncake::place>(locator_tag::mooncake_store);
     if (!at) return {};
-    return value::object({{"transport", caps.name}, {"replica", at->id}, {"size", at->size}, {"address", at->address}, {"endpoint", at->endpoint}, {"key", at->key}});
+    return value::object({{"transport", caps.name}, {"replica", at->id}, {"stored", at->size}, {"address", at->address}, {"endpoint", at->endpoint}, {"key", at->key}});
   }
   [[nodiscard]] result<locator> parse(value const& map) const {
     value const* const name = map.find("transport");
@@ -282,11 +283,11 @@ class mooncake_store_transport {
     };
     detail::mooncake::place at;
     at.id = number("replica");
-    at.size = number("size");
+    at.size = number("stored");
     at.address = number("address");
     at.endpoint = number("endpoint");
     at.key = number("key");
-    if (!whole) return {error_kind::malformed, "the metadata of an object in a Mooncake store has replica, size, address, endpoint and key"};
+    if (!whole) return {error_kind::malformed, "the metadata of an object in a Mooncake store has replica, stored, address, endpoint and key"};
     return at.pack();
   }
   [[nodiscard]] health_report report() const {
