@@ -184,21 +184,18 @@ class connector {
 
   /// The caller's own memory, from which objects are sent in place; what kinds, and how long they live, the transport's page says. It stays as it is, and the bytes of an
   /// object untouched, until nobody needs them (`wait_consumed`). \returns the region, for `forget`. \errors `unsupported`: other processes cannot reach it; reserve instead.
-  result<std::uint64_t> adopt(mutable_bytes memory)
-    requires transport_adopt<Transport>
-  {
+  template <transport_adopt T = Transport>  // templates, these: clang 14 makes members of an explicit instantiation whatever they require
+  result<std::uint64_t> adopt(mutable_bytes memory) {
     return counted(core_->transport.adopt_region(memory));
   }
   /// Takes it back. \errors `misconfigured`: no such region, or objects in it are still with readers.
-  result<void> forget(std::uint64_t region)
-    requires transport_adopt<Transport>
-  {
+  template <transport_adopt T = Transport>
+  result<void> forget(std::uint64_t region) {
     return counted(core_->transport.forget_region(region));
   }
   /// Publishes bytes of adopted memory where they lie. \copies none. \errors as put; `misconfigured`: they do not lie in memory that was adopted.
-  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw)
-    requires transport_adopt<Transport>
-  {
+  template <transport_adopt T = Transport>
+  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     gather_list parts;
     parts.reference(bytes);
     auto const attempt = [&]() { return publish_pieces(e, key, parts, new_info(kind, bytes.size(), o), o); };
@@ -284,9 +281,8 @@ class connector {
 
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
   /// \errors timed_out, cancelled, closed; peer_lost: the process that reads the edge died, the object stays until its lease ends; peer_stalled.
-  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {})
-    requires transport_watch<Transport>
-  {
+  template <transport_watch T = Transport>
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
     typename Transport::get_op op;
     auto const now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
     if (!now) return fail(now.error());
@@ -333,7 +329,8 @@ class connector {
   [[nodiscard]] capabilities const& facts() const noexcept { return caps; }
 
   /// The transport's descriptor for foreign event loops; what may be done with it is said there.
-  [[nodiscard]] result<int> native_fd() requires transport_fd<Transport> { return counted(core_->transport.native_fd()); }
+  template <transport_fd T = Transport>
+  [[nodiscard]] result<int> native_fd() { return counted(core_->transport.native_fd()); }
 
   [[nodiscard]] health_report health() const {
     health_report out = core_->transport.report();

@@ -4514,11 +4514,22 @@ struct staged_operation : operation {
   std::atomic<std::uint32_t> locked_in_{0};  ///< the process whose thread had it last, counted in forks
   error failure_{error_kind::misconfigured, "the operation was not begun"};
 
+  stage next_ = stage::idle;                 ///< what it becomes when the one who has it lets it go
+
   [[nodiscard]] bool is(stage s) const noexcept { return at_.load(std::memory_order_relaxed) == s; }
+  /// While it is locked nobody sees it: who saw it now would lock it in turn, beside us, and our end would undo what he made of it.
   /// \requires the operation is locked, or nobody else can know it.
+  void become(stage s) noexcept {
+    if (is(stage::busy)) {
+      next_ = s;
+    } else {
+      at_.store(s, std::memory_order_release);
+    }
+  }
+  /// \requires as `become`
   error fail(error e) noexcept {
     failure_ = e;
-    at_.store(stage::failed, std::memory_order_release);
+    become(stage::failed);
     return e;
   }
 };
@@ -4532,7 +4543,10 @@ class locked_operation {
       if (seen_ != stage::busy) {
         // Before the stage: all threads of this process say the same.
         if (op_.locked_in_.load(std::memory_order_relaxed) != here) op_.locked_in_.store(here, std::memory_order_relaxed);
-        if (op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acq_rel, std::memory_order_acquire)) return;
+        if (op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acq_rel, std::memory_order_acquire)) {
+          op_.next_ = seen_;
+          return;
+        }
       } else if (std::uint32_t there = op_.locked_in_.load(std::memory_order_relaxed); there != here) {
         if (op_.locked_in_.compare_exchange_strong(there, here)) {
           inherit();
@@ -4545,16 +4559,14 @@ class locked_operation {
   }
   locked_operation(locked_operation const&) = delete;
   locked_operation& operator=(locked_operation const&) = delete;
-  ~locked_operation() {
-    if (op_.is(stage::busy)) op_.at_.store(seen_, std::memory_order_release);
-  }
+  ~locked_operation() { op_.at_.store(op_.next_, std::memory_order_release); }
   /// Where the operation was when it was locked.
   [[nodiscard]] stage at() const noexcept { return seen_; }
 
  private:
   /// The thread that was at it is not here.
   void inherit() noexcept {
-    seen_ = stage::failed;
+    seen_ = op_.next_ = stage::failed;
     op_.failure_ = {error_kind::closed, "the operation is the parent process's, which forked in the middle of it", 0, severity::transport};
   }
 
@@ -7579,7 +7591,7 @@ template <class Session> struct basic_get_operation : staged_operation {
   [[nodiscard]] locator where() const noexcept { return where_; }
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
-    if (lock.at() == stage::found) at_.store(stage::idle, std::memory_order_release);
+    if (lock.at() == stage::found) become(stage::idle);
     return std::move(hold_);
   }
 
@@ -7675,7 +7687,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
   op.hold_ = std::move(held);
   failpoint("shm.get.adopted");
-  op.at_.store(stage::found, std::memory_order_release);
+  op.become(stage::found);
   e.gets.fetch_add(1, std::memory_order_relaxed);
   e.get_bytes.fetch_add(size, std::memory_order_relaxed);
   return true;
@@ -7687,7 +7699,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
   if (op.watches_) {
     std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
     if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;
-    op.at_.store(stage::found, std::memory_order_release);
+    op.become(stage::found);
     return progress::done;
   }
   bool consumed = false, found = false, is_broken = false;
@@ -7765,7 +7777,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.where_ = of;
   await_stage(e, op, consumer, deadline::immediate());  // a name is advice: who holds the gate for long does not keep us
   auto const now = look(e, op);
-  if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
+  if (now && *now == progress::pending) op.become(stage::looking);
   return now;
 }
 
@@ -7801,7 +7813,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     if (auto const id = e.session->stage_id(o.flow->to, deadline::immediate())) e.session->gets_for(*id);
     await_stage(e, op, o.flow->from, deadline::immediate());
   }
-  op.at_.store(stage::looking, std::memory_order_release);
+  op.become(stage::looking);
   return now;
 }
 
@@ -12349,21 +12361,18 @@ class connector {
 
   /// The caller's own memory, from which objects are sent in place; what kinds, and how long they live, the transport's page says. It stays as it is, and the bytes of an
   /// object untouched, until nobody needs them (`wait_consumed`). \returns the region, for `forget`. \errors `unsupported`: other processes cannot reach it; reserve instead.
-  result<std::uint64_t> adopt(mutable_bytes memory)
-    requires transport_adopt<Transport>
-  {
+  template <transport_adopt T = Transport>  // templates, these: clang 14 makes members of an explicit instantiation whatever they require
+  result<std::uint64_t> adopt(mutable_bytes memory) {
     return counted(core_->transport.adopt_region(memory));
   }
   /// Takes it back. \errors `misconfigured`: no such region, or objects in it are still with readers.
-  result<void> forget(std::uint64_t region)
-    requires transport_adopt<Transport>
-  {
+  template <transport_adopt T = Transport>
+  result<void> forget(std::uint64_t region) {
     return counted(core_->transport.forget_region(region));
   }
   /// Publishes bytes of adopted memory where they lie. \copies none. \errors as put; `misconfigured`: they do not lie in memory that was adopted.
-  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw)
-    requires transport_adopt<Transport>
-  {
+  template <transport_adopt T = Transport>
+  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     gather_list parts;
     parts.reference(bytes);
     auto const attempt = [&]() { return publish_pieces(e, key, parts, new_info(kind, bytes.size(), o), o); };
@@ -12449,9 +12458,8 @@ class connector {
 
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
   /// \errors timed_out, cancelled, closed; peer_lost: the process that reads the edge died, the object stays until its lease ends; peer_stalled.
-  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {})
-    requires transport_watch<Transport>
-  {
+  template <transport_watch T = Transport>
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
     typename Transport::get_op op;
     auto const now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
     if (!now) return fail(now.error());
@@ -12498,7 +12506,8 @@ class connector {
   [[nodiscard]] capabilities const& facts() const noexcept { return caps; }
 
   /// The transport's descriptor for foreign event loops; what may be done with it is said there.
-  [[nodiscard]] result<int> native_fd() requires transport_fd<Transport> { return counted(core_->transport.native_fd()); }
+  template <transport_fd T = Transport>
+  [[nodiscard]] result<int> native_fd() { return counted(core_->transport.native_fd()); }
 
   [[nodiscard]] health_report health() const {
     health_report out = core_->transport.report();
@@ -14334,7 +14343,7 @@ struct get_operation : staged_operation {
   [[nodiscard]] segment_hold take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() != stage::found) return {};
-    at_.store(stage::idle, std::memory_order_release);
+    become(stage::idle);
     return std::move(hold_);
   }
 
@@ -14451,7 +14460,7 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
   op.out_ = {{}, out.token, out.dispose};
   op.replaces_ = replaces;
   op.committing_ = false;
-  op.at_.store(stage::begun, std::memory_order_relaxed);
+  op.become(stage::begun);
   return progress::done;
 }
 
@@ -14524,7 +14533,7 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     e.pending.add(op.key_, id_of(st), size, e.folder);
   }
   e.give_back(op.out_);
-  op.at_.store(stage::found, std::memory_order_release);
+  op.become(stage::found);
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(size, std::memory_order_relaxed);
   return progress::done;
@@ -14591,7 +14600,7 @@ inline result<progress> look(endpoint& e, get_operation& op) {
   op.info_ = {};
   op.info_.size = op.hold_.bytes().size();
   op.where_ = op.by_locator_ && op.wanted_.name_size == place::in_metadata ? locator::pack(locator_tag::shm_segment, op.wanted_) : named_place(op.hold_.id(), op.info_.size, op.name_);
-  op.at_.store(stage::found, std::memory_order_release);
+  op.become(stage::found);
   e.gets.fetch_add(1, std::memory_order_relaxed);
   e.get_bytes.fetch_add(op.info_.size, std::memory_order_relaxed);
   return progress::done;
@@ -14617,7 +14626,7 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
   auto now = look(e, op);
   if (!now || *now != progress::pending) return now;
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
-  op.at_.store(stage::looking, std::memory_order_release);
+  op.become(stage::looking);
   return now;
 }
 
@@ -23571,13 +23580,13 @@ class get_operation : public staged_operation {
     tries_ = 0;
     to_.clear();
     pause_ns_ = first_pause_ns;
-    at_.store(stage::begun, std::memory_order_relaxed);
+    become(stage::begun);
     ask();
     return settle(go_on());
   }
 
   result<progress> land(std::span<mutable_bytes const> to) {
-    locked_operation lock(*this);
+    locked_operation const lock(*this);
     if (lock.at() != stage::looking) return error(error_kind::misconfigured, "land without a get that needs memory");
     std::uint64_t room = 0;
     for (auto const& piece : to) room += piece.size();
@@ -23604,7 +23613,8 @@ class get_operation : public staged_operation {
   }
 
   void add_interest(interest_list& out) {
-    if (!is(stage::begun)) return;
+    locked_operation const lock(*this);
+    if (lock.at() != stage::begun) return;
     switch (phase_) {
       case phase::resting: out.not_later_than(look_again_ns_); break;
       case phase::asking: out.add(call_); break;
@@ -23749,17 +23759,17 @@ class get_operation : public staged_operation {
       return fail(now.error());
     }
     if (phase_ == phase::found) {
-      at_.store(stage::looking, std::memory_order_release);
+      become(stage::looking);
       phase_ = phase::resting;
       return progress::needs_memory;
     }
     if (phase_ != phase::ended) {
-      at_.store(stage::begun, std::memory_order_release);
+      become(stage::begun);  // it may have looked for memory
       return now;
     }
     home_->gets.fetch_add(1, std::memory_order_relaxed);
     home_->get_bytes.fetch_add(size_, std::memory_order_relaxed);
-    at_.store(stage::found, std::memory_order_release);
+    become(stage::found);
     return progress::done;
   }
   error give_up(error why) noexcept {
@@ -24235,7 +24245,7 @@ class put_operation : public staged_operation {
     replaces_ = how.existing == on_existing::replace;
     size_ = info.size;
     committing_ = has_room_ = false;
-    at_.store(stage::begun, std::memory_order_relaxed);
+    become(stage::begun);
     phase_ = phase::ready;
     if (replaces_) return progress::done;  // the old object stays until the new one is ready
     ask_for_room();
@@ -24278,7 +24288,8 @@ class put_operation : public staged_operation {
   }
 
   void add_interest(interest_list& out) {
-    if (!is(stage::begun)) return;
+    locked_operation const lock(*this);
+    if (lock.at() != stage::begun) return;
     switch (phase_) {
       case phase::ready: break;
       case phase::resting: out.not_later_than(look_again_ns_); break;
@@ -24395,7 +24406,7 @@ class put_operation : public staged_operation {
     where_ = place_of(key_, replicas_.front()).pack();
     home_->puts.fetch_add(1, std::memory_order_relaxed);
     home_->put_bytes.fetch_add(size_, std::memory_order_relaxed);
-    at_.store(stage::found, std::memory_order_release);
+    become(stage::found);
     home_->give_back(out_);
     return progress::done;
   }

@@ -16,6 +16,8 @@ ADOPT = "shm/adopt_test.cpp"
 LIMITS = "shm/limits_test.cpp"
 FORK = "shm/fork_test.cpp"
 HOSTILE = "shm/hostile_test.cpp"
+MOONCAKE = "mooncake/protocol_test.cpp"
+ENGINE = "mooncake/engine_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -346,4 +348,37 @@ MUTANTS = [
     Mutant("no death is heard when many were", "transport/shm_sealed/desk.hpp",
            "if (dead_stages_.size() == max_dead_stages) dead_stages_.erase(dead_stages_.begin());", "if (dead_stages_.size() == max_dead_stages) continue;",
            "shm_sealed/hostile_producer_test.cpp", "*deaths_that_are_not_remembered_any_more_are_the_oldest"),
+    Mutant("what an operation became is seen before it is let go", "detail/staged_operation.hpp",
+           "    if (is(stage::busy)) {\n      next_ = s;\n    } else {\n      at_.store(s, std::memory_order_release);\n    }", "    at_.store(s, std::memory_order_release);",
+           "transport/staged_operation_test.cpp", "*what_it_becomes_is_seen_when_it_is_let_go"),
+    Mutant("a reply's type is not compared", "transport/mooncake/struct_pack.hpp",
+           "if (hash != type.hash()) return other_type();", "static_cast<void>(hash);",
+           MOONCAKE, "*a_reply_of_another_type_is_refused"),
+    Mutant("a reply's spelling is not compared", "transport/mooncake/struct_pack.hpp",
+           "if (spelled.substr(0, N) != type.text() || spelled.back() != '\\0') return other_type();", "",
+           MOONCAKE, "*a_reply_of_another_type_is_refused"),
+    Mutant("lengths of one byte in every message", "transport/mooncake/struct_pack.hpp",
+           "width_(longest < 0x100 ? 1 : longest < 0x10000 ? 2 : 4)", "width_(1)",
+           MOONCAKE, "*long_texts_make_all_lengths_wider"),
+    Mutant("bytes behind a reply are taken", "transport/mooncake/struct_pack.hpp",
+           "if (wrong_ || !left_.empty())", "if (wrong_)",
+           MOONCAKE, "*replies_that_are_cut_or_go_on_are_refused"),
+    Mutant("memory beyond a segment is served", "transport/mooncake/engine/target.hpp",
+           "h.size > memory_.size() - (h.address - base)", "h.size > memory_.size()",
+           ENGINE, "*nobody_reaches_beyond_the_memory"),
+    Mutant("the end of a write is not seen at a turn's end", "transport/mooncake/engine/target.hpp",
+           "if (left == 0 && !v.memory.empty()) return true;", "if (left == 0) return true;",
+           ENGINE, "*what_is_written_is_read"),
+    Mutant("a status of a transfer is not looked at", "transport/mooncake/engine/frames.hpp",
+           "      return transfer_status::check(status);\n", "      return {};\n",
+           ENGINE, "*nobody_reaches_beyond_the_memory"),
+    Mutant("a new connection for each transfer", "detail/net/exchange.hpp",
+           "pool_->give_back(keep && pool_->limits().keep ? std::move(line_) : line());", "pool_->give_back(line());",
+           ENGINE, "*ten_thousand_transfers_use_a_few_connections"),
+    Mutant("a node that moved is not looked for", "transport/mooncake/engine/initiator.hpp",
+           "if (now || fresh_ || now == error_kind::peer_stalled) return now;", "return now;",
+           ENGINE, "*a_node_that_moved_is_found_again"),
+    Mutant("who has no place is let in", "detail/net/exchange.hpp",
+           "if (busy_ == limits_.lines) {", "if (false) {",
+           ENGINE, "*who_finds_no_connection_waits_for_one"),
 ]

@@ -30,11 +30,22 @@ struct staged_operation : operation {
   std::atomic<std::uint32_t> locked_in_{0};  ///< the process whose thread had it last, counted in forks
   error failure_{error_kind::misconfigured, "the operation was not begun"};
 
+  stage next_ = stage::idle;                 ///< what it becomes when the one who has it lets it go
+
   [[nodiscard]] bool is(stage s) const noexcept { return at_.load(std::memory_order_relaxed) == s; }
+  /// While it is locked nobody sees it: who saw it now would lock it in turn, beside us, and our end would undo what he made of it.
   /// \requires the operation is locked, or nobody else can know it.
+  void become(stage s) noexcept {
+    if (is(stage::busy)) {
+      next_ = s;
+    } else {
+      at_.store(s, std::memory_order_release);
+    }
+  }
+  /// \requires as `become`
   error fail(error e) noexcept {
     failure_ = e;
-    at_.store(stage::failed, std::memory_order_release);
+    become(stage::failed);
     return e;
   }
 };
@@ -48,7 +59,10 @@ class locked_operation {
       if (seen_ != stage::busy) {
         // Before the stage: all threads of this process say the same.
         if (op_.locked_in_.load(std::memory_order_relaxed) != here) op_.locked_in_.store(here, std::memory_order_relaxed);
-        if (op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acq_rel, std::memory_order_acquire)) return;
+        if (op_.at_.compare_exchange_weak(seen_, stage::busy, std::memory_order_acq_rel, std::memory_order_acquire)) {
+          op_.next_ = seen_;
+          return;
+        }
       } else if (std::uint32_t there = op_.locked_in_.load(std::memory_order_relaxed); there != here) {
         if (op_.locked_in_.compare_exchange_strong(there, here)) {
           inherit();
@@ -61,16 +75,14 @@ class locked_operation {
   }
   locked_operation(locked_operation const&) = delete;
   locked_operation& operator=(locked_operation const&) = delete;
-  ~locked_operation() {
-    if (op_.is(stage::busy)) op_.at_.store(seen_, std::memory_order_release);
-  }
+  ~locked_operation() { op_.at_.store(op_.next_, std::memory_order_release); }
   /// Where the operation was when it was locked.
   [[nodiscard]] stage at() const noexcept { return seen_; }
 
  private:
   /// The thread that was at it is not here.
   void inherit() noexcept {
-    seen_ = stage::failed;
+    seen_ = op_.next_ = stage::failed;
     op_.failure_ = {error_kind::closed, "the operation is the parent process's, which forked in the middle of it", 0, severity::transport};
   }
 

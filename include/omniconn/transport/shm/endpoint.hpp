@@ -110,7 +110,7 @@ template <class Session> struct basic_get_operation : staged_operation {
   [[nodiscard]] locator where() const noexcept { return where_; }
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
-    if (lock.at() == stage::found) at_.store(stage::idle, std::memory_order_release);
+    if (lock.at() == stage::found) become(stage::idle);
     return std::move(hold_);
   }
 

@@ -81,7 +81,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
   op.hold_ = std::move(held);
   failpoint("shm.get.adopted");
-  op.at_.store(stage::found, std::memory_order_release);
+  op.become(stage::found);
   e.gets.fetch_add(1, std::memory_order_relaxed);
   e.get_bytes.fetch_add(size, std::memory_order_relaxed);
   return true;
@@ -93,7 +93,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
   if (op.watches_) {
     std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
     if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;
-    op.at_.store(stage::found, std::memory_order_release);
+    op.become(stage::found);
     return progress::done;
   }
   bool consumed = false, found = false, is_broken = false;
@@ -171,7 +171,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   op.where_ = of;
   await_stage(e, op, consumer, deadline::immediate());  // a name is advice: who holds the gate for long does not keep us
   auto const now = look(e, op);
-  if (now && *now == progress::pending) op.at_.store(stage::looking, std::memory_order_release);
+  if (now && *now == progress::pending) op.become(stage::looking);
   return now;
 }
 
@@ -207,7 +207,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     if (auto const id = e.session->stage_id(o.flow->to, deadline::immediate())) e.session->gets_for(*id);
     await_stage(e, op, o.flow->from, deadline::immediate());
   }
-  op.at_.store(stage::looking, std::memory_order_release);
+  op.become(stage::looking);
   return now;
 }
 

@@ -207,7 +207,7 @@ struct get_operation : staged_operation {
   [[nodiscard]] segment_hold take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() != stage::found) return {};
-    at_.store(stage::idle, std::memory_order_release);
+    become(stage::idle);
     return std::move(hold_);
   }
 

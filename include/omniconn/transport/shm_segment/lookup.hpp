@@ -48,7 +48,7 @@ inline result<progress> look(endpoint& e, get_operation& op) {
   op.info_ = {};
   op.info_.size = op.hold_.bytes().size();
   op.where_ = op.by_locator_ && op.wanted_.name_size == place::in_metadata ? locator::pack(locator_tag::shm_segment, op.wanted_) : named_place(op.hold_.id(), op.info_.size, op.name_);
-  op.at_.store(stage::found, std::memory_order_release);
+  op.become(stage::found);
   e.gets.fetch_add(1, std::memory_order_relaxed);
   e.get_bytes.fetch_add(op.info_.size, std::memory_order_relaxed);
   return progress::done;
@@ -74,7 +74,7 @@ inline result<progress> start_get(endpoint& e, get_operation& op, wire_key key, 
   auto now = look(e, op);
   if (!now || *now != progress::pending) return now;
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
-  op.at_.store(stage::looking, std::memory_order_release);
+  op.become(stage::looking);
   return now;
 }
 

@@ -89,7 +89,7 @@ inline result<progress> begin_put(endpoint& e, put_operation& op, wire_key key, 
   op.out_ = {{}, out.token, out.dispose};
   op.replaces_ = replaces;
   op.committing_ = false;
-  op.at_.store(stage::begun, std::memory_order_relaxed);
+  op.become(stage::begun);
   return progress::done;
 }
 
@@ -162,7 +162,7 @@ inline result<progress> go_on(endpoint& e, put_operation& op) {
     e.pending.add(op.key_, id_of(st), size, e.folder);
   }
   e.give_back(op.out_);
-  op.at_.store(stage::found, std::memory_order_release);
+  op.become(stage::found);
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(size, std::memory_order_relaxed);
   return progress::done;

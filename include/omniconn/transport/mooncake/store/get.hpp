@@ -82,13 +82,13 @@ class get_operation : public staged_operation {
     tries_ = 0;
     to_.clear();
     pause_ns_ = first_pause_ns;
-    at_.store(stage::begun, std::memory_order_relaxed);
+    become(stage::begun);
     ask();
     return settle(go_on());
   }
 
   result<progress> land(std::span<mutable_bytes const> to) {
-    locked_operation lock(*this);
+    locked_operation const lock(*this);
     if (lock.at() != stage::looking) return error(error_kind::misconfigured, "land without a get that needs memory");
     std::uint64_t room = 0;
     for (auto const& piece : to) room += piece.size();
@@ -115,7 +115,8 @@ class get_operation : public staged_operation {
   }
 
   void add_interest(interest_list& out) {
-    if (!is(stage::begun)) return;
+    locked_operation const lock(*this);
+    if (lock.at() != stage::begun) return;
     switch (phase_) {
       case phase::resting: out.not_later_than(look_again_ns_); break;
       case phase::asking: out.add(call_); break;
@@ -260,17 +261,17 @@ class get_operation : public staged_operation {
       return fail(now.error());
     }
     if (phase_ == phase::found) {
-      at_.store(stage::looking, std::memory_order_release);
+      become(stage::looking);
       phase_ = phase::resting;
       return progress::needs_memory;
     }
     if (phase_ != phase::ended) {
-      at_.store(stage::begun, std::memory_order_release);
+      become(stage::begun);  // it may have looked for memory
       return now;
     }
     home_->gets.fetch_add(1, std::memory_order_relaxed);
     home_->get_bytes.fetch_add(size_, std::memory_order_relaxed);
-    at_.store(stage::found, std::memory_order_release);
+    become(stage::found);
     return progress::done;
   }
   error give_up(error why) noexcept {

@@ -48,7 +48,7 @@ class put_operation : public staged_operation {
     replaces_ = how.existing == on_existing::replace;
     size_ = info.size;
     committing_ = has_room_ = false;
-    at_.store(stage::begun, std::memory_order_relaxed);
+    become(stage::begun);
     phase_ = phase::ready;
     if (replaces_) return progress::done;  // the old object stays until the new one is ready
     ask_for_room();
@@ -91,7 +91,8 @@ class put_operation : public staged_operation {
   }
 
   void add_interest(interest_list& out) {
-    if (!is(stage::begun)) return;
+    locked_operation const lock(*this);
+    if (lock.at() != stage::begun) return;
     switch (phase_) {
       case phase::ready: break;
       case phase::resting: out.not_later_than(look_again_ns_); break;
@@ -208,7 +209,7 @@ class put_operation : public staged_operation {
     where_ = place_of(key_, replicas_.front()).pack();
     home_->puts.fetch_add(1, std::memory_order_relaxed);
     home_->put_bytes.fetch_add(size_, std::memory_order_relaxed);
-    at_.store(stage::found, std::memory_order_release);
+    become(stage::found);
     home_->give_back(out_);
     return progress::done;
   }
