@@ -24419,7 +24419,7 @@ class put_operation : public staged_operation {
   result<progress> give_up(error why) noexcept {
     call_.abandon();
     transfer_.abandon();
-    if (has_room_ || phase_ == phase::asking || phase_ == phase::revoking) static_cast<void>(home_->ask(put_revoke(home_->self, key_), 1'000'000'000));
+    if (has_room_ || phase_ == phase::asking || phase_ == phase::revoking) static_cast<void>(home_->ask_even_closed(put_revoke(home_->self, key_), 1'000'000'000));
     has_room_ = false;
     return failed(why);
   }
