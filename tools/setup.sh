@@ -47,7 +47,7 @@ setup_missing() { # SET...
   for set in "$@"; do setup_list "$set"; done | while read -r package probe; do
     case $probe in
       /*) [ -e "$probe" ] || echo "$package" ;;
-      lib:*) /sbin/ldconfig -p | grep -qF "${probe#lib:}" || echo "$package" ;;
+      lib:*) /sbin/ldconfig -p | grep -F "${probe#lib:}" >/dev/null || echo "$package" ;; # no -q: who prints must not find its reader gone
       *) command -v "$probe" >/dev/null || echo "$package" ;;
     esac
   done | sort -u
