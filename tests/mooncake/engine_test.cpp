@@ -12,7 +12,9 @@
 #include <vector>
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <gtest/gtest.h>
 
@@ -274,6 +276,27 @@ TEST_F(mooncake_engine, visitors_that_say_nonsense_are_sent_away) {
     EXPECT_TRUE(n == error_kind::peer_lost) << nonsense.size();
   }
   EXPECT_TRUE(write(ours, name, base, test_pattern(10, 1)));
+}
+
+TEST_F(mooncake_engine, without_descriptors_it_rests_and_serves_again) {
+  auto const where = net::resolve({"127.0.0.1", serves.about().data_port});
+  unique_fd const visitor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  EXPECT_EQ(::connect(visitor.get(), where->get(), where->size), 0) << "it waits in the kernel's queue";
+  auto const used = [] {
+    timespec t{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
+  };
+  auto const start = used();
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));  // in which nobody has anything to do; a busy machine makes it less
+  EXPECT_LT(used() - start, 100);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(write(ours, name, base, test_pattern(10, 2)));
 }
 
 TEST_F(mooncake_engine, visitors_that_stay_silent_keep_nobody_away) {

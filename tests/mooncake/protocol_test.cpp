@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <omniconn/transport/mooncake/store/place.hpp>
+
 #include "recorded.hpp"
 
 namespace {
@@ -63,6 +65,30 @@ TEST(mooncake_protocol, replacing_is_a_call_of_its_own) {
   EXPECT_NE(read_replicas(grown.at(1).body())->at(0).address, read_replicas(grown.at(0).body())->at(0).address);
   EXPECT_TRUE(read_nothing(replies_to(all, "Remove").at(0).body()) == error_kind::peer_stalled) << "somebody has a lease";
   EXPECT_TRUE(read_replicas(replies_to(all, "PutStart").at(1).body()) == error_kind::already_exists);
+}
+
+TEST(mooncake_protocol, giving_up_a_replacement_is_a_call_of_its_own_too) {
+  auto const all = recorded("upsert_revoke.cap");
+  caller const client = client_of(requests_of(all, "PutStart").at(0));
+  expect_same(upsert_revoke(client, "k"), requests_of(all, "UpsertRevoke").at(0));
+  expect_same(put_revoke(client, "q"), requests_of(all, "PutRevoke").at(0));
+  EXPECT_TRUE(read_nothing(replies_to(all, "UpsertRevoke").at(0).body()));
+  EXPECT_FALSE(*read_flag(replies_to(all, "ExistKey").at(0).body())) << "the old object is gone as well";
+}
+
+TEST(mooncake_protocol, what_is_not_in_memory_is_named) {
+  replica r;
+  r.protocol = "tcp";
+  EXPECT_TRUE(check_memory(r));
+  r.protocol = "rdma";
+  EXPECT_TRUE(check_memory(r) == error_kind::unsupported);
+  r.protocol = "tcp";
+  for (auto const& [kind, word] : {std::pair{replica::kind::nvme_of, "NVMe"}, {replica::kind::disk, "on disk"}, {replica::kind::local_disk, "local disk"}, {replica::kind::distributed_file, "file system"}}) {
+    r.where = kind;
+    auto const said = check_memory(r);
+    ASSERT_TRUE(said == error_kind::unsupported);
+    EXPECT_NE(std::string(said.error().text()).find(word), std::string::npos) << said.error().text();
+  }
 }
 
 TEST(mooncake_protocol, giving_up_is_as_recorded) {

@@ -36,7 +36,6 @@ inline mooncake_store_transport::options read_mooncake_options(option_reader& op
   if (auto const protocol = options.take_string("proto", "tcp"); protocol != "tcp")
     options.problem("proto is " + in_quotes(protocol) + ", which is not built: write tcp, and start all storage nodes with --protocol=tcp");
   static_cast<void>(options.take_string("rdma", ""));  // the device, for proto rdma
-  out.tenant = options.take_string("tenant", out.tenant);
   out.replicas = static_cast<std::uint32_t>(options.take_uint("replicas", out.replicas, 1, 64));
   out.pin = options.take_bool("pin", out.pin);
   out.replace_in_place = options.take_bool("replace_in_place", out.replace_in_place);

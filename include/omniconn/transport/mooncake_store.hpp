@@ -49,8 +49,6 @@ class mooncake_store_transport {
     std::string master = "127.0.0.1:50051";
     /// Who knows where storage nodes are: "P2PHANDSHAKE" (they say it themselves), or "http://HOST:PORT/metadata". The same for all of a cluster.
     std::string metadata_server = "P2PHANDSHAKE";
-    /// Whose keys: each tenant has its own. What knows of no tenants, as Python's clients, uses "default".
-    std::string tenant = "default";
     /// Bytes of this process's memory that it brings into the store, as a storage node: objects of anybody lie there, and are gone when the transport closes.
     /// 0: none. 16 MiB or more, in steps of 4 MiB.
     std::uint64_t segment = 0;
@@ -118,7 +116,6 @@ class mooncake_store_transport {
       if (!url) return diagnosis(error_kind::misconfigured, "metadata_server is '" + o.metadata_server + "', expected P2PHANDSHAKE or http://HOST:PORT/metadata");
       engine.metadata = std::move(*url);
     }
-    if (o.tenant.empty() || o.tenant.size() > 255) return diagnosis(error_kind::misconfigured, "tenant must have 1 to 255 bytes");
     if (o.replicas == 0) return diagnosis(error_kind::misconfigured, "replicas must be 1 or more");
     if (o.connections == 0) return diagnosis(error_kind::misconfigured, "connections must be 1 or more");
     if (o.longest_pause.count() <= 0 || o.connect_timeout.count() <= 0 || o.silence_timeout.count() <= 0)
@@ -135,7 +132,6 @@ class mooncake_store_transport {
     config.hard_pin = o.pin;
     config.preferred_segments = o.preferred_segments;
     auto state = std::make_unique<mooncake::session>(*address, limits, std::move(engine), std::move(config));
-    state->self.tenant = o.tenant;
     state->replace_in_place = o.replace_in_place;
     state->force_remove = o.force_remove;
     state->longest_pause_ns = o.longest_pause.count();
@@ -196,7 +192,7 @@ class mooncake_store_transport {
 
   result<progress> step(put_op& op) { return op.step(); }
   result<progress> step(get_op& op) { return op.step(); }
-  /// Waits up to a second for the master where room was given already.
+  /// Waits up to two seconds for the master, where the put has asked it for room.
   result<progress> cancel(put_op& op) {
     op.abort();
     if (state_ != nullptr) state_->ring_all();

@@ -70,6 +70,7 @@ class http_dialogue final : public dialogue {
   void ask(std::vector<iovec>& out) override {
     answer_.clear();
     head_ = 0;
+    whole_ = false;
     out.push_back({question_.data(), question_.size()});
   }
   mutable_bytes room() noexcept override {

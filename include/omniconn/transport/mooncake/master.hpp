@@ -25,14 +25,11 @@ namespace detail::mooncake {
 /// Names a client or a segment: 16 bytes that nobody else has.
 using uuid = std::array<char, 16>;
 
-/// Who calls, and whose keys are meant: each tenant has its own.
+/// Who calls, and whose keys are meant: a master that was not started with tenants knows this one only.
 struct caller {
   uuid client{};
   std::string tenant = "default";
 };
-
-/// Whether a put pins its object: `preserve` keeps what the object had. As the release's SoftPinAction.
-enum class soft_pin : std::uint8_t { preserve = 0, set = 1, clear = 2 };
 
 /// Where a put may go, and how long it stays. The other members of the release's ReplicateConfig are left at their defaults.
 struct replicate_config {
@@ -122,7 +119,7 @@ inline rpc_request start_request(std::uint32_t function, caller const& who, std:
   for (auto const& s : config.preferred_segments) longest = std::max(longest, s.size());
   packer p(out.body(), types::put_start, std::max(longest, config.preferred_segments.size()));
   p.raw(text_of(who.client)).text(key).u64(size);
-  p.u64(config.replicas).u64(0).u64(0).u8(static_cast<std::uint8_t>(soft_pin::preserve)).flag(false).flag(config.hard_pin);
+  p.u64(config.replicas).u64(0).u64(0).u8(0).flag(false).flag(config.hard_pin);  // the soft pin stays as it is
   p.count(config.preferred_segments.size());
   for (auto const& s : config.preferred_segments) p.text(s);
   p.text({}).count(0).flag(false).u8(0).text({}).flag(false);
@@ -147,12 +144,15 @@ inline rpc_request end_request(std::uint32_t function, caller const& who, std::s
 }
 inline rpc_request put_end(caller const& who, std::string_view key) { return end_request(function_of("PutEnd"), who, key); }
 inline rpc_request upsert_end(caller const& who, std::string_view key) { return end_request(function_of("UpsertEnd"), who, key); }
-/// Gives up what `put_start` began.
-inline rpc_request put_revoke(caller const& who, std::string_view key) {
-  rpc_request out(function_of("PutRevoke"));
+inline rpc_request revoke_request(std::uint32_t function, caller const& who, std::string_view key) {
+  rpc_request out(function);
   packer(out.body(), types::put_revoke, std::max(key.size(), who.tenant.size())).raw(text_of(who.client)).text(key).i32(every_replica).text(who.tenant);
   return out;
 }
+/// Gives up what `put_start` began, of this client and key.
+inline rpc_request put_revoke(caller const& who, std::string_view key) { return revoke_request(function_of("PutRevoke"), who, key); }
+/// The same after `upsert_start`. The old object does not come back.
+inline rpc_request upsert_revoke(caller const& who, std::string_view key) { return revoke_request(function_of("UpsertRevoke"), who, key); }
 inline rpc_request key_request(std::uint32_t function, caller const& who, std::string_view key) {
   rpc_request out(function);
   packer(out.body(), types::key, std::max(key.size(), who.tenant.size())).text(key).text(who.tenant);

@@ -125,7 +125,9 @@ class target {
   void serve() {
     std::array<epoll_event, 64> events{};
     while (!stop_.load()) {
-      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+      bool const lacking = !listening_ && lines_.size() < max_lines;  // a descriptor: nothing tells when there is one
+      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), lacking ? 100 : -1);
+      if (lacking) listen(true);
       for (int i = 0; i < n; ++i) {
         int const fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == bell_.fd()) continue;
@@ -146,7 +148,7 @@ class target {
   void take(int door) {
     unique_fd fd(::accept4(door, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
-      if (errno == EMFILE || errno == ENFILE) listen(lines_.empty());
+      if (errno == EMFILE || errno == ENFILE) listen(false);
       return;
     }
     net::line::set_no_delay(fd.get());

@@ -80,8 +80,6 @@ class storage_node {
     if (!mapped_.empty()) ::munmap(mapped_.data(), mapped_.size());
     mapped_ = {};
   }
-  [[nodiscard]] std::uint64_t size() const noexcept { return segment_.size; }
-
  private:
   static constexpr std::chrono::milliseconds interval{1000}, interval_in_trouble{200};
 

@@ -84,7 +84,7 @@ class put_operation : public staged_operation {
     return settle(go_on());
   }
 
-  /// What is left of an unfinished put goes, within a second.
+  /// What is left of an unfinished put goes, within two seconds of a master that is stopped.
   void abort() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::begun) static_cast<void>(give_up(cancelled_error()));
@@ -131,7 +131,7 @@ class put_operation : public staged_operation {
   void revoke(phase why) {
     phase_ = why;
     has_room_ = false;
-    call_.begin(home_->master, put_revoke(home_->self, key_));
+    call_.begin(home_->master, upserts() ? upsert_revoke(home_->self, key_) : put_revoke(home_->self, key_));
   }
 
   /// As far as it gets. \returns `done` when the put waits for its commit, or has ended well.
@@ -218,12 +218,18 @@ class put_operation : public staged_operation {
     home_->give_back(out_);
     return why;
   }
-  /// From outside, at once: the room is given back in a call that waits for its answer.
+  /// From outside, now: the room is given back in a call that waits for its answer. Whether there is room is known before: a revocation names client and key,
+  /// and would take the room of another put of ours.
   result<progress> give_up(error why) noexcept {
-    call_.abandon();
+    constexpr std::int64_t limit_ns = 1'000'000'000;
     transfer_.abandon();
-    if (has_room_ || phase_ == phase::asking || phase_ == phase::revoking) static_cast<void>(home_->ask_even_closed(put_revoke(home_->self, key_), 1'000'000'000));
-    has_room_ = false;
+    if (phase_ == phase::asking && session::finish(call_, limit_ns)) has_room_ = static_cast<bool>(read_replicas(call_.reply()));
+    if (has_room_) {
+      call_.abandon();
+      revoke(phase::revoking);
+    }
+    if (phase_ == phase::revoking || phase_ == phase::shrinking) static_cast<void>(session::finish(call_, limit_ns));
+    call_.abandon();
     return failed(why);
   }
 
