@@ -22045,6 +22045,7 @@ class http_dialogue final : public dialogue {
   void ask(std::vector<iovec>& out) override {
     answer_.clear();
     head_ = 0;
+    whole_ = false;
     out.push_back({question_.data(), question_.size()});
   }
   mutable_bytes room() noexcept override {
@@ -22930,14 +22931,11 @@ namespace detail::mooncake {
 /// Names a client or a segment: 16 bytes that nobody else has.
 using uuid = std::array<char, 16>;
 
-/// Who calls, and whose keys are meant: each tenant has its own.
+/// Who calls, and whose keys are meant: a master that was not started with tenants knows this one only.
 struct caller {
   uuid client{};
   std::string tenant = "default";
 };
-
-/// Whether a put pins its object: `preserve` keeps what the object had. As the release's SoftPinAction.
-enum class soft_pin : std::uint8_t { preserve = 0, set = 1, clear = 2 };
 
 /// Where a put may go, and how long it stays. The other members of the release's ReplicateConfig are left at their defaults.
 struct replicate_config {
@@ -23027,7 +23025,7 @@ inline rpc_request start_request(std::uint32_t function, caller const& who, std:
   for (auto const& s : config.preferred_segments) longest = std::max(longest, s.size());
   packer p(out.body(), types::put_start, std::max(longest, config.preferred_segments.size()));
   p.raw(text_of(who.client)).text(key).u64(size);
-  p.u64(config.replicas).u64(0).u64(0).u8(static_cast<std::uint8_t>(soft_pin::preserve)).flag(false).flag(config.hard_pin);
+  p.u64(config.replicas).u64(0).u64(0).u8(0).flag(false).flag(config.hard_pin);  // the soft pin stays as it is
   p.count(config.preferred_segments.size());
   for (auto const& s : config.preferred_segments) p.text(s);
   p.text({}).count(0).flag(false).u8(0).text({}).flag(false);
@@ -23052,12 +23050,15 @@ inline rpc_request end_request(std::uint32_t function, caller const& who, std::s
 }
 inline rpc_request put_end(caller const& who, std::string_view key) { return end_request(function_of("PutEnd"), who, key); }
 inline rpc_request upsert_end(caller const& who, std::string_view key) { return end_request(function_of("UpsertEnd"), who, key); }
-/// Gives up what `put_start` began.
-inline rpc_request put_revoke(caller const& who, std::string_view key) {
-  rpc_request out(function_of("PutRevoke"));
+inline rpc_request revoke_request(std::uint32_t function, caller const& who, std::string_view key) {
+  rpc_request out(function);
   packer(out.body(), types::put_revoke, std::max(key.size(), who.tenant.size())).raw(text_of(who.client)).text(key).i32(every_replica).text(who.tenant);
   return out;
 }
+/// Gives up what `put_start` began, of this client and key.
+inline rpc_request put_revoke(caller const& who, std::string_view key) { return revoke_request(function_of("PutRevoke"), who, key); }
+/// The same after `upsert_start`. The old object does not come back.
+inline rpc_request upsert_revoke(caller const& who, std::string_view key) { return revoke_request(function_of("UpsertRevoke"), who, key); }
 inline rpc_request key_request(std::uint32_t function, caller const& who, std::string_view key) {
   rpc_request out(function);
   packer(out.body(), types::key, std::max(key.size(), who.tenant.size())).text(key).text(who.tenant);
@@ -23931,7 +23932,9 @@ class target {
   void serve() {
     std::array<epoll_event, 64> events{};
     while (!stop_.load()) {
-      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+      bool const lacking = !listening_ && lines_.size() < max_lines;  // a descriptor: nothing tells when there is one
+      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), lacking ? 100 : -1);
+      if (lacking) listen(true);
       for (int i = 0; i < n; ++i) {
         int const fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == bell_.fd()) continue;
@@ -23952,7 +23955,7 @@ class target {
   void take(int door) {
     unique_fd fd(::accept4(door, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
-      if (errno == EMFILE || errno == ENFILE) listen(lines_.empty());
+      if (errno == EMFILE || errno == ENFILE) listen(false);
       return;
     }
     net::line::set_no_delay(fd.get());
@@ -24138,8 +24141,6 @@ class storage_node {
     if (!mapped_.empty()) ::munmap(mapped_.data(), mapped_.size());
     mapped_ = {};
   }
-  [[nodiscard]] std::uint64_t size() const noexcept { return segment_.size; }
-
  private:
   static constexpr std::chrono::milliseconds interval{1000}, interval_in_trouble{200};
 
@@ -24281,7 +24282,7 @@ class put_operation : public staged_operation {
     return settle(go_on());
   }
 
-  /// What is left of an unfinished put goes, within a second.
+  /// What is left of an unfinished put goes, within two seconds of a master that is stopped.
   void abort() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::begun) static_cast<void>(give_up(cancelled_error()));
@@ -24328,7 +24329,7 @@ class put_operation : public staged_operation {
   void revoke(phase why) {
     phase_ = why;
     has_room_ = false;
-    call_.begin(home_->master, put_revoke(home_->self, key_));
+    call_.begin(home_->master, upserts() ? upsert_revoke(home_->self, key_) : put_revoke(home_->self, key_));
   }
 
   /// As far as it gets. \returns `done` when the put waits for its commit, or has ended well.
@@ -24415,12 +24416,18 @@ class put_operation : public staged_operation {
     home_->give_back(out_);
     return why;
   }
-  /// From outside, at once: the room is given back in a call that waits for its answer.
+  /// From outside, now: the room is given back in a call that waits for its answer. Whether there is room is known before: a revocation names client and key,
+  /// and would take the room of another put of ours.
   result<progress> give_up(error why) noexcept {
-    call_.abandon();
+    constexpr std::int64_t limit_ns = 1'000'000'000;
     transfer_.abandon();
-    if (has_room_ || phase_ == phase::asking || phase_ == phase::revoking) static_cast<void>(home_->ask_even_closed(put_revoke(home_->self, key_), 1'000'000'000));
-    has_room_ = false;
+    if (phase_ == phase::asking && session::finish(call_, limit_ns)) has_room_ = static_cast<bool>(read_replicas(call_.reply()));
+    if (has_room_) {
+      call_.abandon();
+      revoke(phase::revoking);
+    }
+    if (phase_ == phase::revoking || phase_ == phase::shrinking) static_cast<void>(session::finish(call_, limit_ns));
+    call_.abandon();
     return failed(why);
   }
 
@@ -24461,8 +24468,6 @@ class mooncake_store_transport {
     std::string master = "127.0.0.1:50051";
     /// Who knows where storage nodes are: "P2PHANDSHAKE" (they say it themselves), or "http://HOST:PORT/metadata". The same for all of a cluster.
     std::string metadata_server = "P2PHANDSHAKE";
-    /// Whose keys: each tenant has its own. What knows of no tenants, as Python's clients, uses "default".
-    std::string tenant = "default";
     /// Bytes of this process's memory that it brings into the store, as a storage node: objects of anybody lie there, and are gone when the transport closes.
     /// 0: none. 16 MiB or more, in steps of 4 MiB.
     std::uint64_t segment = 0;
@@ -24530,7 +24535,6 @@ class mooncake_store_transport {
       if (!url) return diagnosis(error_kind::misconfigured, "metadata_server is '" + o.metadata_server + "', expected P2PHANDSHAKE or http://HOST:PORT/metadata");
       engine.metadata = std::move(*url);
     }
-    if (o.tenant.empty() || o.tenant.size() > 255) return diagnosis(error_kind::misconfigured, "tenant must have 1 to 255 bytes");
     if (o.replicas == 0) return diagnosis(error_kind::misconfigured, "replicas must be 1 or more");
     if (o.connections == 0) return diagnosis(error_kind::misconfigured, "connections must be 1 or more");
     if (o.longest_pause.count() <= 0 || o.connect_timeout.count() <= 0 || o.silence_timeout.count() <= 0)
@@ -24547,7 +24551,6 @@ class mooncake_store_transport {
     config.hard_pin = o.pin;
     config.preferred_segments = o.preferred_segments;
     auto state = std::make_unique<mooncake::session>(*address, limits, std::move(engine), std::move(config));
-    state->self.tenant = o.tenant;
     state->replace_in_place = o.replace_in_place;
     state->force_remove = o.force_remove;
     state->longest_pause_ns = o.longest_pause.count();
@@ -24608,7 +24611,7 @@ class mooncake_store_transport {
 
   result<progress> step(put_op& op) { return op.step(); }
   result<progress> step(get_op& op) { return op.step(); }
-  /// Waits up to a second for the master where room was given already.
+  /// Waits up to two seconds for the master, where the put has asked it for room.
   result<progress> cancel(put_op& op) {
     op.abort();
     if (state_ != nullptr) state_->ring_all();
@@ -24761,7 +24764,6 @@ inline mooncake_store_transport::options read_mooncake_options(option_reader& op
   if (auto const protocol = options.take_string("proto", "tcp"); protocol != "tcp")
     options.problem("proto is " + in_quotes(protocol) + ", which is not built: write tcp, and start all storage nodes with --protocol=tcp");
   static_cast<void>(options.take_string("rdma", ""));  // the device, for proto rdma
-  out.tenant = options.take_string("tenant", out.tenant);
   out.replicas = static_cast<std::uint32_t>(options.take_uint("replicas", out.replicas, 1, 64));
   out.pin = options.take_bool("pin", out.pin);
   out.replace_in_place = options.take_bool("replace_in_place", out.replace_in_place);
