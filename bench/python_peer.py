@@ -14,7 +14,6 @@ Then ours to ours against one plain shared-memory object per key, written by han
 in inotify, too, until the writer's close, then maps, sums and unlinks. Medians of rounds; ratios are of the same round.
 """
 import argparse
-import json
 import os
 import pathlib
 import re
@@ -31,6 +30,7 @@ import interop_support
 if __name__ == "__main__":
     interop_support.into_the_environment("python_peer")
 
+import report
 from interop_support import PREFIX, SHM, Meanwhile, SegmentPeer, left_in_shm
 from peer_client import Peer
 
@@ -106,14 +106,6 @@ class Bench:
         return out
 
 
-def figure(name, values):
-    ratio = " / " in name
-    bar = f"<= {BAR:g}" if name.endswith(": one way / by hand") else ""
-    median = statistics.median(values)
-    four = lambda number: float(f"{number:.4g}")
-    return {"name": name, "unit": "x" if ratio else "us", "median": four(median), "min": four(min(values)), "max": four(max(values)), "bar": bar, "met": not bar or median <= BAR}
-
-
 def flags_of(program):
     """What the build tree around the program says it was compiled with."""
     for folder in pathlib.Path(program).resolve().parents:
@@ -162,15 +154,12 @@ def main():
             peer.stop()
         for name in left_in_shm():
             (SHM / name).unlink(missing_ok=True)
-    figures = [figure(name, [each[name] for each in rounds]) for name in rounds[0]]
+    figures = []
+    for name in rounds[0]:
+        figures.append(report.figure(name, [each[name] for each in rounds], "x" if " / " in name else "us", most=BAR if name.endswith(": one way / by hand") else None))
     run = {"name": "beside Python", "options": "vllm-omni 0.30.0, torch replaced by a stub; a dict with one uint8 tensor", "rounds": options.rounds,
            "compiler": info["compiler"], "flags": flags_of(options.peer), "commit": commit(), "cpu": cpu()}  # fmt: skip
-    for f in figures:
-        print(f"  {f['name']:<52} {f['median']:>11.4g} {f['unit']:<3} [{f['min']:.4g} .. {f['max']:.4g}] {f['bar']}{'' if not f['bar'] else '  met' if f['met'] else '  NOT MET'}")
-    if options.json:
-        head = json.dumps(run, indent=2)[:-2]
-        lines = ",\n".join("    " + json.dumps(f) for f in figures)
-        pathlib.Path(options.json).write_text(f'{head},\n  "figures": [\n{lines}\n  ]\n}}\n')
+    report.show(run, figures, options.json)
     return 0
 
 

@@ -57,8 +57,10 @@ set(omniconn_headers_core
   omniconn/detail/region_blocks.hpp
   omniconn/detail/room.hpp
   omniconn/detail/shm_layout.hpp
+  omniconn/detail/sleepers.hpp
   omniconn/detail/staged_operation.hpp
   omniconn/detail/transfer_config_reader.hpp
+  omniconn/detail/warm_blocks.hpp
   omniconn/detail/xxh3.hpp
   omniconn/detail/xxh3_kernels.hpp
   omniconn/detail/yaml_scalar.hpp

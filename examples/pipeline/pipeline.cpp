@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the pipeline: four programs, one configuration, one report. `pipeline --help` says how.
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -12,8 +13,10 @@
 #include <iterator>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/signalfd.h>
@@ -26,6 +29,7 @@
 #include "dsp/snr.hpp"
 #include "dsp/wav.hpp"
 #include "report.hpp"
+#include "stage.hpp"
 
 namespace {
 
@@ -35,7 +39,7 @@ namespace oc = omniconn;
 constexpr char const* usage = R"(usage: pipeline run [options]
 
 Speech and noise go in, speech comes out: encoder -> thinker -> talker, and a monitor that reads what encoder and thinker send, too.
-Four programs, joined by shared memory as the configuration says.
+Four programs, joined as the configuration says: pipeline.yaml by shared memory, pipeline_mooncake.yaml by a Mooncake store, which must be running.
 
   --speech FILE    any PCM WAV (default: alsa-utils' Front_Center.wav)
   --noise FILE     any PCM WAV (default: alsa-utils' Noise.wav)
@@ -92,9 +96,32 @@ settings settings_from(int argc, char** argv) {
   return s;
 }
 
-pid_t start(fs::path const& program, settings const& s, std::string const& folder) {
+constexpr int done_in_stage = 3, stay_in_stage = 4;
+
+/// A pipe whose ends stages do not have unless they are told to.
+struct line {
+  std::array<int, 2> ends{-1, -1};
+  line() {
+    std::array<int, 2> made{-1, -1};
+    if (::pipe2(made.data(), O_CLOEXEC) != 0) refuse(std::string("making a pipe failed: ") + std::strerror(errno));
+    for (std::size_t i = 0; i != 2; ++i) {
+      ends[i] = ::fcntl(made[i], F_DUPFD_CLOEXEC, stay_in_stage + 1);  // not where a stage has its own
+      ::close(made[i]);
+      if (ends[i] < 0) refuse(std::string("making a pipe failed: ") + std::strerror(errno));
+    }
+  }
+  [[nodiscard]] int reads() const { return ends[0]; }
+  [[nodiscard]] int writes() const { return ends[1]; }
+};
+
+/// Stages say that they are done, and stay until all are: what one brings to an edge must be there until the last has read.
+struct farewell {
+  line done, stay;
+};
+pid_t start(fs::path const& program, settings const& s, std::string const& recording, farewell const& together) {
   std::string const path = program.string();
-  std::vector<std::string> const args{path, "--config", s.config, "--folder", folder, "--speech", s.speech, "--noise", s.noise, "--mix-snr", s.mix_snr};
+  std::vector<std::string> const args{path,         "--config",  s.config,      "--folder", s.out,    "--speech",                     s.speech, "--noise",                       s.noise,
+                                      "--mix-snr", s.mix_snr, "--recording", recording,  "--done", std::to_string(done_in_stage), "--stay", std::to_string(stay_in_stage)};
   std::vector<char*> words;
   for (auto const& a : args) words.push_back(const_cast<char*>(a.c_str()));
   words.push_back(nullptr);
@@ -105,8 +132,13 @@ pid_t start(fs::path const& program, settings const& s, std::string const& folde
   ::sigemptyset(&none);
   ::posix_spawnattr_setsigmask(&attributes, &none);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, together.done.writes(), done_in_stage);
+  ::posix_spawn_file_actions_adddup2(&actions, together.stay.reads(), stay_in_stage);
   pid_t pid = 0;
-  int const rc = ::posix_spawn(&pid, path.c_str(), nullptr, &attributes, words.data(), environ);
+  int const rc = ::posix_spawn(&pid, path.c_str(), &actions, &attributes, words.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
   if (rc != 0) refuse("starting " + path + " failed: " + std::strerror(rc));
   return pid;
@@ -143,9 +175,21 @@ struct ending {
   std::int64_t cut = 0;   ///< when we learnt that the pipeline has to end early; 0: it did not
 };
 
-/// Waits until all stages have ended well. Otherwise ends them all and says why.
-ending supervise(std::vector<stage_process>& stages, int signals) {
+/// Waits until all stages are done, lets them go, and waits until they have ended well. Otherwise ends them all and says why.
+ending supervise(std::vector<stage_process>& stages, int signals, farewell& together) {
+  std::size_t busy = stages.size();
   for (std::size_t running = stages.size(); running != 0;) {
+    std::array<pollfd, 2> heard{pollfd{signals, POLLIN, 0}, pollfd{busy == 0 ? -1 : together.done.reads(), POLLIN, 0}};
+    if (::poll(heard.data(), heard.size(), -1) < 0) {
+      if (errno == EINTR) continue;
+      heard[0].revents = POLLERR;  // the read says why
+    }
+    if (heard[1].revents != 0) {
+      std::array<char, 16> said{};
+      ssize_t const n = ::read(together.done.reads(), said.data(), busy);
+      if (n > 0 && (busy -= static_cast<std::size_t>(n)) == 0) ::close(std::exchange(together.stay.ends[1], -1));
+    }
+    if (heard[0].revents == 0) continue;
     signalfd_siginfo info{};
     if (::read(signals, &info, sizeof info) != sizeof info) {
       if (errno == EINTR) continue;
@@ -223,6 +267,20 @@ bool print_gain(settings const& s) {
   return true;
 }
 
+/// A store keeps what was read. \returns why it could not be tidied; empty: it is
+std::string tidy_edges(pipeline::stage_options const& o, reports const& all) {
+  std::string why;
+  for (auto const& [from, to] : {std::pair{"0", "1"}, std::pair{"1", "2"}}) try {
+      std::int64_t sent = -1;  // a stage that failed has not said it
+      for (auto const& each : all.sends)
+        if (each.text("from") == from) sent = static_cast<std::int64_t>(each.number("objects"));
+      pipeline::stage_world(o).open_to_tidy(from, to).tidy(sent);
+    } catch (std::exception const& e) {
+      why = e.what();
+    }
+  return why;
+}
+
 /// Nothing of the namespace may be left. After a failure the objects of the dead are dropped first: nobody will come for them.
 bool tidy(oc::shm_transport::options const& space, bool failed) {
   if (failed && !oc::shm_transport::files(space).empty()) {
@@ -253,19 +311,25 @@ int main(int argc, char** argv) try {
   int const signals = ::signalfd(-1, &mask, SFD_CLOEXEC);
 
   fs::path const folder = fs::read_symlink("/proc/self/exe").parent_path();
+  farewell together;
+  pipeline::stage_options run;
+  run.config = s.config;
+  run.recording = space.space + "-" + std::to_string(oc::deadline::now_ns());
   std::vector<stage_process> stages{{"monitor"}, {"talker"}, {"thinker"}, {"encoder"}};
   for (auto& stage : stages) {
     fs::remove(fs::path(s.out) / (std::string(stage.name) + ".json"));
-    stage.pid = start(folder / stage.name, s, s.out);
+    stage.pid = start(folder / stage.name, s, run.recording, together);
     std::printf("started %-8s pid %d\n", stage.name, stage.pid);
   }
   std::fflush(stdout);
 
-  auto const [ended, cut] = supervise(stages, signals);
+  auto const [ended, cut] = supervise(stages, signals, together);
   int status = ended;
-  if (status == 0) {
-    reports all;
-    if (!all.load(s.out, stages) || !print_edges(all) || !print_gain(s)) status = 1;
+  reports all;
+  if (status == 0 && (!all.load(s.out, stages) || !print_edges(all) || !print_gain(s))) status = 1;
+  if (auto const why = tidy_edges(run, all); !why.empty() && ended == 0) {  // where a stage failed, its own message says more
+    std::fprintf(stderr, "pipeline: tidying: %s\n", why.c_str());
+    status = 1;
   }
   if (!tidy(space, status != 0)) status = status == 0 ? 1 : status;
   if (cut != 0) std::fprintf(stderr, "pipeline: everything ended and tidied up %.3f s after that\n", static_cast<double>(oc::deadline::now_ns() - cut) / 1e9);

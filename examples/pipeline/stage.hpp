@@ -32,7 +32,9 @@ namespace oc = omniconn;
 /// What one stage program was told.
 struct stage_options {
   std::string config, folder, speech, noise;
+  std::string recording = "recording";  ///< what this run's objects are called
   double mix_snr = 0;
+  int done = -1, stay = -1;  ///< where a stage says that it is done, and hears that all are
 
   static stage_options from(int argc, char** argv) {
     // A stage whose supervisor died must not go on alone.
@@ -46,6 +48,9 @@ struct stage_options {
       else if (name == "--speech") o.speech = text;
       else if (name == "--noise") o.noise = text;
       else if (name == "--mix-snr") o.mix_snr = std::strtod(text, nullptr);
+      else if (name == "--recording") o.recording = text;
+      else if (name == "--done") o.done = std::atoi(text);
+      else if (name == "--stay") o.stay = std::atoi(text);
       else throw std::runtime_error("unknown option " + std::string(name));
     }
     return o;
@@ -92,13 +97,28 @@ struct chunk {
 /// One stage's end of one edge, with the figures for the report.
 class edge_end {
  public:
-  edge_end(oc::connector_factory const& factory, oc::transfer_config const& config, std::string from, std::string to, std::string const& reader)
-      : from_(std::move(from)), to_(std::move(to)) {
+  edge_end(oc::connector_factory const& factory, oc::transfer_config const& config, std::string recording, std::string from, std::string to, std::string const& reader, bool lends = true)
+      : recording_(std::move(recording)), from_(std::move(from)), to_(std::move(to)) {
     auto const* spec = config.get_connector_for_edge(from_, to_);
     if (spec == nullptr) throw std::runtime_error("the configuration has no connector for edge " + from_ + " -> " + to_);
     auto mine = *spec;
     if (!reader.empty()) mine.extra.set("reader", reader);
+    if (!lends && mine.extra.find("segment") != nullptr) mine.extra.set("segment", 0);
     connector_ = must(factory.create(mine), "edge " + from_ + " -> " + to_);
+  }
+
+  /// A store that does not know who has read an object keeps it until somebody cleans up: once all stages are done. `sent`: objects; -1 where nobody knows, and
+  /// so many missing ones in a row are the end.
+  void tidy(std::int64_t sent) {
+    constexpr int enough = 64;
+    if (connector_.facts().counts_readers) return;
+    int missing = 0;
+    for (std::int64_t i = 0; sent < 0 ? missing != enough : i != sent; ++i)
+      if (must(connector_.cleanup(edge(), key(i)), "cleaning up edge " + name()) == 0) {
+        ++missing;
+      } else {
+        missing = 0;
+      }
   }
 
   void send(chunk const& c) {
@@ -118,7 +138,7 @@ class edge_end {
       auto done = connector_.put(edge(), key(c.number), message);
       if (done) {
         ++objects_;
-        ++copied_;  // from our memory into the arena; reserve and commit would save that
+        if (!connector_.facts().gathers) ++copied_;  // from our memory into the arena; reserve and commit would save that
         bytes_ += done->size;
         return;
       }
@@ -186,6 +206,7 @@ class edge_end {
                               {"seconds", static_cast<double>(last_ns_ - first_ns_) / 1e9},
                               {"retries", retries_},
                               {"copied", copied_},
+                              {"zero_copy", connector_.facts().zero_copy_get},
                               {"looked_at", static_cast<std::int64_t>(places_.size())},
                               {"in_place", in_place_},
                               {"errors", static_cast<std::int64_t>(errors)},
@@ -197,9 +218,9 @@ class edge_end {
   [[nodiscard]] oc::edge edge() const noexcept { return {from_, to_}; }
   [[nodiscard]] std::string name() const { return from_ + " -> " + to_; }
   // request, stage, chunk number: the form that vLLM-Omni gives the keys of its chunks
-  [[nodiscard]] std::string key(std::int64_t number) const { return "recording_" + from_ + "_" + std::to_string(number); }
+  [[nodiscard]] std::string key(std::int64_t number) const { return recording_ + "_" + from_ + "_" + std::to_string(number); }
 
-  std::string from_, to_;
+  std::string recording_, from_, to_;
   oc::any_connector connector_;
   std::int64_t objects_ = 0, retries_ = 0, copied_ = 0, in_place_ = 0, first_ns_ = 0, last_ns_ = 0;
   std::uint64_t bytes_ = 0;
@@ -212,12 +233,16 @@ class edge_end {
 struct stage_world {
   oc::connector_factory factory;
   oc::transfer_config config;
+  std::string recording;
 
   explicit stage_world(stage_options const& o);
-  [[nodiscard]] edge_end open(std::string const& from, std::string const& to, std::string const& reader = {}) const { return {factory, config, from, to, reader}; }
+  [[nodiscard]] edge_end open(std::string const& from, std::string const& to, std::string const& reader = {}) const { return {factory, config, recording, from, to, reader}; }
+  /// Without bringing memory for others.
+  [[nodiscard]] edge_end open_to_tidy(std::string const& from, std::string const& to) const { return {factory, config, recording, from, to, {}, false}; }
 };
 
-/// Leaves the figures where the supervisor looks for them; renamed into place, so that half a report is never read.
+/// Leaves the figures where the supervisor looks for them; renamed into place, so that half a report is never read. Returns when all stages have come so far: what
+/// a stage brings to an edge, as memory for a store, must be there until the last has read.
 void leave_report(stage_options const& o, std::string const& stage, oc::value const& report);
 
 /// Runs a stage's body; an error is one line that names the stage.

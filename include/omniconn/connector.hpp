@@ -267,16 +267,32 @@ class connector {
     return get<T>(e, key, o);
   }
 
-  /// The object's bytes into the caller's memory, one copy. `too_large`: it does not fit, and stays where it is.
+  /// The object's bytes into the caller's memory. \copies one; none where a transport reads into memory (a store, a network) and can stop at once.
+  /// \errors as `get_view`, when `into` may have been written to; too_large: it does not fit, and stays where it is.
   result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
-    auto got = get_view(e, key, o);
-    if (!got) return got.error();
-    if (got->bytes().size() > into.size()) {
-      got->give_back();
-      return fail(error{error_kind::too_large, "the object is larger than the memory given to get_into"});
+    if constexpr (detail::get_driver<Transport, Allocator>::lands_anywhere) {
+      auto& c = *core_;
+      key_scratch scratch;
+      auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+      if (!wire) return fail(wire.error());
+      find_options how;
+      ask(how, e, o);
+      std::array<std::byte, envelope_size> front;
+      return counted(c.gets.run_into(*wire, how, o, {mutable_bytes(front).first(c.room()), into}, [&c](const_bytes begin, const_bytes payload, auto const& op) -> result<object_info> {
+        object_info info = op.info();
+        auto const good = verify(c, info, begin, payload);
+        return good ? result<object_info>(info) : good.error();
+      }));
+    } else {
+      auto got = get_view(e, key, o);
+      if (!got) return got.error();
+      if (got->bytes().size() > into.size()) {
+        got->give_back();
+        return fail(error{error_kind::too_large, "the object is larger than the memory given to get_into"});
+      }
+      if (!got->bytes().empty()) std::memcpy(into.data(), got->bytes().data(), got->bytes().size());
+      return got->info();
     }
-    if (!got->bytes().empty()) std::memcpy(into.data(), got->bytes().data(), got->bytes().size());
-    return got->info();
   }
 
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
@@ -561,26 +577,31 @@ class connector {
   [[gnu::always_inline]] auto opener() const noexcept {
     auto const& c = *core_;
     return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
-      auto const refuse = [&claim](error why) noexcept {
-        claim.finish(disposition::give_back);
-        return why;
-      };
+      std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
+      const_bytes const payload = bytes.subspan(room);
       object_info info = op.info();
-      if constexpr (!caps.carries_info) {
-        if (c.defaults.envelope) {
-          auto said = read_envelope(bytes);
-          if (!said) return refuse(said.error());
-          info = *said;
-          bytes = bytes.subspan(envelope_size);
-        } else if constexpr (requires { Serializer::writes; }) {
-          info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
-        }
+      if (auto const good = verify(c, info, bytes.first(room), payload); !good) {
+        claim.finish(disposition::give_back);
+        return good.error();
       }
-      if constexpr (caps.leaves_process)
-        if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
-          return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
-      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
+      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), payload, info, c.serializer); });
     };
+  }
+  /// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload.
+  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload) noexcept {
+    if constexpr (!caps.carries_info) {
+      if (c.defaults.envelope) {
+        auto const said = read_envelope(begin, begin.size() + payload.size());
+        if (!said) return said.error();
+        info = *said;
+      } else if constexpr (requires { Serializer::writes; }) {
+        info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
+      }
+    }
+    if constexpr (caps.leaves_process)
+      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(payload) != info.checksum)
+        return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
+    return {};
   }
 
   std::shared_ptr<core> core_;

@@ -10361,6 +10361,112 @@ OMNICONN_END_NAMESPACE
 #include <string_view>
 #include <utility>
 
+// ==== begin <omniconn/detail/warm_blocks.hpp>
+// Big blocks that came back and are kept for the next who asks: their pages are there already.
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <new>
+#include <thread>
+
+
+#if defined(__SANITIZE_ADDRESS__)
+#define OMNICONN_WARM_BLOCKS_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define OMNICONN_WARM_BLOCKS_ASAN
+#endif
+#endif
+#if defined(OMNICONN_WARM_BLOCKS_ASAN)  // the sanitizer's own
+extern "C" void __asan_poison_memory_region(void const volatile*, std::size_t);
+extern "C" void __asan_unpoison_memory_region(void const volatile*, std::size_t);
+#endif
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Of what `operator new` gave. Nobody waits here: where another thread is inside, or was when this process forked, a block is not kept, and none is found.
+/// \threadsafety every call.
+class warm_blocks {
+ public:
+  struct block {
+    std::byte* data = nullptr;
+    std::size_t size = 0;
+  };
+
+  explicit warm_blocks(std::uint64_t limit) noexcept : limit_(limit) {}
+  warm_blocks(warm_blocks const&) = delete;
+  warm_blocks& operator=(warm_blocks const&) = delete;
+  /// In a forked child nothing may be known of what a thread of the parent was just moving.
+  ~warm_blocks() {
+    if (std::unique_lock const lock(mutex_, std::try_to_lock); lock) drop_all();
+  }
+
+  /// Whether any are kept.
+  [[nodiscard]] bool keeps() const noexcept { return limit_.load(std::memory_order_relaxed) != 0; }
+
+  /// The one that came back last among those that hold `size` bytes and not over twice as many.
+  [[nodiscard]] block take(std::size_t size) noexcept {
+    std::unique_lock const lock(mutex_, std::try_to_lock);
+    if (!lock) return {};
+    for (std::size_t i = count_; i-- != 0;)
+      if (kept_[i].size >= size && kept_[i].size / 2 <= size) return remove(i);
+    return {};
+  }
+  /// \returns false: the caller's to free. What came back first goes to make room.
+  bool keep(block b) noexcept {
+    std::unique_lock const lock(mutex_, std::try_to_lock);
+    std::uint64_t const limit = limit_.load(std::memory_order_relaxed);
+    if (!lock || b.size > limit) return false;
+    while (count_ == kept_.size() || held_ > limit - b.size) ::operator delete(remove(0).data);
+#if defined(OMNICONN_WARM_BLOCKS_ASAN)
+    __asan_poison_memory_region(b.data, b.size);  // who reads it now reads what he gave back
+#endif
+    held_ += b.size;
+    kept_[count_++] = b;
+    return true;
+  }
+  /// Keeps no more, and frees what there is; where others are inside for long, their blocks' end does.
+  void close() noexcept {
+    limit_.store(0, std::memory_order_relaxed);
+    for (int i = 0; i != 1000; ++i) {
+      if (std::unique_lock const lock(mutex_, std::try_to_lock); lock) return drop_all();
+      std::this_thread::yield();
+    }
+  }
+
+ private:
+  block remove(std::size_t i) noexcept {
+    block const out = kept_[i];
+    --count_;
+    for (; i != count_; ++i) kept_[i] = kept_[i + 1];
+    held_ -= out.size;
+#if defined(OMNICONN_WARM_BLOCKS_ASAN)
+    __asan_unpoison_memory_region(out.data, out.size);
+#endif
+    return out;
+  }
+  void drop_all() noexcept {
+    while (count_ != 0) ::operator delete(remove(0).data);
+  }
+
+  std::mutex mutex_;
+  std::atomic<std::uint64_t> limit_;
+  std::uint64_t held_ = 0;
+  std::size_t count_ = 0;
+  std::array<block, 16> kept_{};  // by age
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+
+#undef OMNICONN_WARM_BLOCKS_ASAN
+// ==== end <omniconn/detail/warm_blocks.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -10373,35 +10479,44 @@ OMNICONN_BEGIN_NAMESPACE
 /// \threadsafety `allocate`, `deallocate`, `dispose` and `usage` may run together on any threads; moving and destroying the allocator may not.
 class heap_allocator {
  public:
-  struct options {};
+  struct options {
+    /// Bytes of blocks of 256 KiB and more that stay here when they come back, for the next that asks for about as many: a block from the system costs a page fault for each
+    /// 4 KiB, as much as to copy it. 0: all go back to the system.
+    std::uint64_t keep = 0;
+  };
 
   static constexpr std::string_view name = "heap";
   static constexpr bool concurrent = true;
 
-  heap_allocator() noexcept : account_(new (std::nothrow) account) {}
-  explicit heap_allocator(options const&) noexcept : heap_allocator() {}
+  heap_allocator() noexcept : heap_allocator(options{}) {}
+  explicit heap_allocator(options const& o) noexcept : account_(new (std::nothrow) account(o.keep)) {}
   /// The moved-from allocator has nothing to give.
   heap_allocator(heap_allocator&& other) noexcept : account_(std::exchange(other.account_, nullptr)) {}
   heap_allocator& operator=(heap_allocator&& other) noexcept {
     if (this != &other) {
-      leave(account_);
+      end();
       account_ = std::exchange(other.account_, nullptr);
     }
     return *this;
   }
-  ~heap_allocator() { leave(account_); }
+  ~heap_allocator() { end(); }
 
   /// Exactly `n` bytes, aligned to 64, uninitialised, in a block of their own.
   /// \errors `no_space`: the system has no more memory, or no object can be that large.
   result<mutable_bytes> allocate(std::size_t n) noexcept {
-    auto* const raw = account_ == nullptr || n > most
-                          ? nullptr
-                          : static_cast<std::byte*>(::operator new(n + overhead + (n == 0 ? 1 : 0), std::nothrow));
-    if (raw == nullptr) [[unlikely]]
-      return {error_kind::no_space, "the system has no memory for a block of that size; use smaller objects or free some"};
-    auto const address = reinterpret_cast<std::uintptr_t>(raw);
-    std::byte* const block = raw + (((address + sizeof(header) + block_alignment - 1) & ~(block_alignment - 1)) - address);
-    ::new (static_cast<void*>(block - sizeof(header))) header{account_, n, static_cast<std::uint64_t>(block - raw), seal_of(block, account_)};
+    if (account_ == nullptr || n > most) [[unlikely]]
+      return no_space();
+    detail::warm_blocks::block raw;
+    if (n >= least_warm && account_->warm.keeps()) raw = account_->warm.take(n + overhead);
+    if (raw.data == nullptr) {
+      raw.size = n + overhead + (n == 0 ? 1 : 0);
+      raw.data = static_cast<std::byte*>(::operator new(raw.size, std::nothrow));
+    }
+    if (raw.data == nullptr) [[unlikely]]
+      return no_space();
+    auto const address = reinterpret_cast<std::uintptr_t>(raw.data);
+    std::byte* const block = raw.data + (((address + sizeof(header) + block_alignment - 1) & ~(block_alignment - 1)) - address);
+    ::new (static_cast<void*>(block - sizeof(header))) header{account_, n, raw.size << 8U | static_cast<std::uint64_t>(block - raw.data), seal_of(block, account_)};
 
     account_->references.fetch_add(1, std::memory_order_relaxed);
     std::uint64_t const used = account_->used.fetch_add(n, std::memory_order_relaxed) + n;
@@ -10442,20 +10557,25 @@ class heap_allocator {
  private:
   /// Lives until the allocator and its last block are gone. On a line of its own: several threads write it.
   struct alignas(block_alignment) account {
+    // What we and an envelope add to a block is not the caller's to reckon with.
+    explicit account(std::uint64_t keep) noexcept : warm(keep == 0 || keep > most ? keep : keep + 4096) {}
     std::atomic<std::uint64_t> references{1};  // the allocator and its blocks
     std::atomic<std::uint64_t> used{0};
     std::atomic<std::uint64_t> high_water{0};
+    detail::warm_blocks warm;
   };
   /// Stands before every block.
   struct header {
     account* owner;
     std::uint64_t size;
-    std::uint64_t offset;  // from what operator new gave to the block
+    std::uint64_t room;    // bytes that operator new gave << 8 | offset of the block in them
     std::uint64_t seal;    // tells a header from other bytes
   };
   // operator new aligns to 16, so header and alignment take 32 to 80 bytes.
   static constexpr std::size_t overhead = 80;
-  static constexpr std::size_t most = (~std::size_t{0} >> 1) - overhead;
+  static constexpr std::size_t most = (~std::size_t{0} >> 8) - overhead;
+  // Smaller ones are served by malloc from memory that the process has.
+  static constexpr std::size_t least_warm = std::size_t{256} << 10;
   static_assert(sizeof(header) == 32 && __STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
 
   static std::uint64_t seal_of(std::byte const* block, account const* owner) noexcept {
@@ -10470,12 +10590,19 @@ class heap_allocator {
   }
   static void release(std::byte* p, header const& own) noexcept {
     account* const owner = own.owner;
-    owner->used.fetch_sub(own.size, std::memory_order_relaxed);
-    std::byte* const raw = p - own.offset;
+    std::uint64_t const own_size = own.size;
+    owner->used.fetch_sub(own_size, std::memory_order_relaxed);
+    detail::warm_blocks::block const raw{p - (own.room & 0xff), static_cast<std::size_t>(own.room >> 8U)};
     // Breaks the seal, so that a second free finds none as long as the bytes are not reused. Volatile: the compiler drops other last writes.
     *reinterpret_cast<std::uint64_t volatile*>(p - sizeof own.seal) = 0;
-    ::operator delete(raw);
+    if (own_size < least_warm || !owner->warm.keeps() || !owner->warm.keep(raw)) ::operator delete(raw.data);
     leave(owner);
+  }
+  static error no_space() noexcept { return {error_kind::no_space, "the system has no memory for a block of that size; use smaller objects or free some"}; }
+  void end() noexcept {
+    if (account_ == nullptr) return;
+    account_->warm.close();
+    leave(account_);
   }
   static void leave(account* a) noexcept {
     if (a != nullptr && a->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;
@@ -11270,12 +11397,12 @@ inline void write_envelope(std::byte* at, object_info const& info) noexcept {
   put_little(at + envelope_sum_at, checksum({at, envelope_sum_at}));
 }
 
-/// What the envelope in front of a stored object says; the payload is `stored.subspan(envelope_size)`.
+/// What the envelope at the beginning of a stored object of `stored` bytes says; the payload is the rest. `begin` is as much of the object as there is at hand.
 /// \errors malformed: the object has no envelope; version_mismatch: one of another version; corrupt: its bytes changed, or some are missing.
-inline result<object_info> read_envelope(const_bytes stored) noexcept {
+inline result<object_info> read_envelope(const_bytes begin, std::uint64_t stored) noexcept {
   using namespace detail;
-  std::byte const* const at = stored.data();
-  if (stored.size() < envelope_size || get_little<std::uint64_t>(at) != envelope_magic)
+  std::byte const* const at = begin.data();
+  if (begin.size() < envelope_size || get_little<std::uint64_t>(at) != envelope_magic)
     return {error_kind::malformed, "the object has no envelope: its producer is not omniconn or was opened with envelope: false; open this connector with envelope: false, too"};
   if (get_little<std::uint16_t>(at + 8) != 1) return {error_kind::version_mismatch, "the object's envelope is of another version; update the older of producer and consumer"};
   if (get_little<std::uint64_t>(at + envelope_sum_at) != checksum({at, envelope_sum_at})) return {error_kind::corrupt, "the object's envelope is damaged: its bytes changed after the put"};
@@ -11288,9 +11415,11 @@ inline result<object_info> read_envelope(const_bytes stored) noexcept {
     return {error_kind::version_mismatch, "the object's envelope names a payload kind or checksum that this version does not know; update the consumer"};
   info.kind = static_cast<payload_kind>(kind);
   info.checksum_by = static_cast<checksum_kind>(summed);
-  if (info.size != stored.size() - envelope_size) return {error_kind::corrupt, "the object is shorter or longer than its envelope says"};
+  if (info.size != stored - envelope_size) return {error_kind::corrupt, "the object is shorter or longer than its envelope says"};
   return info;
 }
+/// Of an object that is at hand as a whole.
+inline result<object_info> read_envelope(const_bytes stored) noexcept { return read_envelope(stored, stored.size()); }
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/core/envelope.hpp>
@@ -11639,7 +11768,7 @@ void make_quiet(Transport& transport, Op& op) {
     if (!transport.wait(ops, deadline::never(), {})) break;  // closed: nothing is written after that
 }
 
-/// Waits for the end of an operation that asks for no memory. One that is given up, at the deadline or by the token, is quiet afterwards. Apart, so that calls
+/// Waits for the end of an operation that asks for no memory. One that is given up, at the deadline or by the token, is quiet afterwards; or done, where that was too late. Apart, so that calls
 /// that are done at once do not carry it.
 template <class Transport, class Op>
 [[gnu::noinline]] result<void> drive_to_end(Transport& transport, Op& op, deadline until, stop_token const& stop) {
@@ -11647,7 +11776,8 @@ template <class Transport, class Op>
   for (;;) {
     if (auto const woken = transport.wait(ops, until, stop); !woken) {
       make_quiet(transport, op);
-      return woken.error();
+      auto const late = transport.step(op);
+      return late && *late == progress::done ? result<void>() : woken.error();
     }
     auto const now = transport.step(op);
     if (!now) return now.error();
@@ -11697,6 +11827,7 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/detail/get_driver.hpp>
 // The way of one get through a transport: find, wait, land, take — and giving up without leaving a write behind.
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -11712,6 +11843,11 @@ OMNICONN_END_NAMESPACE
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
+
+/// Where an object lands in two parts: what is in front of its payload, and the payload.
+struct landing_place {
+  mutable_bytes front, into;
+};
 
 /// A get operation with the memory it may still write to and the key it refers to.
 template <class Transport, class Allocator>
@@ -11789,9 +11925,7 @@ class get_driver {
   /// copy of its result would cost a small get a tenth of its time.
   template <class Take>
   [[gnu::always_inline]] auto run(wire_key key, find_options how, get_options const& o, Take take) {
-    // "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
-    how.wait = !o.until.is_immediate();
-    how.until = o.until;
+    wait_as_asked(how, o);
     if constexpr (Transport::caps.quiet_cancel) {
       landing landed;
       op_type op;  // ends before the memory that it writes to
@@ -11812,6 +11946,27 @@ class get_driver {
       }
       return finish(pending->op, pending->landed, take);
     }
+  }
+
+  /// Whether a get can land in memory that is not ours: nobody writes to it any more when the call has ended.
+  static constexpr bool lands_anywhere = !Transport::caps.zero_copy_get && Transport::caps.quiet_cancel;
+
+  /// A get that lands where the caller says. \returns what `read(front, payload, op)` makes of it; an error gives the object back.
+  template <class Read>
+  auto run_into(wire_key key, find_options how, get_options const& o, landing_place to, Read read)
+    requires lands_anywhere
+  {
+    using read_result = std::invoke_result_t<Read&, const_bytes, const_bytes, op_type const&>;
+    wait_as_asked(how, o);
+    op_type op;
+    if (auto const done = drive(op, to, transport_.find(op, key, how), o); !done) {
+      (void)transport_.cancel(op);
+      return read_result(done.error());
+    }
+    typename Transport::hold claim = op.take();
+    read_result out = read(const_bytes(to.front), const_bytes(to.into), op);
+    claim.finish(out ? disposition::consumed : disposition::give_back);
+    return out;
   }
 
   // --- the steps of a get, for those who drive several: get_many.hpp ----------------------------------------------------------------
@@ -11840,6 +11995,21 @@ class get_driver {
     }
   }
 
+  /// The same with memory of the caller's, of which what is not needed is cut off.
+  result<progress> provide(op_type& op, landing_place& to) {
+    std::uint64_t const size = op.info().size;
+    if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
+    if (size < to.front.size()) to.front = to.front.first(static_cast<std::size_t>(size));
+    std::size_t const payload = static_cast<std::size_t>(size) - to.front.size();
+    if (payload > to.into.size()) return {error_kind::too_large, "the object is larger than the memory given to get_into"};
+    to.into = to.into.first(payload);
+    std::array<mutable_bytes, 2> both{};
+    std::size_t count = 0;
+    for (auto const& part : {to.front, to.into})
+      if (!part.empty()) both[count++] = part;
+    return transport_.land(op, mutable_pieces(both.data(), count));
+  }
+
   /// The end of a get that is done: what `take` makes of it. See `run`.
   template <class Take>
   [[gnu::always_inline]] outcome<Take> finish(op_type& op, landing& landed, Take& take) {
@@ -11853,8 +12023,15 @@ class get_driver {
   }
 
  private:
+  /// "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
+  static void wait_as_asked(find_options& how, get_options const& o) noexcept {
+    how.wait = !o.until.is_immediate();
+    how.until = o.until;
+  }
+
   /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
-  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
+  template <class Landing>
+  [[gnu::noinline]] result<void> drive(op_type& op, Landing& landed, result<progress> now, get_options const& o) {
     deadline const limit = patience(o);
     for (;;) {
       if (!now) return now.error();
@@ -12444,16 +12621,32 @@ class connector {
     return get<T>(e, key, o);
   }
 
-  /// The object's bytes into the caller's memory, one copy. `too_large`: it does not fit, and stays where it is.
+  /// The object's bytes into the caller's memory. \copies one; none where a transport reads into memory (a store, a network) and can stop at once.
+  /// \errors as `get_view`, when `into` may have been written to; too_large: it does not fit, and stays where it is.
   result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
-    auto got = get_view(e, key, o);
-    if (!got) return got.error();
-    if (got->bytes().size() > into.size()) {
-      got->give_back();
-      return fail(error{error_kind::too_large, "the object is larger than the memory given to get_into"});
+    if constexpr (detail::get_driver<Transport, Allocator>::lands_anywhere) {
+      auto& c = *core_;
+      key_scratch scratch;
+      auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+      if (!wire) return fail(wire.error());
+      find_options how;
+      ask(how, e, o);
+      std::array<std::byte, envelope_size> front;
+      return counted(c.gets.run_into(*wire, how, o, {mutable_bytes(front).first(c.room()), into}, [&c](const_bytes begin, const_bytes payload, auto const& op) -> result<object_info> {
+        object_info info = op.info();
+        auto const good = verify(c, info, begin, payload);
+        return good ? result<object_info>(info) : good.error();
+      }));
+    } else {
+      auto got = get_view(e, key, o);
+      if (!got) return got.error();
+      if (got->bytes().size() > into.size()) {
+        got->give_back();
+        return fail(error{error_kind::too_large, "the object is larger than the memory given to get_into"});
+      }
+      if (!got->bytes().empty()) std::memcpy(into.data(), got->bytes().data(), got->bytes().size());
+      return got->info();
     }
-    if (!got->bytes().empty()) std::memcpy(into.data(), got->bytes().data(), got->bytes().size());
-    return got->info();
   }
 
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
@@ -12738,26 +12931,31 @@ class connector {
   [[gnu::always_inline]] auto opener() const noexcept {
     auto const& c = *core_;
     return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
-      auto const refuse = [&claim](error why) noexcept {
-        claim.finish(disposition::give_back);
-        return why;
-      };
+      std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
+      const_bytes const payload = bytes.subspan(room);
       object_info info = op.info();
-      if constexpr (!caps.carries_info) {
-        if (c.defaults.envelope) {
-          auto said = read_envelope(bytes);
-          if (!said) return refuse(said.error());
-          info = *said;
-          bytes = bytes.subspan(envelope_size);
-        } else if constexpr (requires { Serializer::writes; }) {
-          info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
-        }
+      if (auto const good = verify(c, info, bytes.first(room), payload); !good) {
+        claim.finish(disposition::give_back);
+        return good.error();
       }
-      if constexpr (caps.leaves_process)
-        if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(bytes) != info.checksum)
-          return refuse({error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put"});
-      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), bytes, info, c.serializer); });
+      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), payload, info, c.serializer); });
     };
+  }
+  /// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload.
+  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload) noexcept {
+    if constexpr (!caps.carries_info) {
+      if (c.defaults.envelope) {
+        auto const said = read_envelope(begin, begin.size() + payload.size());
+        if (!said) return said.error();
+        info = *said;
+      } else if constexpr (requires { Serializer::writes; }) {
+        info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
+      }
+    }
+    if constexpr (caps.leaves_process)
+      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(payload) != info.checksum)
+        return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
+    return {};
   }
 
   std::shared_ptr<core> core_;
@@ -16061,6 +16259,15 @@ OMNICONN_BEGIN_NAMESPACE
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/transfer_config.hpp>
 
+// ==== begin <omniconn/detail/sleepers.hpp>
+// The threads that sleep in `poll`, each with a bell for those who have news that no descriptor of its own tells.
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
 // ==== begin <omniconn/detail/bell.hpp>
 // Wakes a thread that sleeps in `poll`.
 
@@ -16097,6 +16304,47 @@ class bell {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/bell.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// \requires for every call: one lock, the owner's
+class sleepers {
+ public:
+  /// \returns the bell of one who is going to sleep. Rung at any time from now on.
+  [[nodiscard]] bell const& enter() {
+    auto own = idle_.empty() ? std::make_unique<bell>() : std::move(idle_.back());
+    if (!idle_.empty()) idle_.pop_back();
+    all_.push_back(std::move(own));
+    return *all_.back();
+  }
+  /// The bell is not the sleeper's any more.
+  void leave(bell const& own) noexcept {
+    auto const at = std::find_if(all_.begin(), all_.end(), [&](auto const& each) { return each.get() == &own; });
+    own.hush();
+    if (idle_.size() < most_idle) idle_.push_back(std::move(*at));
+    all_.erase(at);
+  }
+  void ring_all(bell const* but = nullptr) const noexcept {
+    for (auto const& each : all_)
+      if (each.get() != but) each->ring();
+  }
+
+ private:
+  static constexpr std::size_t most_idle = 4;
+  std::vector<std::unique_ptr<bell>> all_, idle_ = room_for_idle();
+  static std::vector<std::unique_ptr<bell>> room_for_idle() {
+    std::vector<std::unique_ptr<bell>> out;
+    out.reserve(most_idle);
+    return out;
+  }
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/sleepers.hpp>
 // ==== begin <omniconn/detail/yaml_scalar.hpp>
 // What an unquoted word of YAML 1.1 means: the rules that PyYAML's safe_load applies, so that both sides read one file alike.
 
@@ -18361,34 +18609,19 @@ class desk {
   /// A thread that sleeps. Others ring when they took what may be for it.
   class sleeper {
    public:
-    explicit sleeper(desk& d) : desk_(d) {
-      if (!d.idle_bells_.empty()) {
-        bell_ = std::move(d.idle_bells_.back());
-        d.idle_bells_.pop_back();
-      } else {
-        bell_ = std::make_unique<bell>();
-      }
-      d.sleepers_.push_back(bell_.get());
-    }
+    explicit sleeper(desk& d) : desk_(d), bell_(d.sleepers_.enter()) {}
     sleeper(sleeper const&) = delete;
     sleeper& operator=(sleeper const&) = delete;
     /// \requires the desk's lock, as for construction
-    ~sleeper() {
-      std::erase(desk_.sleepers_, bell_.get());
-      bell_->hush();
-      if (desk_.idle_bells_.size() < 4) desk_.idle_bells_.push_back(std::move(bell_));
-    }
-    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+    ~sleeper() { desk_.sleepers_.leave(bell_); }
+    [[nodiscard]] bell const& own() const noexcept { return bell_; }
 
    private:
     desk& desk_;
-    std::unique_ptr<bell> bell_;
+    bell const& bell_;
   };
 
-  void ring_all(bell const* but = nullptr) const noexcept {
-    for (bell const* b : sleepers_)
-      if (b != but) b->ring();
-  }
+  void ring_all(bell const* but = nullptr) const noexcept { sleepers_.ring_all(but); }
 
   // --- what arrives: all with the lock --------------------------------------------------------------------------------------------
 
@@ -18732,8 +18965,7 @@ class desk {
   flat_map<std::uint64_t, get_operation*> gets_;
   flat_map<std::uint64_t, inquiry*> inquiries_;
   std::vector<std::string> dead_stages_;
-  std::vector<bell const*> sleepers_;
-  std::vector<std::unique_ptr<bell>> idle_bells_;
+  sleepers sleepers_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);
   std::int64_t look_again_ns_ = for_ever, not_before_ns_ = 0;
   std::string look_from_;
@@ -21567,8 +21799,10 @@ OMNICONN_END_NAMESPACE
 // omniconn-part: mooncake
 // A TCP connection that never blocks.
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -21663,12 +21897,46 @@ class line {
     }
   }
 
+  /// For who found nothing and expects `size` bytes: a poll is to wake him when there are many, or the end, not for each segment, which costs a large transfer a
+  /// quarter of its time. \returns whether that is so: then look again after `patience_ns` whatever the poll says, for the kernel may have no room for so many.
+  bool expect(std::size_t size) noexcept {
+    constexpr std::size_t few = std::size_t{64} << 10U, many = std::size_t{256} << 10U;
+    int const mark = size < few ? 1 : static_cast<int>(size < many ? size : many);
+    // Linux limits what the other end may send to the highest mark that there was, and a mark that can just be reached is often not.
+    if (mark != 1 && !std::exchange(widened_, true)) set_mark(static_cast<int>(4 * many));
+    if (mark != mark_) set_mark(mark);
+    return mark_ != 1;
+  }
+  static constexpr std::int64_t patience_ns = 2'000'000;
+
+  /// Says that nothing more comes, and waits until the other end closes. \returns whether it did: then it has read all that was sent.
+  [[nodiscard]] bool hang_up(std::int64_t limit_ns) const noexcept {
+    std::int64_t const end = deadline::now_ns() + limit_ns;
+    static_cast<void>(::shutdown(fd(), SHUT_WR));
+    std::array<char, 4096> rest;
+    for (std::int64_t left = limit_ns; left > 0; left = end - deadline::now_ns()) {
+      ssize_t const n = ::recv(fd(), rest.data(), rest.size(), MSG_DONTWAIT);
+      if (n == 0 || (n < 0 && errno == ECONNRESET)) return true;
+      if (n < 0 && errno != EAGAIN && errno != EINTR) return false;
+      if (n > 0) continue;
+      pollfd p{fd(), POLLIN, 0};
+      static_cast<void>(::poll(&p, 1, static_cast<int>(left / 1'000'000 + 1)));
+    }
+    return false;
+  }
+
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
   explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
   void close() noexcept { socket_.reset(); }
 
  private:
+  void set_mark(int bytes) noexcept {
+    if (::setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) mark_ = bytes;
+  }
+
   unique_fd socket_;
+  int mark_ = 1;
+  bool widened_ = false;
 };
 
 }  // namespace detail::net
@@ -21798,6 +22066,7 @@ class exchange {
     pool_ = std::move(pool);
     what_ = &what;
     since_ns_ = deadline::now_ns();
+    sent_any_ = in_flight_ = false;
     at_ = stage::in_line;
     auto first = pool_->take(*this);
     if (!first) {
@@ -21863,7 +22132,10 @@ class exchange {
             if (auto const again = again_or(n.error()); !again) return again.error();
             break;
           }
-          if (*n == 0) return still();
+          if (*n == 0) {
+            patient_until_ns_ = line_.expect(to.size()) ? deadline::now_ns() + line::patience_ns : INT64_MAX;
+            return still();
+          }
           heard_any_ = true;
           since_ns_ = deadline::now_ns();
           if (auto const good = what_->heard(*n); !good) return lose(good.error());
@@ -21882,7 +22154,8 @@ class exchange {
   /// When `step` has something to say even if nothing happens.
   [[nodiscard]] std::int64_t look_again_ns() const noexcept {
     if (!under_way()) return 0;
-    return since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
+    std::int64_t const end = since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
+    return at_ == stage::hearing && patient_until_ns_ < end ? patient_until_ns_ : end;
   }
   /// It has no connection yet, because others have them all.
   [[nodiscard]] bool in_line() const noexcept { return at_ == stage::in_line; }
@@ -21901,6 +22174,14 @@ class exchange {
     at_ = stage::idle;
   }
 
+  /// The same, and waits until nothing that was sent is on its way any more, for `limit_ns` at most: see `in_flight`.
+  void hang_up(std::int64_t limit_ns) noexcept {
+    if (under_way() && sent_any_ && !line_.hang_up(limit_ns)) in_flight_ = true;
+    abandon();
+  }
+  /// Whether the other end may still read what was sent: a connection ended, and not because the other end did.
+  [[nodiscard]] bool in_flight() const noexcept { return in_flight_; }
+
  private:
   friend class line_pool;
   enum class stage : std::uint8_t { idle, in_line, connecting, asking, hearing, failed };
@@ -21915,6 +22196,7 @@ class exchange {
     at_ = reused_ ? stage::asking : stage::connecting;
   }
   void sent(std::size_t n) noexcept {
+    sent_any_ = true;
     since_ns_ = deadline::now_ns();
     while (n != 0 && n >= parts_[part_].iov_len) n -= parts_[part_++].iov_len;
     if (n != 0) {
@@ -21931,6 +22213,7 @@ class exchange {
   /// A kept connection may have died unnoticed: then a new one hears the same.
   result<void> again_or(error e) {
     if (!reused_ || heard_any_) return lose(e);
+    note_loss(e);
     line_.close();
     pool_->drop_idle();
     since_ns_ = deadline::now_ns();
@@ -21946,9 +22229,14 @@ class exchange {
     return progress::done;
   }
   error lose(error e) {
+    note_loss(e);
     line_.close();
     pool_->give_back({});
     return fail(e);
+  }
+  void note_loss(error e) noexcept {
+    // Silence, or a network that is gone. Else the other end closed, or answered with what is no answer.
+    if (sent_any_ && (e == error_kind::peer_stalled || e == error_kind::unreachable)) in_flight_ = true;
   }
   error fail(error e) {
     at_ = stage::failed;
@@ -21961,10 +22249,10 @@ class exchange {
   line line_;
   std::vector<iovec> parts_;
   std::size_t part_ = 0;
-  std::int64_t since_ns_ = 0;
+  std::int64_t since_ns_ = 0, patient_until_ns_ = INT64_MAX;
   error failure_{error_kind::misconfigured, "the exchange was not begun"};
   stage at_ = stage::idle;
-  bool reused_ = false, heard_any_ = false;
+  bool reused_ = false, heard_any_ = false, sent_any_ = false, in_flight_ = false;
   bool granted_ = false;  ///< with the pool's lock: it has a place, and perhaps a connection
   line granted_line_;
 };
@@ -22530,6 +22818,7 @@ class transfer {
         ready_ = learnt();
       } else {
         if (now || fresh_ || now == error_kind::peer_stalled) return now;
+        in_flight_ = exchange_.in_flight();
         // What was known of the engine may be of its life before.
         home_->forget(segment_);
         ready_ = ask();
@@ -22540,11 +22829,16 @@ class transfer {
   [[nodiscard]] std::int64_t look_again_ns() const noexcept { return exchange_.look_again_ns(); }
   /// Nothing is read or written any more.
   void abandon() noexcept { exchange_.abandon(); }
+  /// The same, and waits until the other engine has nothing of a write left to read, for `limit_ns` at most.
+  void hang_up(std::int64_t limit_ns) noexcept { asking_ ? exchange_.abandon() : exchange_.hang_up(limit_ns); }
+  /// Whether the other engine may still write what it was sent: it did not answer, and we do not know that it is gone.
+  [[nodiscard]] bool in_flight() const noexcept { return in_flight_ || (!asking_ && exchange_.in_flight()); }
 
  private:
   void begin(initiator& from, std::string_view segment) {
     home_ = &from;
     segment_ = segment;
+    in_flight_ = false;
     if (auto const route = from.known(segment)) {
       ready_ = {};
       fresh_ = asking_ = false;
@@ -22589,7 +22883,7 @@ class transfer {
   } question_;
   result<void> ready_{};
   net::exchange exchange_;  // ends before what it writes to
-  bool asking_ = false, fresh_ = false;
+  bool asking_ = false, fresh_ = false, in_flight_ = false;
 };
 
 }  // namespace detail::mooncake
@@ -22941,6 +23235,7 @@ struct caller {
 struct replicate_config {
   std::uint64_t replicas = 1;
   bool hard_pin = false;
+  std::uint64_t soft_pin_ms = 0;  ///< 0: none asked for
   std::vector<std::string> preferred_segments{};
 };
 
@@ -23025,7 +23320,9 @@ inline rpc_request start_request(std::uint32_t function, caller const& who, std:
   for (auto const& s : config.preferred_segments) longest = std::max(longest, s.size());
   packer p(out.body(), types::put_start, std::max(longest, config.preferred_segments.size()));
   p.raw(text_of(who.client)).text(key).u64(size);
-  p.u64(config.replicas).u64(0).u64(0).u8(0).flag(false).flag(config.hard_pin);  // the soft pin stays as it is
+  p.u64(config.replicas).u64(0).u64(0);
+  config.soft_pin_ms == 0 ? p.u8(0).flag(false) : p.u8(1).flag(true).u64(config.soft_pin_ms);  // 0: an object that is there keeps its own
+  p.flag(config.hard_pin);
   p.count(config.preferred_segments.size());
   for (auto const& s : config.preferred_segments) p.text(s);
   p.text({}).count(0).flag(false).u8(0).text({}).flag(false);
@@ -23420,33 +23717,22 @@ struct session : call_gate {
   /// A thread in `wait`. Others ring where what it waits for may have ended without its descriptors: a cancel, a close, a connection that became free.
   class sleeper {
    public:
-    explicit sleeper(session& s) : session_(s) {
-      std::scoped_lock const lock(s.sleepers_mutex_);
-      if (!s.idle_bells_.empty()) {
-        bell_ = std::move(s.idle_bells_.back());
-        s.idle_bells_.pop_back();
-      } else {
-        bell_ = std::make_unique<bell>();
-      }
-      s.sleepers_.push_back(bell_.get());
-    }
+    explicit sleeper(session& s) : session_(s), bell_(s.lie_down()) {}
     sleeper(sleeper const&) = delete;
     sleeper& operator=(sleeper const&) = delete;
     ~sleeper() {
       std::scoped_lock const lock(session_.sleepers_mutex_);
-      std::erase(session_.sleepers_, bell_.get());
-      bell_->hush();
-      if (session_.idle_bells_.size() < 4) session_.idle_bells_.push_back(std::move(bell_));
+      session_.sleepers_.leave(bell_);
     }
-    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+    [[nodiscard]] bell const& own() const noexcept { return bell_; }
 
    private:
     session& session_;
-    std::unique_ptr<bell> bell_;
+    bell const& bell_;
   };
   void ring_all() {
     std::scoped_lock const lock(sleepers_mutex_);
-    for (bell const* b : sleepers_) b->ring();
+    sleepers_.ring_all();
   }
 
   // --- payloads that came back ------------------------------------------------------------------------------------------------------
@@ -23507,6 +23793,10 @@ struct session : call_gate {
 
  private:
   static void served(void* self) noexcept { static_cast<session*>(self)->ring_all(); }
+  bell const& lie_down() {
+    std::scoped_lock const lock(sleepers_mutex_);
+    return sleepers_.enter();
+  }
   initiator::options with_bells(initiator::options engine) noexcept {
     engine.served = &served;
     engine.whom = this;
@@ -23514,8 +23804,7 @@ struct session : call_gate {
   }
 
   std::mutex sleepers_mutex_, returned_mutex_;
-  std::vector<bell const*> sleepers_;
-  std::vector<std::unique_ptr<bell>> idle_bells_;
+  sleepers sleepers_;
   std::vector<std::uint64_t> returned_;
 };
 
@@ -23916,6 +24205,7 @@ class target {
     std::array<iovec, 2> out{};                           ///< that is still to be sent
     std::array<std::byte, transfer_status::bytes> status{};
     bool ends = false, listens_for_room = false;
+    bool patient = false;                                 ///< woken only when there is much
   };
   static constexpr std::size_t turn = std::size_t{4} << 20U;  // bytes for one, before the next has its turn
 
@@ -23933,8 +24223,9 @@ class target {
     std::array<epoll_event, 64> events{};
     while (!stop_.load()) {
       bool const lacking = !listening_ && lines_.size() < max_lines;  // a descriptor: nothing tells when there is one
-      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), lacking ? 100 : -1);
+      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), patient_ ? static_cast<int>(net::line::patience_ns / 1'000'000) : lacking ? 100 : -1);
       if (lacking) listen(true);
+      if (patient_ && n == 0) look_again();
       for (int i = 0; i < n; ++i) {
         int const fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == bell_.fd()) continue;
@@ -23946,6 +24237,23 @@ class target {
         }
       }
     }
+  }
+  /// At those of whom much is expected, and who may never have so much at once.
+  void look_again() {
+    patient_ = false;
+    for (auto at = lines_.begin(); at != lines_.end();)
+      if (at->second->patient && !go_on(*at->second)) {
+        at = lines_.erase(at);
+        listen(true);
+      } else {
+        ++at;
+      }
+  }
+  /// \returns true
+  bool wait_for(visitor& v, std::size_t size) noexcept {
+    v.patient = v.line.expect(size);
+    patient_ = patient_ || v.patient;
+    return true;
   }
   /// Who has no place waits in the kernel's queue.
   void listen(bool wanted) {
@@ -23972,7 +24280,7 @@ class target {
           std::size_t const whole = v.asks_about_us ? handshake_dialogue::head : v.header.size();
           auto const n = v.line.receive(mutable_bytes(v.header).subspan(v.have, whole - v.have));
           if (!n) return false;
-          if (*n == 0) return true;
+          if (*n == 0) return wait_for(v, whole - v.have);
           v.have += *n;
           if (v.have != whole) break;
           v.have = 0;
@@ -24004,7 +24312,7 @@ class target {
           }
           auto const n = v.line.receive(v.memory.first(v.memory.size() < left ? v.memory.size() : left));
           if (!n) return false;
-          if (*n == 0) return true;
+          if (*n == 0) return wait_for(v, v.memory.size());
           v.memory = v.memory.subspan(*n);
           left -= *n;
           if (left == 0 && !v.memory.empty()) return true;  // more to come wakes us again; the end does not
@@ -24081,7 +24389,7 @@ class target {
   unique_fd epoll_, data_, desk_;
   std::map<int, std::unique_ptr<visitor>> lines_;
   std::atomic<bool> stop_{false};
-  bool listening_ = true, runs_ = false;
+  bool listening_ = true, runs_ = false, patient_ = false;
   pthread_t thread_{};
 };
 
@@ -24343,6 +24651,8 @@ class put_operation : public staged_operation {
       auto const now = phase_ == phase::writing ? transfer_.step() : call_.step();
       if (now && *now == progress::pending) return now;
       if (phase_ == phase::revoking) return why_;
+      // A node that is stopped writes what it was sent when it goes on: its memory must not be given to others meanwhile. The master takes it back in time.
+      if (phase_ == phase::writing && transfer_.in_flight()) has_room_ = false;
       auto const next = now ? answered() : result<void>(now.error());
       if (next) continue;
       if (!has_room_) return next.error();
@@ -24417,11 +24727,16 @@ class put_operation : public staged_operation {
     return why;
   }
   /// From outside, now: the room is given back in a call that waits for its answer. Whether there is room is known before: a revocation names client and key,
-  /// and would take the room of another put of ours.
+  /// and would take the room of another put of ours. A put that the master had acknowledged already is done.
   result<progress> give_up(error why) noexcept {
     constexpr std::int64_t limit_ns = 1'000'000'000;
-    transfer_.abandon();
+    if (home_->inherited()) return fail(why);  // the connections are the parent's
+    if (phase_ == phase::writing) {
+      transfer_.hang_up(limit_ns);
+      if (transfer_.in_flight()) has_room_ = false;  // see go_on
+    }
     if (phase_ == phase::asking && session::finish(call_, limit_ns)) has_room_ = static_cast<bool>(read_replicas(call_.reply()));
+    if (phase_ == phase::ending && session::finish(call_, limit_ns) && answered()) return settle(progress::done);
     if (has_room_) {
       call_.abandon();
       revoke(phase::revoking);
@@ -24477,6 +24792,8 @@ class mooncake_store_transport {
     std::uint32_t replicas = 1;
     /// The store does not evict what this client puts.
     bool pin = false;
+    /// For so long after a put, it evicts other objects before those of this client. 0: all are alike. At most what the master was started with as --max_kv_soft_pin_ttl.
+    std::chrono::milliseconds soft_pin{0};
     /// Segments (by name) where objects should lie if there is room.
     std::vector<std::string> preferred_segments{};
     /// `on_existing::replace`: true replaces at once, and an object of the same size in place, under the eyes of whoever reads it; false waits for the end of
@@ -24539,6 +24856,7 @@ class mooncake_store_transport {
     if (o.connections == 0) return diagnosis(error_kind::misconfigured, "connections must be 1 or more");
     if (o.longest_pause.count() <= 0 || o.connect_timeout.count() <= 0 || o.silence_timeout.count() <= 0)
       return diagnosis(error_kind::misconfigured, "longest_pause, connect_timeout and silence_timeout must be longer than 0");
+    if (o.soft_pin.count() < 0) return diagnosis(error_kind::misconfigured, "soft_pin must not be shorter than 0");
     auto const address = net::resolve(*where);
     if (!address) return diagnosis(address.error()).in("master " + o.master);
     net::line_limits limits;
@@ -24549,6 +24867,7 @@ class mooncake_store_transport {
     mooncake::replicate_config config;
     config.replicas = o.replicas;
     config.hard_pin = o.pin;
+    config.soft_pin_ms = static_cast<std::uint64_t>(o.soft_pin.count());
     config.preferred_segments = o.preferred_segments;
     auto state = std::make_unique<mooncake::session>(*address, limits, std::move(engine), std::move(config));
     state->replace_in_place = o.replace_in_place;
@@ -24611,7 +24930,7 @@ class mooncake_store_transport {
 
   result<progress> step(put_op& op) { return op.step(); }
   result<progress> step(get_op& op) { return op.step(); }
-  /// Waits up to two seconds for the master, where the put has asked it for room.
+  /// Waits up to a second for a node that was sent something, and up to two for the master, where the put has asked it for room.
   result<progress> cancel(put_op& op) {
     op.abort();
     if (state_ != nullptr) state_->ring_all();
@@ -24760,12 +25079,12 @@ inline mooncake_store_transport::options read_mooncake_options(option_reader& op
   out.master = options.take_string("master", out.master);
   out.metadata_server = options.take_string("metadata_server", "http://127.0.0.1:8080/metadata");
   out.segment = options.take_bytes_size("segment", std::uint64_t{512} << 20U);
-  static_cast<void>(options.take_bytes_size("localbuf", 0));  // puts and gets go from and to the payload's own memory
   if (auto const protocol = options.take_string("proto", "tcp"); protocol != "tcp")
     options.problem("proto is " + in_quotes(protocol) + ", which is not built: write tcp, and start all storage nodes with --protocol=tcp");
   static_cast<void>(options.take_string("rdma", ""));  // the device, for proto rdma
   out.replicas = static_cast<std::uint32_t>(options.take_uint("replicas", out.replicas, 1, 64));
   out.pin = options.take_bool("pin", out.pin);
+  out.soft_pin = std::chrono::duration_cast<std::chrono::milliseconds>(options.take_duration_seconds("soft_pin_seconds", out.soft_pin));
   out.replace_in_place = options.take_bool("replace_in_place", out.replace_in_place);
   out.force_remove = options.take_bool("force_remove", out.force_remove);
   out.connections = static_cast<std::uint32_t>(options.take_uint("connections", out.connections, 1, 1024));
@@ -24781,12 +25100,14 @@ result<any_connector, diagnosis> make_mooncake_store_connector(connector_spec co
   option_reader options(spec.extra);
   auto defaults = read_defaults(options);
   auto const transport = read_mooncake_options(options);
+  auto const keep = options.take_bytes_size("localbuf", std::uint64_t{64} << 20U);
   // What Python's side writes has nothing in front of it, and what it reads must not.
   defaults.envelope = options.take_bool("envelope", false);
   auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
   return open_named<mooncake_store_connector, Serializers...>(serializer, [&](auto& o) {
     o.transport = transport;
+    o.allocator.keep = keep;
     o.defaults = defaults;
   });
 }
@@ -24806,3 +25127,4 @@ OMNICONN_END_NAMESPACE
 #endif
 // ==== end <omniconn/omniconn.hpp>
 #undef OMNICONN_DTYPE
+#undef OMNICONN_WARM_BLOCKS_ASAN

@@ -72,11 +72,13 @@ TEST_F(envelope_test, an_object_without_one_is_malformed_and_stays) {
     std::string const key = "key " + std::to_string(size);
     ASSERT_TRUE(foreign.put(flow, key, const_bytes(data)));
     EXPECT_TRUE(ours.get_view(flow, key, soon()) == error_kind::malformed);
+    std::vector<std::byte> into(2000);
+    EXPECT_TRUE(ours.get_into(flow, key, into, soon()) == error_kind::malformed);
     auto got = foreign.get_view(flow, key, soon());
     ASSERT_TRUE(got) << "it was given back";
     EXPECT_TRUE(same_bytes(got->bytes(), data));
   }
-  EXPECT_EQ(ours.health().errors[index(error_kind::malformed)], 4U);
+  EXPECT_EQ(ours.health().errors[index(error_kind::malformed)], 8U);
 }
 
 TEST_F(envelope_test, a_flipped_bit_is_corrupt_wherever_it_is) {
@@ -91,8 +93,33 @@ TEST_F(envelope_test, a_flipped_bit_is_corrupt_wherever_it_is) {
     flipped[at] ^= std::byte{1};
     ASSERT_TRUE(foreign.put(flow, key, const_bytes(flipped)));
     EXPECT_TRUE(ours.get_view(flow, key, soon()) == error_kind::corrupt) << "byte " << at;
+    std::vector<std::byte> into(200);
+    EXPECT_TRUE(ours.get_into(flow, key, into, soon()) == error_kind::corrupt) << "byte " << at;
     ASSERT_TRUE(foreign.get_view(flow, key, soon()));
   }
+}
+
+TEST_F(envelope_test, get_into_lands_in_the_caller_s_memory_with_the_envelope_apart) {
+  auto ours = open(true, 300);
+  std::vector<std::byte> into(250, std::byte{0x5a});
+  for (std::size_t const size : {0U, 1U, 200U, 250U, 251U, 301U}) {
+    auto const data = test_pattern(size, 1);
+    std::string const key = "key " + std::to_string(size);
+    ASSERT_TRUE(ours.put(flow, key, const_bytes(data)));
+    auto const info = ours.get_into(flow, key, into, soon());
+    if (size > 250) {
+      EXPECT_TRUE(info == error_kind::too_large) << size;
+      continue;
+    }
+    ASSERT_TRUE(info) << info.error().message();
+    EXPECT_EQ(info->size, size);
+    EXPECT_EQ(info->kind, payload_kind::raw);
+    EXPECT_TRUE(same_bytes(const_bytes(into).first(size), data));
+    if (size < 250) {
+      EXPECT_EQ(into[size], std::byte{0x5a}) << "nothing behind it";
+    }
+  }
+  EXPECT_TRUE(ours.get_view(flow, "key 251", soon())) << "what did not fit stayed";
 }
 
 TEST_F(envelope_test, does_not_count_against_limits) {

@@ -67,6 +67,16 @@ TEST(report, a_view_outside_the_shared_mapping_is_no_success) {
   expect_problem({sender()}, {with(with(reader("thinker"), "looked_at", 0), "in_place", 0)}, "thinker did not read edge 0 -> 1 where it was written");
 }
 
+TEST(report, readers_over_a_network_have_bytes_of_their_own) {
+  auto const afar = [](end_report of) { return with(with(std::move(of), "zero_copy", false), "in_place", 0); };
+  auto const elsewhere = value::list({"device 00:00 inode 0 offset 7"});
+  auto const table = make_edge_table({with(sender(), "copied", 0)}, {afar(reader("thinker")), with(afar(reader("monitor")), "places", elsewhere)});
+  EXPECT_TRUE(table.good) << table.text;
+  EXPECT_NE(table.text.find(" 0 + 1 "), std::string::npos) << table.text;
+  EXPECT_EQ(table.text.find("first object"), std::string::npos) << "nothing is shared";
+  expect_problem({sender()}, {afar(with(reader("thinker"), "objects", 9))}, "encoder sent 10 objects, thinker got 9");
+}
+
 TEST(report, every_edge_has_a_reader) {
   expect_problem({sender()}, {}, "nobody read edge 0 -> 1");
   expect_problem({sender(), sender("1", "2")}, {reader("thinker")}, "nobody read edge 1 -> 2");

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <poll.h>
@@ -257,6 +258,85 @@ TEST(mooncake_engine_strangers, answers_that_are_none_are_refused) {
   EXPECT_EQ(of_data(good + "less than a hundred", true, false), error_kind::peer_stalled);
 }
 
+/// A write to somebody who reads what the test wants him to.
+struct mooncake_hang_up : testing::Test {
+  std::pair<unique_fd, std::uint16_t> door = std::move(listen_at("127.0.0.1").value());
+  std::vector<std::byte> data = test_pattern(100'000, 1);
+  const_bytes piece{data};
+  transfer t;
+
+  initiator knowing(std::int64_t silence_ns = 60'000'000'000) const {
+    initiator::options o;
+    o.lines.silence_ns = silence_ns;
+    return initiator(std::move(o));
+  }
+  void begin(initiator& ours, bool knows = true) {
+    std::string const name = "127.0.0.1:" + std::to_string(door.second);
+    engine_descriptor about;
+    about.data_host = "127.0.0.1";
+    about.data_port = door.second;
+    if (knows) {
+      ASSERT_TRUE(ours.learn(name, about));
+    }
+    t.write(ours, name, 4096, pieces(&piece, 1), piece.size());
+    auto now = t.step();
+    for (int i = 0; i != 100 && now && t.interest().events == POLLOUT; ++i, now = t.step()) {
+      auto p = t.interest();
+      ::poll(&p, 1, 50);
+    }
+    ASSERT_TRUE(now) << now.error().message();
+  }
+  unique_fd accepted() const {
+    pollfd p{door.first.get(), POLLIN, 0};
+    EXPECT_EQ(::poll(&p, 1, 10'000), 1);
+    return unique_fd(::accept(door.first.get(), nullptr, nullptr));
+  }
+};
+
+TEST_F(mooncake_hang_up, who_does_not_read_may_do_so_later) {
+  auto ours = knowing();
+  ASSERT_NO_FATAL_FAILURE(begin(ours));
+  EXPECT_FALSE(t.in_flight());
+  t.hang_up(50'000'000);
+  EXPECT_TRUE(t.in_flight());
+}
+
+TEST_F(mooncake_hang_up, who_has_read_all_hangs_up_too) {
+  auto ours = knowing();
+  ASSERT_NO_FATAL_FAILURE(begin(ours));
+  std::size_t heard = 0;
+  std::thread other([&, line = accepted()] {
+    std::array<char, 4096> some;
+    for (ssize_t n = 0; (n = ::recv(line.get(), some.data(), some.size(), 0)) > 0;) heard += static_cast<std::size_t>(n);
+  });
+  t.hang_up(60'000'000'000);
+  other.join();
+  EXPECT_FALSE(t.in_flight());
+  EXPECT_EQ(heard, transfer_header::bytes + data.size());
+}
+
+TEST_F(mooncake_hang_up, who_is_gone_reads_nothing) {
+  auto ours = knowing();
+  ASSERT_NO_FATAL_FAILURE(begin(ours));
+  accepted();  // closed with bytes unread, as by the death of its process
+  t.hang_up(60'000'000'000);
+  EXPECT_FALSE(t.in_flight());
+}
+
+TEST_F(mooncake_hang_up, who_was_asked_the_way_has_nothing_to_read) {
+  auto ours = knowing();
+  ASSERT_NO_FATAL_FAILURE(begin(ours, false));
+  t.hang_up(60'000'000'000);  // at once
+  EXPECT_FALSE(t.in_flight());
+}
+
+TEST_F(mooncake_hang_up, silence_leaves_it_open) {
+  auto ours = knowing(100'000'000);
+  ASSERT_NO_FATAL_FAILURE(begin(ours));
+  EXPECT_TRUE(drive(t) == error_kind::peer_stalled);
+  EXPECT_TRUE(t.in_flight());
+}
+
 TEST_F(mooncake_engine, visitors_that_say_nonsense_are_sent_away) {
   auto const where = net::resolve({"127.0.0.1", serves.about().data_port});
   for (std::string const& nonsense : {std::string("GET / HTTP/1.1\r\nHost: here\r\n\r\n"), std::string(24, '\0'), std::string(1000, '\xff'), std::string("half")}) {
@@ -297,6 +377,25 @@ TEST_F(mooncake_engine, without_descriptors_it_rests_and_serves_again) {
   EXPECT_LT(used() - start, 100);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(write(ours, name, base, test_pattern(10, 2)));
+}
+
+TEST_F(mooncake_engine, a_part_that_is_smaller_than_what_is_waited_for_is_written_all_the_same) {
+  auto line = net::line::start(*net::resolve({"127.0.0.1", serves.about().data_port}));
+  ASSERT_TRUE(line);
+  while (!*line->connected()) ::sched_yield();
+  auto header = transfer_header{size, base, transfer_header::write}.pack();
+  auto data = test_pattern(1000, 1);
+  std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{data.data(), 1}};
+  ASSERT_TRUE(line->send(parts));
+  // It sleeps until there is much, by now.
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  iovec more{data.data() + 1, data.size() - 1};
+  ASSERT_TRUE(line->send(std::span(&more, 1)));
+  std::vector<std::byte> back(data.size());
+  for (auto const end = deadline::after(std::chrono::seconds(20)); back != data && !end.passed();) {
+    ASSERT_TRUE(read(ours, name, base, back));
+  }
+  EXPECT_EQ(back, data);
 }
 
 TEST_F(mooncake_engine, visitors_that_stay_silent_keep_nobody_away) {

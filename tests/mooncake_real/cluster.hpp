@@ -6,10 +6,9 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +19,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ using omniconn::deadline;
 /// Where the wheel's programs are. The environment is made by the first who asks; without it no test of this folder passes.
 inline std::string const& programs() {
   static std::string const path = [] {
-    std::string const python = OMNICONN_TEST_SOURCE_DIR "/python/setup.sh && " OMNICONN_TEST_SOURCE_DIR "/../build/python/bin/python";
+    std::string const python = "'" OMNICONN_TEST_SOURCE_DIR "/python/setup.sh' && '" OMNICONN_TEST_SOURCE_DIR "/../build/python/bin/python'";
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> const out(::popen((python + " -c 'import mooncake; print(list(mooncake.__path__)[0])'").c_str(), "r"), &::pclose);
     std::array<char, 1000> line{};
     if (out == nullptr || std::fgets(line.data(), line.size(), out.get()) == nullptr) return std::string();
@@ -91,12 +91,11 @@ class server {
   /// `ready` is asked again and again. \returns false where the program ended first: perhaps its port was taken.
   template <class Ready>
   bool start(std::string const& program, std::vector<std::string> const& options, Ready ready) {
-    static int count = 0;
-    log_ = "/tmp/omniconn-mooncake-" + std::to_string(::getpid()) + "-" + std::to_string(++count) + ".log";
-    std::vector<std::string> words{"setpriv", "--pdeathsig", "KILL", "env", "MC_TCP_BIND_ADDRESS=127.0.0.1", programs() + "/" + program};
+    log_ = omniconn::detail::unique_fd(::memfd_create("mooncake", MFD_CLOEXEC));  // gone with the last of us
+    std::vector<std::string> words{"sh", "-c", "exec \"$@\" 2>&1", "sh", "setpriv", "--pdeathsig", "KILL", "env", "MC_TCP_BIND_ADDRESS=127.0.0.1", programs() + "/" + program};
     words.insert(words.end(), options.begin(), options.end());
-    omniconn::detail::unique_fd const nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC)), log(::open(log_.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600));
-    process_ = test::child(words, nothing.get(), log.get());
+    omniconn::detail::unique_fd const nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    process_ = test::child(words, nothing.get(), log_.get());
     auto const end = deadline::after(std::chrono::seconds(30));
     while (!end.passed()) {
       if (ready()) return true;
@@ -106,22 +105,23 @@ class server {
     }
     return false;
   }
-  server(server&&) noexcept = default;
-  server& operator=(server&&) noexcept = default;
-  ~server() {
-    process_ = {};
-    if (!log_.empty()) ::unlink(log_.c_str());
-  }
+  /// What it has said so far: where it does not start, that is why.
   [[nodiscard]] std::string said() const {
-    std::ifstream in(log_);
-    return {std::istreambuf_iterator<char>(in), {}};
+    std::string out(static_cast<std::size_t>(std::max<off_t>(::lseek(log_.get(), 0, SEEK_END), 0)), '\0');
+    if (::pread(log_.get(), out.data(), out.size(), 0) < 0) out.clear();
+    return out;
   }
   void kill() { process_ = {}; }
   void signal(int which) { process_.signal(which); }
+  /// Returns when all of it has stopped.
+  void stop() {
+    process_.signal(SIGSTOP);
+    EXPECT_TRUE(process_.await_stop());
+  }
   [[nodiscard]] bool runs() const { return process_.runs(); }
 
  private:
-  std::string log_;
+  omniconn::detail::unique_fd log_;
   test::child process_;
 };
 
@@ -147,7 +147,8 @@ class master {
     });
   }
   void kill() { process_.kill(); }
-  void signal(int which) { process_.signal(which); }
+  void stop() { process_.stop(); }
+  void go_on() { process_.signal(SIGCONT); }
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] std::uint16_t admin() const noexcept { return admin_; }
@@ -178,7 +179,8 @@ class node {
     ADD_FAILURE() << "no storage node: " << process_.said();
   }
   void kill() { process_.kill(); }
-  void signal(int which) { process_.signal(which); }
+  void stop() { process_.stop(); }
+  void go_on() { process_.signal(SIGCONT); }
   [[nodiscard]] std::string said() const { return process_.said(); }
 
  private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // omniconn-part: mooncake
 // omniconn-test: together
+// omniconn-test: costly
 // Masters and nodes that die, come back, are full, are stopped, or are something else. No call hangs, and each says what is wrong.
 #include <future>
 #include <thread>
@@ -92,10 +93,10 @@ TEST(mooncake_faults, a_storage_node_that_is_stopped) {
   auto c = open(m);
   auto const data = test_pattern(std::size_t{16} << 20U, 1);
   ASSERT_TRUE(c.put(hop, "k", const_bytes(data)));
-  storage.signal(SIGSTOP);
+  storage.stop();
   EXPECT_LT(time_of([&] { EXPECT_TRUE(c.get_view(hop, "k", within(std::chrono::seconds(20))) == error_kind::peer_stalled); }), soon);
   EXPECT_LT(time_of([&] { EXPECT_TRUE(c.get_view(hop, "k", within(std::chrono::milliseconds(50))) == error_kind::timed_out); }), std::chrono::seconds(2)) << "the deadline is the caller's";
-  storage.signal(SIGCONT);
+  storage.go_on();
   auto const got = c.get_view(hop, "k", within(std::chrono::seconds(20)));
   ASSERT_TRUE(got) << got.error().message();
   EXPECT_TRUE(same_bytes(got->bytes(), data));
@@ -153,9 +154,9 @@ TEST(mooncake_faults, a_lease_is_renewed_while_a_slow_read_goes_on) {
   std::atomic<bool> end{false};
   std::thread brake([&] {  // most of the time nothing comes
     while (!end) {
-      storage.signal(SIGSTOP);
+      storage.stop();
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
-      storage.signal(SIGCONT);
+      storage.go_on();
       std::this_thread::sleep_for(std::chrono::milliseconds(3));
     }
   });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // omniconn-part: mooncake
 // omniconn-test: together
+// omniconn-test: costly
 // Beside Mooncake's own Python client, on one store.
 #include "client.hpp"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // omniconn-part: mooncake
 // omniconn-test: together
+// omniconn-test: costly
 #include <omniconn/transport/mooncake_store.hpp>
 
 #include <omniconn/testing/transport_conformance.hpp>

@@ -18,6 +18,7 @@ FORK = "shm/fork_test.cpp"
 HOSTILE = "shm/hostile_test.cpp"
 MOONCAKE = "mooncake/protocol_test.cpp"
 ENGINE = "mooncake/engine_test.cpp"
+RULES = "mooncake_real/rules_test.cpp"
 
 MUTANTS = [
     Mutant("claim taken without looking at ctl again", "transport/shm/protocol.hpp",
@@ -89,7 +90,7 @@ MUTANTS = [
            "if (tag_ != tag || size_ != sizeof(Record))", "if (size_ != sizeof(Record))",
            PROTOCOL, "shm_locator.of_the_right_size_and_another_transport_is_refused"),
     Mutant("checksum not compared", "connector.hpp",
-           "&& checksum(bytes) != info.checksum)", "&& false)",
+           "&& checksum(payload) != info.checksum)", "&& false)",
            "connector/connector_test.cpp", "connector_checksum.a_flipped_bit_is_corrupt_and_the_object_stays"),
     Mutant("failed decode consumes", "connector.hpp",
            "if (!out) return fail(out.error());\n    kept.decoded();", "kept.decoded();\n    if (!out) return fail(out.error());",
@@ -121,6 +122,24 @@ MUTANTS = [
     Mutant("get_into without a size", "connector.hpp",
            "if (got->bytes().size() > into.size()) {", "if (false) {",
            SIM, "*get_into_fills_the_callers_memory"),
+    Mutant("get_into lands wherever there is room", "detail/get_driver.hpp",
+           "if (payload > to.into.size()) return", "if (payload > to.into.size() + to.front.size()) return",
+           "connector/envelope_test.cpp", "*get_into_lands_in_the_caller_s_memory*"),
+    Mutant("an envelope lands behind its payload", "detail/get_driver.hpp",
+           "{to.front, to.into})", "{to.into, to.front})",
+           "connector/envelope_test.cpp", "*get_into_lands_in_the_caller_s_memory*"),
+    Mutant("a refused get_into consumes", "detail/get_driver.hpp",
+           "claim.finish(out ? disposition::consumed : disposition::give_back);", "claim.finish(disposition::consumed);",
+           "connector/envelope_test.cpp", "*an_object_without_one_is_malformed_and_stays"),
+    Mutant("a warm block for however small a need", "detail/warm_blocks.hpp",
+           " && kept_[i].size / 2 <= size) return", ") return",
+           "allocator/heap_test.cpp", "*no_large_one_for_a_small_need"),
+    Mutant("the youngest warm block goes first", "detail/warm_blocks.hpp",
+           "::operator delete(remove(0).data);\n#if", "::operator delete(remove(count_ - 1).data);\n#if",
+           "allocator/heap_test.cpp", "*the_oldest_goes_first"),
+    Mutant("a warm block loses its room", "allocator/heap.hpp",
+           "raw.size << 8U |", "(n + overhead) << 8U |",
+           "allocator/heap_test.cpp", "*a_kept_block_is_the_next_of_about_its_size"),
     Mutant("claims scanned before ctl is read", "transport/shm/protocol.hpp",
            """    std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
@@ -378,6 +397,18 @@ MUTANTS = [
     Mutant("a node that moved is not looked for", "transport/mooncake/engine/initiator.hpp",
            "if (now || fresh_ || now == error_kind::peer_stalled) return now;", "return now;",
            ENGINE, "*a_node_that_moved_is_found_again"),
+    Mutant("who does not hang up has heard all", "detail/net/exchange.hpp",
+           "if (under_way() && sent_any_ && !line_.hang_up(limit_ns)) in_flight_ = true;", "if (under_way() && sent_any_) static_cast<void>(line_.hang_up(limit_ns));",
+           ENGINE, "*who_does_not_read_may_do_so_later"),
+    Mutant("silence is an end", "detail/net/exchange.hpp",
+           "(e == error_kind::peer_stalled || e == error_kind::unreachable)", "e == error_kind::unreachable",
+           ENGINE, "*silence_leaves_it_open"),
+    Mutant("memory is given back under a node that is stopped", "transport/mooncake/store/put.hpp",
+           "      if (transfer_.in_flight()) has_room_ = false;  // see go_on\n", "",
+           RULES, "*what_it_has_not_read_is_never_written_over_another_object"),
+    Mutant("a put whose end was acknowledged is given up", "transport/mooncake/store/put.hpp",
+           "    if (phase_ == phase::ending && session::finish(call_, limit_ns) && answered()) return settle(progress::done);\n", "",
+           RULES, "*a_put_that_the_master_has_acknowledged_is_done*"),
     Mutant("who has no place is let in", "detail/net/exchange.hpp",
            "if (busy_ == limits_.lines) {", "if (false) {",
            ENGINE, "*who_finds_no_connection_waits_for_one"),

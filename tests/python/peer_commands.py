@@ -135,6 +135,8 @@ class Session:
         """Makes a connector through upstream's factory. Every other command names it with "on"; several may be open."""
         if on in self.connectors:
             raise UsageError(f"open: {on!r} is open already")
+        if connector == "MooncakeStoreConnector":
+            peer_env.add_soft_pin()
         self.connectors[on] = OmniConnectorFactory.create_connector(ConnectorSpec(name=connector, extra=from_json(extra)))
         return {"type": type(self.connectors[on]).__name__}
 

@@ -45,6 +45,14 @@ def _package(name, **attributes):
     return module
 
 
+def add_soft_pin():
+    """MooncakeStoreConnector of this release sets `with_soft_pin`, which Mooncake 0.3.13.post1 does not have: an attribute that nobody reads takes its place."""
+    from vllm_omni.distributed.omni_connectors.connectors import mooncake_store_connector as theirs
+
+    if theirs.ReplicateConfig is not None and not hasattr(theirs.ReplicateConfig, "with_soft_pin"):
+        theirs.ReplicateConfig = type("ReplicateConfig", (theirs.ReplicateConfig,), {"with_soft_pin": False})
+
+
 def _install():
     loaded = [name for name in ("torch", "vllm", "vllm_omni", "omegaconf") if name in sys.modules]
     if loaded:

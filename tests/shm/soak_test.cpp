@@ -85,9 +85,10 @@ class soak {
 
   /// All come to rest, the six end, and the two are looked at: nothing moves, and nothing is unread.
   std::optional<sample> take_sample() {
-    board_->producers_rest = true;
+    auto& board = *board_;
+    board.producers_rest = true;
     bool rests = shm_test::eventually([&] { return !works() || all_pairs([](soak_pair const& p) { return p.producer_rests && is_read(p); }); });
-    board_->consumers_rest = true;
+    board.consumers_rest = true;
     rests = rests && shm_test::eventually([&] { return !works() || all_pairs([](soak_pair const& p) { return p.consumer_rests.load(); }); });
     if (!rests) {
       ADD_FAILURE() << "somebody does not come to rest";

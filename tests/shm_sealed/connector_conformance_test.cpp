@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // The suite for connectors over sealed memory: the caller's own memory is gathered, whatever is beside it travels out of band.
 #include <omniconn/testing/connector_conformance.hpp>
 

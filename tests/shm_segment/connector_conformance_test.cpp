@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // The suite for connectors over vLLM-Omni's layout: the caller's own memory is sent, with an envelope in front (both ends are ours here).
 #include <omniconn/testing/connector_conformance.hpp>
 

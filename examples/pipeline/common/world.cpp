@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is dear to compile of the stage programs: every connector of the factory, the YAML and JSON readers.
+#include <cerrno>
+
+#include <unistd.h>
+
 #include <omniconn/runtime/json.hpp>
 #include <omniconn/runtime/load_config.hpp>
 #include <omniconn/runtime/mooncake.hpp>
@@ -11,7 +15,7 @@
 
 namespace pipeline {
 
-stage_world::stage_world(stage_options const& o) {
+stage_world::stage_world(stage_options const& o) : recording(o.recording) {
   oc::register_builtin_connectors(factory);
   oc::register_msgpack(factory);
   oc::register_mooncake<oc::omni_msgpack_serializer, oc::raw_serializer>(factory);
@@ -26,6 +30,12 @@ void leave_report(stage_options const& o, std::string const& stage, oc::value co
     if (!out.flush()) throw std::runtime_error("writing " + path + " failed");
   }
   if (std::rename((path + ".part").c_str(), path.c_str()) != 0) throw std::runtime_error("naming " + path + " failed");
+  if (o.done < 0) return;
+  char byte = 0;
+  while (::write(o.done, &byte, 1) < 0 && errno == EINTR) {
+  }
+  while (::read(o.stay, &byte, 1) < 0 && errno == EINTR) {  // its end is the sign
+  }
 }
 
 }  // namespace pipeline

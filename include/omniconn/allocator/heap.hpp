@@ -13,6 +13,7 @@
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/warm_blocks.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -25,35 +26,44 @@ OMNICONN_BEGIN_NAMESPACE
 /// \threadsafety `allocate`, `deallocate`, `dispose` and `usage` may run together on any threads; moving and destroying the allocator may not.
 class heap_allocator {
  public:
-  struct options {};
+  struct options {
+    /// Bytes of blocks of 256 KiB and more that stay here when they come back, for the next that asks for about as many: a block from the system costs a page fault for each
+    /// 4 KiB, as much as to copy it. 0: all go back to the system.
+    std::uint64_t keep = 0;
+  };
 
   static constexpr std::string_view name = "heap";
   static constexpr bool concurrent = true;
 
-  heap_allocator() noexcept : account_(new (std::nothrow) account) {}
-  explicit heap_allocator(options const&) noexcept : heap_allocator() {}
+  heap_allocator() noexcept : heap_allocator(options{}) {}
+  explicit heap_allocator(options const& o) noexcept : account_(new (std::nothrow) account(o.keep)) {}
   /// The moved-from allocator has nothing to give.
   heap_allocator(heap_allocator&& other) noexcept : account_(std::exchange(other.account_, nullptr)) {}
   heap_allocator& operator=(heap_allocator&& other) noexcept {
     if (this != &other) {
-      leave(account_);
+      end();
       account_ = std::exchange(other.account_, nullptr);
     }
     return *this;
   }
-  ~heap_allocator() { leave(account_); }
+  ~heap_allocator() { end(); }
 
   /// Exactly `n` bytes, aligned to 64, uninitialised, in a block of their own.
   /// \errors `no_space`: the system has no more memory, or no object can be that large.
   result<mutable_bytes> allocate(std::size_t n) noexcept {
-    auto* const raw = account_ == nullptr || n > most
-                          ? nullptr
-                          : static_cast<std::byte*>(::operator new(n + overhead + (n == 0 ? 1 : 0), std::nothrow));
-    if (raw == nullptr) [[unlikely]]
-      return {error_kind::no_space, "the system has no memory for a block of that size; use smaller objects or free some"};
-    auto const address = reinterpret_cast<std::uintptr_t>(raw);
-    std::byte* const block = raw + (((address + sizeof(header) + block_alignment - 1) & ~(block_alignment - 1)) - address);
-    ::new (static_cast<void*>(block - sizeof(header))) header{account_, n, static_cast<std::uint64_t>(block - raw), seal_of(block, account_)};
+    if (account_ == nullptr || n > most) [[unlikely]]
+      return no_space();
+    detail::warm_blocks::block raw;
+    if (n >= least_warm && account_->warm.keeps()) raw = account_->warm.take(n + overhead);
+    if (raw.data == nullptr) {
+      raw.size = n + overhead + (n == 0 ? 1 : 0);
+      raw.data = static_cast<std::byte*>(::operator new(raw.size, std::nothrow));
+    }
+    if (raw.data == nullptr) [[unlikely]]
+      return no_space();
+    auto const address = reinterpret_cast<std::uintptr_t>(raw.data);
+    std::byte* const block = raw.data + (((address + sizeof(header) + block_alignment - 1) & ~(block_alignment - 1)) - address);
+    ::new (static_cast<void*>(block - sizeof(header))) header{account_, n, raw.size << 8U | static_cast<std::uint64_t>(block - raw.data), seal_of(block, account_)};
 
     account_->references.fetch_add(1, std::memory_order_relaxed);
     std::uint64_t const used = account_->used.fetch_add(n, std::memory_order_relaxed) + n;
@@ -94,20 +104,25 @@ class heap_allocator {
  private:
   /// Lives until the allocator and its last block are gone. On a line of its own: several threads write it.
   struct alignas(block_alignment) account {
+    // What we and an envelope add to a block is not the caller's to reckon with.
+    explicit account(std::uint64_t keep) noexcept : warm(keep == 0 || keep > most ? keep : keep + 4096) {}
     std::atomic<std::uint64_t> references{1};  // the allocator and its blocks
     std::atomic<std::uint64_t> used{0};
     std::atomic<std::uint64_t> high_water{0};
+    detail::warm_blocks warm;
   };
   /// Stands before every block.
   struct header {
     account* owner;
     std::uint64_t size;
-    std::uint64_t offset;  // from what operator new gave to the block
+    std::uint64_t room;    // bytes that operator new gave << 8 | offset of the block in them
     std::uint64_t seal;    // tells a header from other bytes
   };
   // operator new aligns to 16, so header and alignment take 32 to 80 bytes.
   static constexpr std::size_t overhead = 80;
-  static constexpr std::size_t most = (~std::size_t{0} >> 1) - overhead;
+  static constexpr std::size_t most = (~std::size_t{0} >> 8) - overhead;
+  // Smaller ones are served by malloc from memory that the process has.
+  static constexpr std::size_t least_warm = std::size_t{256} << 10;
   static_assert(sizeof(header) == 32 && __STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
 
   static std::uint64_t seal_of(std::byte const* block, account const* owner) noexcept {
@@ -122,12 +137,19 @@ class heap_allocator {
   }
   static void release(std::byte* p, header const& own) noexcept {
     account* const owner = own.owner;
-    owner->used.fetch_sub(own.size, std::memory_order_relaxed);
-    std::byte* const raw = p - own.offset;
+    std::uint64_t const own_size = own.size;
+    owner->used.fetch_sub(own_size, std::memory_order_relaxed);
+    detail::warm_blocks::block const raw{p - (own.room & 0xff), static_cast<std::size_t>(own.room >> 8U)};
     // Breaks the seal, so that a second free finds none as long as the bytes are not reused. Volatile: the compiler drops other last writes.
     *reinterpret_cast<std::uint64_t volatile*>(p - sizeof own.seal) = 0;
-    ::operator delete(raw);
+    if (own_size < least_warm || !owner->warm.keeps() || !owner->warm.keep(raw)) ::operator delete(raw.data);
     leave(owner);
+  }
+  static error no_space() noexcept { return {error_kind::no_space, "the system has no memory for a block of that size; use smaller objects or free some"}; }
+  void end() noexcept {
+    if (account_ == nullptr) return;
+    account_->warm.close();
+    leave(account_);
   }
   static void leave(account* a) noexcept {
     if (a != nullptr && a->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;

@@ -60,12 +60,12 @@ inline void write_envelope(std::byte* at, object_info const& info) noexcept {
   put_little(at + envelope_sum_at, checksum({at, envelope_sum_at}));
 }
 
-/// What the envelope in front of a stored object says; the payload is `stored.subspan(envelope_size)`.
+/// What the envelope at the beginning of a stored object of `stored` bytes says; the payload is the rest. `begin` is as much of the object as there is at hand.
 /// \errors malformed: the object has no envelope; version_mismatch: one of another version; corrupt: its bytes changed, or some are missing.
-inline result<object_info> read_envelope(const_bytes stored) noexcept {
+inline result<object_info> read_envelope(const_bytes begin, std::uint64_t stored) noexcept {
   using namespace detail;
-  std::byte const* const at = stored.data();
-  if (stored.size() < envelope_size || get_little<std::uint64_t>(at) != envelope_magic)
+  std::byte const* const at = begin.data();
+  if (begin.size() < envelope_size || get_little<std::uint64_t>(at) != envelope_magic)
     return {error_kind::malformed, "the object has no envelope: its producer is not omniconn or was opened with envelope: false; open this connector with envelope: false, too"};
   if (get_little<std::uint16_t>(at + 8) != 1) return {error_kind::version_mismatch, "the object's envelope is of another version; update the older of producer and consumer"};
   if (get_little<std::uint64_t>(at + envelope_sum_at) != checksum({at, envelope_sum_at})) return {error_kind::corrupt, "the object's envelope is damaged: its bytes changed after the put"};
@@ -78,8 +78,10 @@ inline result<object_info> read_envelope(const_bytes stored) noexcept {
     return {error_kind::version_mismatch, "the object's envelope names a payload kind or checksum that this version does not know; update the consumer"};
   info.kind = static_cast<payload_kind>(kind);
   info.checksum_by = static_cast<checksum_kind>(summed);
-  if (info.size != stored.size() - envelope_size) return {error_kind::corrupt, "the object is shorter or longer than its envelope says"};
+  if (info.size != stored - envelope_size) return {error_kind::corrupt, "the object is shorter or longer than its envelope says"};
   return info;
 }
+/// Of an object that is at hand as a whole.
+inline result<object_info> read_envelope(const_bytes stored) noexcept { return read_envelope(stored, stored.size()); }
 
 OMNICONN_END_NAMESPACE

@@ -19,7 +19,7 @@ void make_quiet(Transport& transport, Op& op) {
     if (!transport.wait(ops, deadline::never(), {})) break;  // closed: nothing is written after that
 }
 
-/// Waits for the end of an operation that asks for no memory. One that is given up, at the deadline or by the token, is quiet afterwards. Apart, so that calls
+/// Waits for the end of an operation that asks for no memory. One that is given up, at the deadline or by the token, is quiet afterwards; or done, where that was too late. Apart, so that calls
 /// that are done at once do not carry it.
 template <class Transport, class Op>
 [[gnu::noinline]] result<void> drive_to_end(Transport& transport, Op& op, deadline until, stop_token const& stop) {
@@ -27,7 +27,8 @@ template <class Transport, class Op>
   for (;;) {
     if (auto const woken = transport.wait(ops, until, stop); !woken) {
       make_quiet(transport, op);
-      return woken.error();
+      auto const late = transport.step(op);
+      return late && *late == progress::done ? result<void>() : woken.error();
     }
     auto const now = transport.step(op);
     if (!now) return now.error();

@@ -2,6 +2,7 @@
 // The way of one get through a transport: find, wait, land, take — and giving up without leaving a write behind.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -25,6 +26,11 @@
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
+
+/// Where an object lands in two parts: what is in front of its payload, and the payload.
+struct landing_place {
+  mutable_bytes front, into;
+};
 
 /// A get operation with the memory it may still write to and the key it refers to.
 template <class Transport, class Allocator>
@@ -102,9 +108,7 @@ class get_driver {
   /// copy of its result would cost a small get a tenth of its time.
   template <class Take>
   [[gnu::always_inline]] auto run(wire_key key, find_options how, get_options const& o, Take take) {
-    // "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
-    how.wait = !o.until.is_immediate();
-    how.until = o.until;
+    wait_as_asked(how, o);
     if constexpr (Transport::caps.quiet_cancel) {
       landing landed;
       op_type op;  // ends before the memory that it writes to
@@ -125,6 +129,27 @@ class get_driver {
       }
       return finish(pending->op, pending->landed, take);
     }
+  }
+
+  /// Whether a get can land in memory that is not ours: nobody writes to it any more when the call has ended.
+  static constexpr bool lands_anywhere = !Transport::caps.zero_copy_get && Transport::caps.quiet_cancel;
+
+  /// A get that lands where the caller says. \returns what `read(front, payload, op)` makes of it; an error gives the object back.
+  template <class Read>
+  auto run_into(wire_key key, find_options how, get_options const& o, landing_place to, Read read)
+    requires lands_anywhere
+  {
+    using read_result = std::invoke_result_t<Read&, const_bytes, const_bytes, op_type const&>;
+    wait_as_asked(how, o);
+    op_type op;
+    if (auto const done = drive(op, to, transport_.find(op, key, how), o); !done) {
+      (void)transport_.cancel(op);
+      return read_result(done.error());
+    }
+    typename Transport::hold claim = op.take();
+    read_result out = read(const_bytes(to.front), const_bytes(to.into), op);
+    claim.finish(out ? disposition::consumed : disposition::give_back);
+    return out;
   }
 
   // --- the steps of a get, for those who drive several: get_many.hpp ----------------------------------------------------------------
@@ -153,6 +178,21 @@ class get_driver {
     }
   }
 
+  /// The same with memory of the caller's, of which what is not needed is cut off.
+  result<progress> provide(op_type& op, landing_place& to) {
+    std::uint64_t const size = op.info().size;
+    if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
+    if (size < to.front.size()) to.front = to.front.first(static_cast<std::size_t>(size));
+    std::size_t const payload = static_cast<std::size_t>(size) - to.front.size();
+    if (payload > to.into.size()) return {error_kind::too_large, "the object is larger than the memory given to get_into"};
+    to.into = to.into.first(payload);
+    std::array<mutable_bytes, 2> both{};
+    std::size_t count = 0;
+    for (auto const& part : {to.front, to.into})
+      if (!part.empty()) both[count++] = part;
+    return transport_.land(op, mutable_pieces(both.data(), count));
+  }
+
   /// The end of a get that is done: what `take` makes of it. See `run`.
   template <class Take>
   [[gnu::always_inline]] outcome<Take> finish(op_type& op, landing& landed, Take& take) {
@@ -166,8 +206,15 @@ class get_driver {
   }
 
  private:
+  /// "Do not wait" means: not for the object. A pull transport needs its round trip all the same.
+  static void wait_as_asked(find_options& how, get_options const& o) noexcept {
+    how.wait = !o.until.is_immediate();
+    how.until = o.until;
+  }
+
   /// The way from what `find` said to `done`. Apart from `run`, so that a get of what is there already does not carry it along.
-  [[gnu::noinline]] result<void> drive(op_type& op, landing& landed, result<progress> now, get_options const& o) {
+  template <class Landing>
+  [[gnu::noinline]] result<void> drive(op_type& op, Landing& landed, result<progress> now, get_options const& o) {
     deadline const limit = patience(o);
     for (;;) {
       if (!now) return now.error();

@@ -32,12 +32,12 @@ inline mooncake_store_transport::options read_mooncake_options(option_reader& op
   out.master = options.take_string("master", out.master);
   out.metadata_server = options.take_string("metadata_server", "http://127.0.0.1:8080/metadata");
   out.segment = options.take_bytes_size("segment", std::uint64_t{512} << 20U);
-  static_cast<void>(options.take_bytes_size("localbuf", 0));  // puts and gets go from and to the payload's own memory
   if (auto const protocol = options.take_string("proto", "tcp"); protocol != "tcp")
     options.problem("proto is " + in_quotes(protocol) + ", which is not built: write tcp, and start all storage nodes with --protocol=tcp");
   static_cast<void>(options.take_string("rdma", ""));  // the device, for proto rdma
   out.replicas = static_cast<std::uint32_t>(options.take_uint("replicas", out.replicas, 1, 64));
   out.pin = options.take_bool("pin", out.pin);
+  out.soft_pin = std::chrono::duration_cast<std::chrono::milliseconds>(options.take_duration_seconds("soft_pin_seconds", out.soft_pin));
   out.replace_in_place = options.take_bool("replace_in_place", out.replace_in_place);
   out.force_remove = options.take_bool("force_remove", out.force_remove);
   out.connections = static_cast<std::uint32_t>(options.take_uint("connections", out.connections, 1, 1024));
@@ -53,12 +53,14 @@ result<any_connector, diagnosis> make_mooncake_store_connector(connector_spec co
   option_reader options(spec.extra);
   auto defaults = read_defaults(options);
   auto const transport = read_mooncake_options(options);
+  auto const keep = options.take_bytes_size("localbuf", std::uint64_t{64} << 20U);
   // What Python's side writes has nothing in front of it, and what it reads must not.
   defaults.envelope = options.take_bool("envelope", false);
   auto const serializer = read_serializer<Serializers...>(options);
   if (auto read = options.done(); !read) return std::move(read.error());
   return open_named<mooncake_store_connector, Serializers...>(serializer, [&](auto& o) {
     o.transport = transport;
+    o.allocator.keep = keep;
     o.defaults = defaults;
   });
 }

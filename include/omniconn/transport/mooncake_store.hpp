@@ -58,6 +58,8 @@ class mooncake_store_transport {
     std::uint32_t replicas = 1;
     /// The store does not evict what this client puts.
     bool pin = false;
+    /// For so long after a put, it evicts other objects before those of this client. 0: all are alike. At most what the master was started with as --max_kv_soft_pin_ttl.
+    std::chrono::milliseconds soft_pin{0};
     /// Segments (by name) where objects should lie if there is room.
     std::vector<std::string> preferred_segments{};
     /// `on_existing::replace`: true replaces at once, and an object of the same size in place, under the eyes of whoever reads it; false waits for the end of
@@ -120,6 +122,7 @@ class mooncake_store_transport {
     if (o.connections == 0) return diagnosis(error_kind::misconfigured, "connections must be 1 or more");
     if (o.longest_pause.count() <= 0 || o.connect_timeout.count() <= 0 || o.silence_timeout.count() <= 0)
       return diagnosis(error_kind::misconfigured, "longest_pause, connect_timeout and silence_timeout must be longer than 0");
+    if (o.soft_pin.count() < 0) return diagnosis(error_kind::misconfigured, "soft_pin must not be shorter than 0");
     auto const address = net::resolve(*where);
     if (!address) return diagnosis(address.error()).in("master " + o.master);
     net::line_limits limits;
@@ -130,6 +133,7 @@ class mooncake_store_transport {
     mooncake::replicate_config config;
     config.replicas = o.replicas;
     config.hard_pin = o.pin;
+    config.soft_pin_ms = static_cast<std::uint64_t>(o.soft_pin.count());
     config.preferred_segments = o.preferred_segments;
     auto state = std::make_unique<mooncake::session>(*address, limits, std::move(engine), std::move(config));
     state->replace_in_place = o.replace_in_place;
@@ -192,7 +196,7 @@ class mooncake_store_transport {
 
   result<progress> step(put_op& op) { return op.step(); }
   result<progress> step(get_op& op) { return op.step(); }
-  /// Waits up to two seconds for the master, where the put has asked it for room.
+  /// Waits up to a second for a node that was sent something, and up to two for the master, where the put has asked it for room.
   result<progress> cancel(put_op& op) {
     op.abort();
     if (state_ != nullptr) state_->ring_all();

@@ -146,6 +146,7 @@ class exchange {
     pool_ = std::move(pool);
     what_ = &what;
     since_ns_ = deadline::now_ns();
+    sent_any_ = in_flight_ = false;
     at_ = stage::in_line;
     auto first = pool_->take(*this);
     if (!first) {
@@ -211,7 +212,10 @@ class exchange {
             if (auto const again = again_or(n.error()); !again) return again.error();
             break;
           }
-          if (*n == 0) return still();
+          if (*n == 0) {
+            patient_until_ns_ = line_.expect(to.size()) ? deadline::now_ns() + line::patience_ns : INT64_MAX;
+            return still();
+          }
           heard_any_ = true;
           since_ns_ = deadline::now_ns();
           if (auto const good = what_->heard(*n); !good) return lose(good.error());
@@ -230,7 +234,8 @@ class exchange {
   /// When `step` has something to say even if nothing happens.
   [[nodiscard]] std::int64_t look_again_ns() const noexcept {
     if (!under_way()) return 0;
-    return since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
+    std::int64_t const end = since_ns_ + (at_ == stage::connecting ? pool_->limits().connect_ns : at_ == stage::in_line ? 60'000'000'000 : pool_->limits().silence_ns);
+    return at_ == stage::hearing && patient_until_ns_ < end ? patient_until_ns_ : end;
   }
   /// It has no connection yet, because others have them all.
   [[nodiscard]] bool in_line() const noexcept { return at_ == stage::in_line; }
@@ -249,6 +254,14 @@ class exchange {
     at_ = stage::idle;
   }
 
+  /// The same, and waits until nothing that was sent is on its way any more, for `limit_ns` at most: see `in_flight`.
+  void hang_up(std::int64_t limit_ns) noexcept {
+    if (under_way() && sent_any_ && !line_.hang_up(limit_ns)) in_flight_ = true;
+    abandon();
+  }
+  /// Whether the other end may still read what was sent: a connection ended, and not because the other end did.
+  [[nodiscard]] bool in_flight() const noexcept { return in_flight_; }
+
  private:
   friend class line_pool;
   enum class stage : std::uint8_t { idle, in_line, connecting, asking, hearing, failed };
@@ -263,6 +276,7 @@ class exchange {
     at_ = reused_ ? stage::asking : stage::connecting;
   }
   void sent(std::size_t n) noexcept {
+    sent_any_ = true;
     since_ns_ = deadline::now_ns();
     while (n != 0 && n >= parts_[part_].iov_len) n -= parts_[part_++].iov_len;
     if (n != 0) {
@@ -279,6 +293,7 @@ class exchange {
   /// A kept connection may have died unnoticed: then a new one hears the same.
   result<void> again_or(error e) {
     if (!reused_ || heard_any_) return lose(e);
+    note_loss(e);
     line_.close();
     pool_->drop_idle();
     since_ns_ = deadline::now_ns();
@@ -294,9 +309,14 @@ class exchange {
     return progress::done;
   }
   error lose(error e) {
+    note_loss(e);
     line_.close();
     pool_->give_back({});
     return fail(e);
+  }
+  void note_loss(error e) noexcept {
+    // Silence, or a network that is gone. Else the other end closed, or answered with what is no answer.
+    if (sent_any_ && (e == error_kind::peer_stalled || e == error_kind::unreachable)) in_flight_ = true;
   }
   error fail(error e) {
     at_ = stage::failed;
@@ -309,10 +329,10 @@ class exchange {
   line line_;
   std::vector<iovec> parts_;
   std::size_t part_ = 0;
-  std::int64_t since_ns_ = 0;
+  std::int64_t since_ns_ = 0, patient_until_ns_ = INT64_MAX;
   error failure_{error_kind::misconfigured, "the exchange was not begun"};
   stage at_ = stage::idle;
-  bool reused_ = false, heard_any_ = false;
+  bool reused_ = false, heard_any_ = false, sent_any_ = false, in_flight_ = false;
   bool granted_ = false;  ///< with the pool's lock: it has a place, and perhaps a connection
   line granted_line_;
 };

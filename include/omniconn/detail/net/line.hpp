@@ -3,8 +3,10 @@
 // A TCP connection that never blocks.
 #pragma once
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -16,6 +18,7 @@
 
 #include <omniconn/config.hpp>
 #include <omniconn/core/buffer.hpp>
+#include <omniconn/core/deadline.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/detail/net/endpoint.hpp>
 #include <omniconn/detail/posix.hpp>
@@ -104,12 +107,46 @@ class line {
     }
   }
 
+  /// For who found nothing and expects `size` bytes: a poll is to wake him when there are many, or the end, not for each segment, which costs a large transfer a
+  /// quarter of its time. \returns whether that is so: then look again after `patience_ns` whatever the poll says, for the kernel may have no room for so many.
+  bool expect(std::size_t size) noexcept {
+    constexpr std::size_t few = std::size_t{64} << 10U, many = std::size_t{256} << 10U;
+    int const mark = size < few ? 1 : static_cast<int>(size < many ? size : many);
+    // Linux limits what the other end may send to the highest mark that there was, and a mark that can just be reached is often not.
+    if (mark != 1 && !std::exchange(widened_, true)) set_mark(static_cast<int>(4 * many));
+    if (mark != mark_) set_mark(mark);
+    return mark_ != 1;
+  }
+  static constexpr std::int64_t patience_ns = 2'000'000;
+
+  /// Says that nothing more comes, and waits until the other end closes. \returns whether it did: then it has read all that was sent.
+  [[nodiscard]] bool hang_up(std::int64_t limit_ns) const noexcept {
+    std::int64_t const end = deadline::now_ns() + limit_ns;
+    static_cast<void>(::shutdown(fd(), SHUT_WR));
+    std::array<char, 4096> rest;
+    for (std::int64_t left = limit_ns; left > 0; left = end - deadline::now_ns()) {
+      ssize_t const n = ::recv(fd(), rest.data(), rest.size(), MSG_DONTWAIT);
+      if (n == 0 || (n < 0 && errno == ECONNRESET)) return true;
+      if (n < 0 && errno != EAGAIN && errno != EINTR) return false;
+      if (n > 0) continue;
+      pollfd p{fd(), POLLIN, 0};
+      static_cast<void>(::poll(&p, 1, static_cast<int>(left / 1'000'000 + 1)));
+    }
+    return false;
+  }
+
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
   explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
   void close() noexcept { socket_.reset(); }
 
  private:
+  void set_mark(int bytes) noexcept {
+    if (::setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) mark_ = bytes;
+  }
+
   unique_fd socket_;
+  int mark_ = 1;
+  bool widened_ = false;
 };
 
 }  // namespace detail::net

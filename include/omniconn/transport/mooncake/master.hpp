@@ -35,6 +35,7 @@ struct caller {
 struct replicate_config {
   std::uint64_t replicas = 1;
   bool hard_pin = false;
+  std::uint64_t soft_pin_ms = 0;  ///< 0: none asked for
   std::vector<std::string> preferred_segments{};
 };
 
@@ -119,7 +120,9 @@ inline rpc_request start_request(std::uint32_t function, caller const& who, std:
   for (auto const& s : config.preferred_segments) longest = std::max(longest, s.size());
   packer p(out.body(), types::put_start, std::max(longest, config.preferred_segments.size()));
   p.raw(text_of(who.client)).text(key).u64(size);
-  p.u64(config.replicas).u64(0).u64(0).u8(0).flag(false).flag(config.hard_pin);  // the soft pin stays as it is
+  p.u64(config.replicas).u64(0).u64(0);
+  config.soft_pin_ms == 0 ? p.u8(0).flag(false) : p.u8(1).flag(true).u64(config.soft_pin_ms);  // 0: an object that is there keeps its own
+  p.flag(config.hard_pin);
   p.count(config.preferred_segments.size());
   for (auto const& s : config.preferred_segments) p.text(s);
   p.text({}).count(0).flag(false).u8(0).text({}).flag(false);

@@ -28,6 +28,7 @@
 #include <omniconn/detail/call_gate.hpp>
 #include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/detail/sleepers.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm_sealed/folder.hpp>
 #include <omniconn/transport/shm_sealed/house.hpp>
@@ -107,34 +108,19 @@ class desk {
   /// A thread that sleeps. Others ring when they took what may be for it.
   class sleeper {
    public:
-    explicit sleeper(desk& d) : desk_(d) {
-      if (!d.idle_bells_.empty()) {
-        bell_ = std::move(d.idle_bells_.back());
-        d.idle_bells_.pop_back();
-      } else {
-        bell_ = std::make_unique<bell>();
-      }
-      d.sleepers_.push_back(bell_.get());
-    }
+    explicit sleeper(desk& d) : desk_(d), bell_(d.sleepers_.enter()) {}
     sleeper(sleeper const&) = delete;
     sleeper& operator=(sleeper const&) = delete;
     /// \requires the desk's lock, as for construction
-    ~sleeper() {
-      std::erase(desk_.sleepers_, bell_.get());
-      bell_->hush();
-      if (desk_.idle_bells_.size() < 4) desk_.idle_bells_.push_back(std::move(bell_));
-    }
-    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+    ~sleeper() { desk_.sleepers_.leave(bell_); }
+    [[nodiscard]] bell const& own() const noexcept { return bell_; }
 
    private:
     desk& desk_;
-    std::unique_ptr<bell> bell_;
+    bell const& bell_;
   };
 
-  void ring_all(bell const* but = nullptr) const noexcept {
-    for (bell const* b : sleepers_)
-      if (b != but) b->ring();
-  }
+  void ring_all(bell const* but = nullptr) const noexcept { sleepers_.ring_all(but); }
 
   // --- what arrives: all with the lock --------------------------------------------------------------------------------------------
 
@@ -478,8 +464,7 @@ class desk {
   flat_map<std::uint64_t, get_operation*> gets_;
   flat_map<std::uint64_t, inquiry*> inquiries_;
   std::vector<std::string> dead_stages_;
-  std::vector<bell const*> sleepers_;
-  std::vector<std::unique_ptr<bell>> idle_bells_;
+  sleepers sleepers_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(max_message);
   std::int64_t look_again_ns_ = for_ever, not_before_ns_ = 0;
   std::string look_from_;

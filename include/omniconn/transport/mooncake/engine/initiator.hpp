@@ -139,6 +139,7 @@ class transfer {
         ready_ = learnt();
       } else {
         if (now || fresh_ || now == error_kind::peer_stalled) return now;
+        in_flight_ = exchange_.in_flight();
         // What was known of the engine may be of its life before.
         home_->forget(segment_);
         ready_ = ask();
@@ -149,11 +150,16 @@ class transfer {
   [[nodiscard]] std::int64_t look_again_ns() const noexcept { return exchange_.look_again_ns(); }
   /// Nothing is read or written any more.
   void abandon() noexcept { exchange_.abandon(); }
+  /// The same, and waits until the other engine has nothing of a write left to read, for `limit_ns` at most.
+  void hang_up(std::int64_t limit_ns) noexcept { asking_ ? exchange_.abandon() : exchange_.hang_up(limit_ns); }
+  /// Whether the other engine may still write what it was sent: it did not answer, and we do not know that it is gone.
+  [[nodiscard]] bool in_flight() const noexcept { return in_flight_ || (!asking_ && exchange_.in_flight()); }
 
  private:
   void begin(initiator& from, std::string_view segment) {
     home_ = &from;
     segment_ = segment;
+    in_flight_ = false;
     if (auto const route = from.known(segment)) {
       ready_ = {};
       fresh_ = asking_ = false;
@@ -198,7 +204,7 @@ class transfer {
   } question_;
   result<void> ready_{};
   net::exchange exchange_;  // ends before what it writes to
-  bool asking_ = false, fresh_ = false;
+  bool asking_ = false, fresh_ = false, in_flight_ = false;
 };
 
 }  // namespace detail::mooncake

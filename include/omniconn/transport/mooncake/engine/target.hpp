@@ -109,6 +109,7 @@ class target {
     std::array<iovec, 2> out{};                           ///< that is still to be sent
     std::array<std::byte, transfer_status::bytes> status{};
     bool ends = false, listens_for_room = false;
+    bool patient = false;                                 ///< woken only when there is much
   };
   static constexpr std::size_t turn = std::size_t{4} << 20U;  // bytes for one, before the next has its turn
 
@@ -126,8 +127,9 @@ class target {
     std::array<epoll_event, 64> events{};
     while (!stop_.load()) {
       bool const lacking = !listening_ && lines_.size() < max_lines;  // a descriptor: nothing tells when there is one
-      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), lacking ? 100 : -1);
+      int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), patient_ ? static_cast<int>(net::line::patience_ns / 1'000'000) : lacking ? 100 : -1);
       if (lacking) listen(true);
+      if (patient_ && n == 0) look_again();
       for (int i = 0; i < n; ++i) {
         int const fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == bell_.fd()) continue;
@@ -139,6 +141,23 @@ class target {
         }
       }
     }
+  }
+  /// At those of whom much is expected, and who may never have so much at once.
+  void look_again() {
+    patient_ = false;
+    for (auto at = lines_.begin(); at != lines_.end();)
+      if (at->second->patient && !go_on(*at->second)) {
+        at = lines_.erase(at);
+        listen(true);
+      } else {
+        ++at;
+      }
+  }
+  /// \returns true
+  bool wait_for(visitor& v, std::size_t size) noexcept {
+    v.patient = v.line.expect(size);
+    patient_ = patient_ || v.patient;
+    return true;
   }
   /// Who has no place waits in the kernel's queue.
   void listen(bool wanted) {
@@ -165,7 +184,7 @@ class target {
           std::size_t const whole = v.asks_about_us ? handshake_dialogue::head : v.header.size();
           auto const n = v.line.receive(mutable_bytes(v.header).subspan(v.have, whole - v.have));
           if (!n) return false;
-          if (*n == 0) return true;
+          if (*n == 0) return wait_for(v, whole - v.have);
           v.have += *n;
           if (v.have != whole) break;
           v.have = 0;
@@ -197,7 +216,7 @@ class target {
           }
           auto const n = v.line.receive(v.memory.first(v.memory.size() < left ? v.memory.size() : left));
           if (!n) return false;
-          if (*n == 0) return true;
+          if (*n == 0) return wait_for(v, v.memory.size());
           v.memory = v.memory.subspan(*n);
           left -= *n;
           if (left == 0 && !v.memory.empty()) return true;  // more to come wakes us again; the end does not
@@ -274,7 +293,7 @@ class target {
   unique_fd epoll_, data_, desk_;
   std::map<int, std::unique_ptr<visitor>> lines_;
   std::atomic<bool> stop_{false};
-  bool listening_ = true, runs_ = false;
+  bool listening_ = true, runs_ = false, patient_ = false;
   pthread_t thread_{};
 };
 

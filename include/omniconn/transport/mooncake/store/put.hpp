@@ -145,6 +145,8 @@ class put_operation : public staged_operation {
       auto const now = phase_ == phase::writing ? transfer_.step() : call_.step();
       if (now && *now == progress::pending) return now;
       if (phase_ == phase::revoking) return why_;
+      // A node that is stopped writes what it was sent when it goes on: its memory must not be given to others meanwhile. The master takes it back in time.
+      if (phase_ == phase::writing && transfer_.in_flight()) has_room_ = false;
       auto const next = now ? answered() : result<void>(now.error());
       if (next) continue;
       if (!has_room_) return next.error();
@@ -219,11 +221,16 @@ class put_operation : public staged_operation {
     return why;
   }
   /// From outside, now: the room is given back in a call that waits for its answer. Whether there is room is known before: a revocation names client and key,
-  /// and would take the room of another put of ours.
+  /// and would take the room of another put of ours. A put that the master had acknowledged already is done.
   result<progress> give_up(error why) noexcept {
     constexpr std::int64_t limit_ns = 1'000'000'000;
-    transfer_.abandon();
+    if (home_->inherited()) return fail(why);  // the connections are the parent's
+    if (phase_ == phase::writing) {
+      transfer_.hang_up(limit_ns);
+      if (transfer_.in_flight()) has_room_ = false;  // see go_on
+    }
     if (phase_ == phase::asking && session::finish(call_, limit_ns)) has_room_ = static_cast<bool>(read_replicas(call_.reply()));
+    if (phase_ == phase::ending && session::finish(call_, limit_ns) && answered()) return settle(progress::done);
     if (has_room_) {
       call_.abandon();
       revoke(phase::revoking);

@@ -21,6 +21,7 @@
 #include <omniconn/detail/call_gate.hpp>
 #include <omniconn/detail/net/exchange.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/detail/sleepers.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/mooncake/engine/initiator.hpp>
 #include <omniconn/transport/mooncake/master.hpp>
@@ -57,33 +58,22 @@ struct session : call_gate {
   /// A thread in `wait`. Others ring where what it waits for may have ended without its descriptors: a cancel, a close, a connection that became free.
   class sleeper {
    public:
-    explicit sleeper(session& s) : session_(s) {
-      std::scoped_lock const lock(s.sleepers_mutex_);
-      if (!s.idle_bells_.empty()) {
-        bell_ = std::move(s.idle_bells_.back());
-        s.idle_bells_.pop_back();
-      } else {
-        bell_ = std::make_unique<bell>();
-      }
-      s.sleepers_.push_back(bell_.get());
-    }
+    explicit sleeper(session& s) : session_(s), bell_(s.lie_down()) {}
     sleeper(sleeper const&) = delete;
     sleeper& operator=(sleeper const&) = delete;
     ~sleeper() {
       std::scoped_lock const lock(session_.sleepers_mutex_);
-      std::erase(session_.sleepers_, bell_.get());
-      bell_->hush();
-      if (session_.idle_bells_.size() < 4) session_.idle_bells_.push_back(std::move(bell_));
+      session_.sleepers_.leave(bell_);
     }
-    [[nodiscard]] bell const& own() const noexcept { return *bell_; }
+    [[nodiscard]] bell const& own() const noexcept { return bell_; }
 
    private:
     session& session_;
-    std::unique_ptr<bell> bell_;
+    bell const& bell_;
   };
   void ring_all() {
     std::scoped_lock const lock(sleepers_mutex_);
-    for (bell const* b : sleepers_) b->ring();
+    sleepers_.ring_all();
   }
 
   // --- payloads that came back ------------------------------------------------------------------------------------------------------
@@ -144,6 +134,10 @@ struct session : call_gate {
 
  private:
   static void served(void* self) noexcept { static_cast<session*>(self)->ring_all(); }
+  bell const& lie_down() {
+    std::scoped_lock const lock(sleepers_mutex_);
+    return sleepers_.enter();
+  }
   initiator::options with_bells(initiator::options engine) noexcept {
     engine.served = &served;
     engine.whom = this;
@@ -151,8 +145,7 @@ struct session : call_gate {
   }
 
   std::mutex sleepers_mutex_, returned_mutex_;
-  std::vector<bell const*> sleepers_;
-  std::vector<std::unique_ptr<bell>> idle_bells_;
+  sleepers sleepers_;
   std::vector<std::uint64_t> returned_;
 };
 
