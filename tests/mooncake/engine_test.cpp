@@ -92,6 +92,33 @@ TEST_F(mooncake_engine, pieces_are_one_transfer) {
   EXPECT_TRUE(same_bytes(b, const_bytes(data).subspan(1, 899)));
 }
 
+TEST_F(mooncake_engine, a_large_read_is_two_whatever_its_pieces_are) {
+  auto const data = test_pattern(size, 5);
+  ASSERT_TRUE(write(ours, name, base, data));
+  for (std::uint64_t const from : {0U, 1U, 63U, 3968U, 4000U, 4032U, 4095U})
+    for (auto const& cuts : std::vector<std::vector<std::size_t>>{{}, {128}, {1, 127}, {127, 2}, {200}, {0, 128, 0}, {30, 30, 1'000'000}}) {
+      std::size_t const n = (std::size_t{1} << 20U) + 17;
+      std::vector<std::byte> back(n);
+      std::vector<mutable_bytes> to;
+      std::size_t at = 0;
+      for (auto const cut : cuts) {
+        to.push_back(mutable_bytes(back).subspan(at, cut));
+        at += cut;
+      }
+      to.push_back(mutable_bytes(back).subspan(at));
+      transfer t;
+      t.read(ours, name, base + from, to);
+      ASSERT_TRUE(drive(t));
+      EXPECT_TRUE(same_bytes(back, const_bytes(data).subspan(from, n))) << from << ", " << cuts.size();
+    }
+  std::vector<std::byte> back(std::size_t{1} << 20U);
+  EXPECT_TRUE(read(ours, name, base + size - 4096, back) == error_kind::stale_handle) << "it begins inside, and ends outside";
+  for (std::uint64_t address = 0; address != 8192; ++address) {
+    auto const source = (address + first_part(address, std::uint64_t{1} << 20U)) % 4096;
+    EXPECT_TRUE(source >= 64 && source <= 4032) << address;
+  }
+}
+
 TEST_F(mooncake_engine, nobody_reaches_beyond_the_memory) {
   std::vector<std::byte> some(64);
   constexpr std::uint64_t most = ~std::uint64_t{0};

@@ -59,6 +59,17 @@ struct transfer_status {
   }
 };
 
+/// How much of a large read is asked for by itself, before the rest. The other side's kernel copies what it sends behind an 8-byte status, and some CPUs (EPYC is
+/// one) take twice as long where source and target lie at nearly the same place of a page, the target just ahead, as they do for memory that begins at a page.
+/// Behind a first part they do not: 64 MiB come from a real node in 26 ms instead of 42. Parts of 16 to 1,024 bytes were tried; 128 was never bad.
+inline std::size_t first_part(std::uint64_t address, std::uint64_t size) noexcept {
+  constexpr std::uint64_t page = 4096, near = 64;
+  if (size < std::uint64_t{1} << 20U) return 0;
+  std::uint64_t out = 128;
+  while ((address + out) % page < near || (address + out) % page > page - near) out += near;
+  return static_cast<std::size_t>(out);
+}
+
 /// Writes pieces to the other's memory, or reads from there into pieces.
 class transfer_dialogue final : public net::dialogue {
  public:
@@ -74,8 +85,24 @@ class transfer_dialogue final : public net::dialogue {
   void read(std::uint64_t address, std::span<mutable_bytes const> to) {
     std::uint64_t size = 0;
     for (auto const& p : to) size += p.size();
-    begin({size, address, transfer_header::read});
-    to_.assign(to.begin(), to.end());
+    std::size_t const first = first_part(address, size);
+    begin({first == 0 ? size : first, address, transfer_header::read});
+    if (first != 0) {
+      rest_header_ = transfer_header{size - first, address + first, transfer_header::read}.pack();
+      parts_.push_back({rest_header_.data(), rest_header_.size()});
+    }
+    std::size_t left = first;  // of the first part
+    for (auto const& p : to) {
+      if (left != 0 && p.size() >= left) {
+        to_.push_back(p.first(left));
+        rest_ = to_.size();
+        to_.push_back(p.subspan(left));
+        left = 0;
+      } else {
+        to_.push_back(p);
+        left -= left == 0 ? 0 : p.size();
+      }
+    }
   }
 
   void ask(std::vector<iovec>& out) override {
@@ -88,6 +115,10 @@ class transfer_dialogue final : public net::dialogue {
     while (piece_ != to_.size() && piece_have_ == to_[piece_].size()) {
       ++piece_;
       piece_have_ = 0;
+      if (piece_ == rest_) {  // has a status of its own
+        status_have_ = 0;
+        return status_;
+      }
     }
     return piece_ == to_.size() ? mutable_bytes() : to_[piece_].subspan(piece_have_);
   }
@@ -108,12 +139,14 @@ class transfer_dialogue final : public net::dialogue {
     header_ = header.pack();
     parts_.clear();
     to_.clear();
+    rest_ = 0;
   }
 
-  std::array<std::byte, transfer_header::bytes> header_{};
+  std::array<std::byte, transfer_header::bytes> header_{}, rest_header_{};
   std::vector<iovec> parts_;
   std::vector<mutable_bytes> to_;
   std::array<std::byte, transfer_status::bytes> status_{};
+  std::size_t rest_ = 0;  ///< the piece with which the second answer begins; 0: there is one answer
   std::size_t status_have_ = 0, piece_ = 0, piece_have_ = 0;
 };
 
