@@ -16323,7 +16323,7 @@ class sleepers {
   void leave(bell const& own) noexcept {
     auto const at = std::find_if(all_.begin(), all_.end(), [&](auto const& each) { return each.get() == &own; });
     own.hush();
-    if (idle_.size() < most_idle) idle_.push_back(std::move(*at));
+    if (own && idle_.size() < most_idle) idle_.push_back(std::move(*at));
     all_.erase(at);
   }
   void ring_all(bell const* but = nullptr) const noexcept {
@@ -21997,6 +21997,7 @@ class line_pool {
     std::vector<line> closed;
     std::scoped_lock const lock(mutex_);
     closed.swap(idle_);
+    idle_.reserve(limits_.lines);
   }
 
  private:
@@ -22133,13 +22134,17 @@ class exchange {
             break;
           }
           if (*n == 0) {
-            patient_until_ns_ = line_.expect(to.size()) ? deadline::now_ns() + line::patience_ns : INT64_MAX;
+            // Once in a row: who has sent nothing since wakes us with a byte.
+            patient_until_ns_ = line_.expect(std::exchange(heard_more_, false) ? to.size() : 1) ? deadline::now_ns() + line::patience_ns : INT64_MAX;
             return still();
           }
-          heard_any_ = true;
+          heard_any_ = heard_more_ = true;
           since_ns_ = deadline::now_ns();
-          if (auto const good = what_->heard(*n); !good) return lose(good.error());
-          if (*n >= most) return what_->room().empty() ? finish() : result<progress>(progress::pending);
+          if (auto const good = what_->heard(*n); !good) return lose(good.error(), true);
+          if (*n >= most) {
+            patient_until_ns_ = 0;  // the rest may be here
+            return what_->room().empty() ? finish() : result<progress>(progress::pending);
+          }
           most -= *n;
           break;
         }
@@ -22190,6 +22195,8 @@ class exchange {
     line_ = std::move(e.kept);
     reused_ = e.reused;
     heard_any_ = false;
+    heard_more_ = true;
+    static_cast<void>(line_.expect(1));
     parts_.clear();
     part_ = 0;
     what_->ask(parts_);
@@ -22214,6 +22221,7 @@ class exchange {
   result<void> again_or(error e) {
     if (!reused_ || heard_any_) return lose(e);
     note_loss(e);
+    sent_any_ = false;
     line_.close();
     pool_->drop_idle();
     since_ns_ = deadline::now_ns();
@@ -22228,15 +22236,14 @@ class exchange {
     line_.close();
     return progress::done;
   }
-  error lose(error e) {
-    note_loss(e);
+  error lose(error e, bool answered = false) {
+    if (!answered) note_loss(e);
     line_.close();
     pool_->give_back({});
     return fail(e);
   }
   void note_loss(error e) noexcept {
-    // Silence, or a network that is gone. Else the other end closed, or answered with what is no answer.
-    if (sent_any_ && (e == error_kind::peer_stalled || e == error_kind::unreachable)) in_flight_ = true;
+    if (sent_any_ && e != error_kind::peer_lost) in_flight_ = true;  // silence, a network that is gone, no memory: the other end did not close
   }
   error fail(error e) {
     at_ = stage::failed;
@@ -22253,6 +22260,7 @@ class exchange {
   error failure_{error_kind::misconfigured, "the exchange was not begun"};
   stage at_ = stage::idle;
   bool reused_ = false, heard_any_ = false, sent_any_ = false, in_flight_ = false;
+  bool heard_more_ = true;  ///< since we last waited
   bool granted_ = false;  ///< with the pool's lock: it has a place, and perhaps a connection
   line granted_line_;
 };
@@ -23297,6 +23305,9 @@ struct segment {
   std::uint64_t base = 0, size = 0;
 };
 
+/// The code for an object whose put has not ended.
+inline constexpr std::int32_t not_complete = -703;
+
 /// What a code of the store's own means. \returns nothing for 0.
 inline error store_error(std::int32_t code) noexcept {
   switch (code) {
@@ -23304,7 +23315,7 @@ inline error store_error(std::int32_t code) noexcept {
     case -200: return {error_kind::no_space, "the Mooncake store has no room for the object, or no storage node; start nodes with larger segments, or let it evict", code};
     case -400: return {error_kind::misconfigured, "the Mooncake store refuses the key", code};
     case -600: return {error_kind::misconfigured, "the Mooncake store refuses the arguments", code};
-    case -703: return {error_kind::not_found, "the object is not complete", code};
+    case not_complete: return {error_kind::not_found, "the object is not complete", code};
     case -704: return {error_kind::not_found, "no such object in the Mooncake store", code};
     case -705: return {error_kind::already_exists, "the key is taken; choose another, clean it up, or put with on_existing::replace", code};
     case -706: return {error_kind::peer_stalled, "somebody has a lease on the object, as every get and exists takes one; try again when it has ended, or remove it by force", code};
@@ -23805,7 +23816,8 @@ struct session : call_gate {
       if (given_up != nullptr && given_up->load()) return closed_error();
       if (at >= end) return error(error_kind::peer_stalled, "the other end does not answer", 0, severity::connection);
       auto p = e.interest();
-      static_cast<void>(::poll(&p, 1, p.fd < 0 ? 1 : until <= at ? 0 : static_cast<int>((until - at) / 1'000'000 + 1)));
+      std::int64_t const ms = p.fd < 0 ? 1 : until <= at ? 0 : (until - at) / 1'000'000 + 1;
+      static_cast<void>(::poll(&p, 1, static_cast<int>(given_up != nullptr && ms > 50 ? 50 : ms)));  // nobody rings here
     }
   }
 
@@ -23943,8 +23955,7 @@ class get_operation : public staged_operation {
       case phase::asking: out.add(call_); break;
       default:
         out.add(transfer_);
-        out.not_later_than(renew_ns());
-        if (renewing_) out.add(call_);
+        renewing_ ? out.add(call_) : out.not_later_than(renew_ns());
     }
   }
 
@@ -24258,7 +24269,7 @@ class target {
       bool const lacking = !listening_ && lines_.size() < max_lines;  // a descriptor: nothing tells when there is one
       int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), patient_ ? static_cast<int>(net::line::patience_ns / 1'000'000) : lacking ? 100 : -1);
       if (lacking) listen(true);
-      if (patient_ && n == 0) look_again();
+      if (patient_ && deadline::now_ns() >= look_again_ns_) look_again();
       for (int i = 0; i < n; ++i) {
         int const fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == bell_.fd()) continue;
@@ -24271,21 +24282,25 @@ class target {
       }
     }
   }
-  /// At those of whom much is expected, and who may never have so much at once.
+  /// At those of whom much is expected, and who may never have so much at once. Who sent nothing wakes us with a byte.
   void look_again() {
     patient_ = false;
-    for (auto at = lines_.begin(); at != lines_.end();)
-      if (at->second->patient && !go_on(*at->second)) {
+    for (auto at = lines_.begin(); at != lines_.end();) {
+      visitor& v = *at->second;
+      std::size_t const left = v.memory.size();
+      if (std::exchange(v.patient, false) && !go_on(v)) {
         at = lines_.erase(at);
         listen(true);
-      } else {
-        ++at;
+        continue;
       }
+      if (v.patient && v.memory.size() == left) v.patient = v.line.expect(1);
+      ++at;
+    }
   }
   /// \returns true
   bool wait_for(visitor& v, std::size_t size) noexcept {
     v.patient = v.line.expect(size);
-    patient_ = patient_ || v.patient;
+    if (v.patient && !std::exchange(patient_, true)) look_again_ns_ = deadline::now_ns() + net::line::patience_ns;
     return true;
   }
   /// Who has no place waits in the kernel's queue.
@@ -24348,7 +24363,7 @@ class target {
           if (*n == 0) return wait_for(v, v.memory.size());
           v.memory = v.memory.subspan(*n);
           left -= *n;
-          if (left == 0 && !v.memory.empty()) return true;  // more to come wakes us again; the end does not
+          if (left == 0 && !v.memory.empty()) return wait_for(v, v.memory.size());  // more to come wakes us again; the end does not
           break;
         }
         case visitor::stage::giving: {
@@ -24423,6 +24438,7 @@ class target {
   std::map<int, std::unique_ptr<visitor>> lines_;
   std::atomic<bool> stop_{false};
   bool listening_ = true, runs_ = false, patient_ = false;
+  std::int64_t look_again_ns_ = 0;  ///< at patient visitors
   pthread_t thread_{};
 };
 
@@ -24715,12 +24731,15 @@ class put_operation : public staged_operation {
       }
       case phase::removing: {
         auto const gone = read_nothing(call_.reply());
-        if (gone || gone.error().kind() == error_kind::not_found) {
+        bool const unfinished = !gone && gone.error().native() == not_complete;
+        if (gone || (gone.error().kind() == error_kind::not_found && !unfinished)) {
           ask_for_room();
           return {};
         }
-        if (gone.error().kind() != error_kind::peer_stalled || until_.passed()) return gone.error();
-        phase_ = phase::resting;  // a reader's lease
+        if (unfinished && until_.passed())
+          return error(error_kind::already_exists, "another put of the key has not ended, or was given up and is discarded later; try again, or choose another key", not_complete);
+        if ((!unfinished && gone.error().kind() != error_kind::peer_stalled) || until_.passed()) return gone.error();
+        phase_ = phase::resting;  // a reader's lease, or somebody's put
         look_again_ns_ = deadline::now_ns() + pause_ns_;
         pause_ns_ = pause_ns_ * 2 < home_->longest_pause_ns ? pause_ns_ * 2 : home_->longest_pause_ns;
         return {};
@@ -24985,6 +25004,7 @@ class mooncake_store_transport {
       interest.clear();
       for (std::size_t i = 0; i != ops.size(); ++i) {
         auto& op = static_cast<staged_operation&>(*ops[i]);
+        if (op.is(stage::busy)) continue;  // another thread gives it up, which may take it a second or two, and rings then
         auto const now = op.is_get_ ? static_cast<get_op&>(op).step() : static_cast<put_op&>(op).step();
         if (state_->closed.load()) return closed_error();
         if (!now || *now != progress::pending) return i;
@@ -24998,7 +25018,11 @@ class mooncake_store_transport {
         continue;
       }
       if (!until.is_never()) interest.not_later_than(until.nanoseconds());
-      interest.add({sleeper->own().fd(), POLLIN, 0});
+      if (sleeper->own()) {
+        interest.add({sleeper->own().fd(), POLLIN, 0});
+      } else {
+        interest.not_later_than(deadline::now_ns() + 10'000'000);  // no descriptor was left for a bell
+      }
       interest.poll();
       sleeper->own().hush();
     }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -153,6 +154,14 @@ class master {
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] std::uint16_t admin() const noexcept { return admin_; }
   [[nodiscard]] std::string said() const { return process_.said(); }
+  /// How often it was asked for room.
+  [[nodiscard]] unsigned long requests() const {
+    constexpr std::string_view name = "\nmaster_put_start_requests_total ";
+    auto const all = http_get(admin_, "/metrics").value_or("");
+    auto const at = all.find(name);
+    EXPECT_NE(at, all.npos);
+    return at == all.npos ? 0 : std::strtoul(all.c_str() + at + name.size(), nullptr, 10);
+  }
   [[nodiscard]] std::size_t segments() const {
     auto const all = http_get(admin_, "/get_all_segments").value_or("");
     return static_cast<std::size_t>(std::count(all.begin(), all.end(), ':'));

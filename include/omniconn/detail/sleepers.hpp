@@ -29,7 +29,7 @@ class sleepers {
   void leave(bell const& own) noexcept {
     auto const at = std::find_if(all_.begin(), all_.end(), [&](auto const& each) { return each.get() == &own; });
     own.hush();
-    if (idle_.size() < most_idle) idle_.push_back(std::move(*at));
+    if (own && idle_.size() < most_idle) idle_.push_back(std::move(*at));
     all_.erase(at);
   }
   void ring_all(bell const* but = nullptr) const noexcept {

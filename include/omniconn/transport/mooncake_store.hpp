@@ -218,6 +218,7 @@ class mooncake_store_transport {
       interest.clear();
       for (std::size_t i = 0; i != ops.size(); ++i) {
         auto& op = static_cast<staged_operation&>(*ops[i]);
+        if (op.is(stage::busy)) continue;  // another thread gives it up, which may take it a second or two, and rings then
         auto const now = op.is_get_ ? static_cast<get_op&>(op).step() : static_cast<put_op&>(op).step();
         if (state_->closed.load()) return closed_error();
         if (!now || *now != progress::pending) return i;
@@ -231,7 +232,11 @@ class mooncake_store_transport {
         continue;
       }
       if (!until.is_never()) interest.not_later_than(until.nanoseconds());
-      interest.add({sleeper->own().fd(), POLLIN, 0});
+      if (sleeper->own()) {
+        interest.add({sleeper->own().fd(), POLLIN, 0});
+      } else {
+        interest.not_later_than(deadline::now_ns() + 10'000'000);  // no descriptor was left for a bell
+      }
       interest.poll();
       sleeper->own().hush();
     }

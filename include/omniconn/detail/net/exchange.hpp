@@ -77,6 +77,7 @@ class line_pool {
     std::vector<line> closed;
     std::scoped_lock const lock(mutex_);
     closed.swap(idle_);
+    idle_.reserve(limits_.lines);
   }
 
  private:
@@ -213,13 +214,17 @@ class exchange {
             break;
           }
           if (*n == 0) {
-            patient_until_ns_ = line_.expect(to.size()) ? deadline::now_ns() + line::patience_ns : INT64_MAX;
+            // Once in a row: who has sent nothing since wakes us with a byte.
+            patient_until_ns_ = line_.expect(std::exchange(heard_more_, false) ? to.size() : 1) ? deadline::now_ns() + line::patience_ns : INT64_MAX;
             return still();
           }
-          heard_any_ = true;
+          heard_any_ = heard_more_ = true;
           since_ns_ = deadline::now_ns();
-          if (auto const good = what_->heard(*n); !good) return lose(good.error());
-          if (*n >= most) return what_->room().empty() ? finish() : result<progress>(progress::pending);
+          if (auto const good = what_->heard(*n); !good) return lose(good.error(), true);
+          if (*n >= most) {
+            patient_until_ns_ = 0;  // the rest may be here
+            return what_->room().empty() ? finish() : result<progress>(progress::pending);
+          }
           most -= *n;
           break;
         }
@@ -270,6 +275,8 @@ class exchange {
     line_ = std::move(e.kept);
     reused_ = e.reused;
     heard_any_ = false;
+    heard_more_ = true;
+    static_cast<void>(line_.expect(1));
     parts_.clear();
     part_ = 0;
     what_->ask(parts_);
@@ -294,6 +301,7 @@ class exchange {
   result<void> again_or(error e) {
     if (!reused_ || heard_any_) return lose(e);
     note_loss(e);
+    sent_any_ = false;
     line_.close();
     pool_->drop_idle();
     since_ns_ = deadline::now_ns();
@@ -308,15 +316,14 @@ class exchange {
     line_.close();
     return progress::done;
   }
-  error lose(error e) {
-    note_loss(e);
+  error lose(error e, bool answered = false) {
+    if (!answered) note_loss(e);
     line_.close();
     pool_->give_back({});
     return fail(e);
   }
   void note_loss(error e) noexcept {
-    // Silence, or a network that is gone. Else the other end closed, or answered with what is no answer.
-    if (sent_any_ && (e == error_kind::peer_stalled || e == error_kind::unreachable)) in_flight_ = true;
+    if (sent_any_ && e != error_kind::peer_lost) in_flight_ = true;  // silence, a network that is gone, no memory: the other end did not close
   }
   error fail(error e) {
     at_ = stage::failed;
@@ -333,6 +340,7 @@ class exchange {
   error failure_{error_kind::misconfigured, "the exchange was not begun"};
   stage at_ = stage::idle;
   bool reused_ = false, heard_any_ = false, sent_any_ = false, in_flight_ = false;
+  bool heard_more_ = true;  ///< since we last waited
   bool granted_ = false;  ///< with the pool's lock: it has a place, and perhaps a connection
   line granted_line_;
 };

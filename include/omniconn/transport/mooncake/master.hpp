@@ -64,6 +64,9 @@ struct segment {
   std::uint64_t base = 0, size = 0;
 };
 
+/// The code for an object whose put has not ended.
+inline constexpr std::int32_t not_complete = -703;
+
 /// What a code of the store's own means. \returns nothing for 0.
 inline error store_error(std::int32_t code) noexcept {
   switch (code) {
@@ -71,7 +74,7 @@ inline error store_error(std::int32_t code) noexcept {
     case -200: return {error_kind::no_space, "the Mooncake store has no room for the object, or no storage node; start nodes with larger segments, or let it evict", code};
     case -400: return {error_kind::misconfigured, "the Mooncake store refuses the key", code};
     case -600: return {error_kind::misconfigured, "the Mooncake store refuses the arguments", code};
-    case -703: return {error_kind::not_found, "the object is not complete", code};
+    case not_complete: return {error_kind::not_found, "the object is not complete", code};
     case -704: return {error_kind::not_found, "no such object in the Mooncake store", code};
     case -705: return {error_kind::already_exists, "the key is taken; choose another, clean it up, or put with on_existing::replace", code};
     case -706: return {error_kind::peer_stalled, "somebody has a lease on the object, as every get and exists takes one; try again when it has ended, or remove it by force", code};

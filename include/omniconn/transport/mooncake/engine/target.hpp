@@ -129,7 +129,7 @@ class target {
       bool const lacking = !listening_ && lines_.size() < max_lines;  // a descriptor: nothing tells when there is one
       int const n = ::epoll_wait(epoll_.get(), events.data(), events.size(), patient_ ? static_cast<int>(net::line::patience_ns / 1'000'000) : lacking ? 100 : -1);
       if (lacking) listen(true);
-      if (patient_ && n == 0) look_again();
+      if (patient_ && deadline::now_ns() >= look_again_ns_) look_again();
       for (int i = 0; i < n; ++i) {
         int const fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == bell_.fd()) continue;
@@ -142,21 +142,25 @@ class target {
       }
     }
   }
-  /// At those of whom much is expected, and who may never have so much at once.
+  /// At those of whom much is expected, and who may never have so much at once. Who sent nothing wakes us with a byte.
   void look_again() {
     patient_ = false;
-    for (auto at = lines_.begin(); at != lines_.end();)
-      if (at->second->patient && !go_on(*at->second)) {
+    for (auto at = lines_.begin(); at != lines_.end();) {
+      visitor& v = *at->second;
+      std::size_t const left = v.memory.size();
+      if (std::exchange(v.patient, false) && !go_on(v)) {
         at = lines_.erase(at);
         listen(true);
-      } else {
-        ++at;
+        continue;
       }
+      if (v.patient && v.memory.size() == left) v.patient = v.line.expect(1);
+      ++at;
+    }
   }
   /// \returns true
   bool wait_for(visitor& v, std::size_t size) noexcept {
     v.patient = v.line.expect(size);
-    patient_ = patient_ || v.patient;
+    if (v.patient && !std::exchange(patient_, true)) look_again_ns_ = deadline::now_ns() + net::line::patience_ns;
     return true;
   }
   /// Who has no place waits in the kernel's queue.
@@ -219,7 +223,7 @@ class target {
           if (*n == 0) return wait_for(v, v.memory.size());
           v.memory = v.memory.subspan(*n);
           left -= *n;
-          if (left == 0 && !v.memory.empty()) return true;  // more to come wakes us again; the end does not
+          if (left == 0 && !v.memory.empty()) return wait_for(v, v.memory.size());  // more to come wakes us again; the end does not
           break;
         }
         case visitor::stage::giving: {
@@ -294,6 +298,7 @@ class target {
   std::map<int, std::unique_ptr<visitor>> lines_;
   std::atomic<bool> stop_{false};
   bool listening_ = true, runs_ = false, patient_ = false;
+  std::int64_t look_again_ns_ = 0;  ///< at patient visitors
   pthread_t thread_{};
 };
 

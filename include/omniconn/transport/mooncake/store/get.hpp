@@ -122,8 +122,7 @@ class get_operation : public staged_operation {
       case phase::asking: out.add(call_); break;
       default:
         out.add(transfer_);
-        out.not_later_than(renew_ns());
-        if (renewing_) out.add(call_);
+        renewing_ ? out.add(call_) : out.not_later_than(renew_ns());
     }
   }
 

@@ -176,12 +176,15 @@ class put_operation : public staged_operation {
       }
       case phase::removing: {
         auto const gone = read_nothing(call_.reply());
-        if (gone || gone.error().kind() == error_kind::not_found) {
+        bool const unfinished = !gone && gone.error().native() == not_complete;
+        if (gone || (gone.error().kind() == error_kind::not_found && !unfinished)) {
           ask_for_room();
           return {};
         }
-        if (gone.error().kind() != error_kind::peer_stalled || until_.passed()) return gone.error();
-        phase_ = phase::resting;  // a reader's lease
+        if (unfinished && until_.passed())
+          return error(error_kind::already_exists, "another put of the key has not ended, or was given up and is discarded later; try again, or choose another key", not_complete);
+        if ((!unfinished && gone.error().kind() != error_kind::peer_stalled) || until_.passed()) return gone.error();
+        phase_ = phase::resting;  // a reader's lease, or somebody's put
         look_again_ns_ = deadline::now_ns() + pause_ns_;
         pause_ns_ = pause_ns_ * 2 < home_->longest_pause_ns ? pause_ns_ * 2 : home_->longest_pause_ns;
         return {};

@@ -113,7 +113,8 @@ struct session : call_gate {
       if (given_up != nullptr && given_up->load()) return closed_error();
       if (at >= end) return error(error_kind::peer_stalled, "the other end does not answer", 0, severity::connection);
       auto p = e.interest();
-      static_cast<void>(::poll(&p, 1, p.fd < 0 ? 1 : until <= at ? 0 : static_cast<int>((until - at) / 1'000'000 + 1)));
+      std::int64_t const ms = p.fd < 0 ? 1 : until <= at ? 0 : (until - at) / 1'000'000 + 1;
+      static_cast<void>(::poll(&p, 1, static_cast<int>(given_up != nullptr && ms > 50 ? 50 : ms)));  // nobody rings here
     }
   }
 
