@@ -126,6 +126,8 @@ TEST_F(mooncake_engine, nobody_reaches_beyond_the_memory) {
     EXPECT_TRUE(write(ours, name, address, some) == error_kind::stale_handle) << address - base;
     EXPECT_TRUE(read(ours, name, address, some) == error_kind::stale_handle) << address - base;
   }
+  std::vector<std::byte> const large(size + 1);
+  EXPECT_TRUE(write(ours, name, base, large) == error_kind::stale_handle) << "it hears why, although it had more to say";
   EXPECT_TRUE(write(ours, name, base + size - 64, some)) << "and the engine serves on";
 }
 

@@ -105,7 +105,7 @@ class target {
     std::array<std::byte, transfer_header::bytes> header{};
     std::size_t have = 0;
     mutable_bytes memory;                                 ///< that is still to be written
-    std::size_t ignored = 0;                              ///< bytes that are still to be read and forgotten
+    std::uint64_t ignored = 0;                            ///< bytes that are still to be read and forgotten
     std::array<iovec, 2> out{};                           ///< that is still to be sent
     std::array<std::byte, transfer_status::bytes> status{};
     bool ends = false, listens_for_room = false;
@@ -202,16 +202,21 @@ class target {
             v.at = visitor::stage::giving;
             break;
           }
-          auto const n = v.line.receive(mutable_bytes(forgotten).first(v.ignored < forgotten.size() ? v.ignored : forgotten.size()));
+          auto const n = v.line.receive(mutable_bytes(forgotten).first(v.ignored < forgotten.size() ? static_cast<std::size_t>(v.ignored) : forgotten.size()));
           if (!n) return false;
           if (*n == 0) return true;
           v.ignored -= *n;
           break;
         }
         case visitor::stage::parting: {  // a close before the other has read it all would take it from him
-          std::array<std::byte, 64> forgotten;
+          std::array<std::byte, 4096> forgotten;
           auto const n = v.line.receive(forgotten);
-          return n && *n == 0;
+          if (!n || *n > v.ignored) return false;
+          if (*n == 0) return true;
+          v.ignored -= *n;
+          if (left <= *n) return true;
+          left -= *n;
+          break;
         }
         case visitor::stage::taking: {
           if (v.memory.empty()) {
@@ -261,6 +266,7 @@ class target {
     std::uint64_t const base = about_.buffers.front().address;
     if (h.address < base || h.address - base > memory_.size() || h.size > memory_.size() - (h.address - base)) {
       v.ends = true;
+      v.ignored = h.direction == transfer_header::write ? h.size : 0;
       say(v, transfer_status::refused, {});
       return true;
     }
@@ -283,7 +289,7 @@ class target {
     std::uint64_t size = 0;
     std::memcpy(&size, v.header.data(), sizeof size);
     if (size == 0 || size > handshake_dialogue::max_size || v.header[8] != static_cast<std::byte>(handshake_dialogue::metadata)) return false;
-    v.ignored = static_cast<std::size_t>(size) - 1;
+    v.ignored = size - 1;
     v.ends = true;
     v.at = visitor::stage::ignoring;
     return true;
