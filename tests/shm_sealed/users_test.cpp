@@ -11,10 +11,10 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <omniconn/runtime/sealed.hpp>
+#include <support/cpu_time.hpp>
 #include <support/quiet_fork.hpp>
 
 #include "impostor.hpp"
@@ -255,14 +255,9 @@ TEST_F(shm_sealed_users, other_users_limit_of_descriptors_under_way_does_not_spi
               }
               pollfd arrived{line.fd(), POLLIN, 0};
               if (::poll(&arrived, 1, 20'000) != 1) return 205;
-              auto const used = [] {
-                timespec t{};
-                ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-                return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
-              };
-              auto const before = used();
+              auto const before = test::cpu_time_ms();
               std::this_thread::sleep_for(std::chrono::milliseconds(400));  // in which nobody has anything to do; a busy machine makes it less
-              if (used() - before > 100) return 206;
+              if (test::cpu_time_ms() - before > 100) return 206;
               message m;
               for (std::uint32_t n = 0; n != readers; ++n)
                 if (!line.receive(m, message_type::grant)) return 207;
