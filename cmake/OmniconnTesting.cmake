@@ -97,7 +97,7 @@ function(omniconn_add_test name)
   _omniconn_link(${target} PARTS ${A_PARTS} LIBRARIES ${A_LIBRARIES})
   target_precompile_headers(${target} REUSE_FROM omniconn_test_main)
   if(A_TOGETHER)
-    add_test(NAME ${OMNICONN_TEST_PREFIX}${name}.all COMMAND ${target})
+    add_test(NAME ${OMNICONN_TEST_PREFIX}${name}.all COMMAND ${target} --gtest_brief=1) # what fails is not hidden by what passes
     set_tests_properties(${OMNICONN_TEST_PREFIX}${name}.all PROPERTIES TIMEOUT 300 LABELS "${A_LABELS}" PROCESSORS 2)
     return()
   endif()

@@ -66,6 +66,15 @@ inline std::uint16_t free_port() {
   return ntohs(at.sin_port);
 }
 
+inline bool somebody_listens(std::uint16_t port) {
+  omniconn::detail::unique_fd const fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  at.sin_port = htons(port);
+  return ::connect(fd.get(), reinterpret_cast<sockaddr const*>(&at), sizeof at) == 0;
+}
+
 /// What an HTTP server of ours answers; nothing where it does not.
 inline std::optional<std::string> http_get(std::uint16_t port, std::string const& path, std::string const& query = "") {
   using namespace omniconn::detail::net;
@@ -144,7 +153,7 @@ class master {
     options.insert(options.end(), more_.begin(), more_.end());
     return process_.start("mooncake_master", options, [this] {
       auto const health = http_get(admin_, "/health");
-      return health && health->find("\"service_ready\":true") != health->npos;
+      return health && health->find("\"service_ready\":true") != health->npos && somebody_listens(port_);  // it says so before it does
     });
   }
   void kill() { process_.kill(); }

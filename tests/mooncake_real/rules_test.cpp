@@ -268,7 +268,7 @@ void fill(plain& c, const_bytes data) {
 }
 
 TEST(mooncake_rules, what_is_pinned_is_not_evicted) {
-  master const m(std::chrono::milliseconds(50));
+  master const m(soon);  // a lease begins with the first get: what is only put can be evicted
   node const storage(m, "64 MB");
   auto o = options_for(m);
   o.transport.pin = true;
@@ -283,7 +283,7 @@ TEST(mooncake_rules, what_is_pinned_is_not_evicted) {
 }
 
 TEST(mooncake_rules, what_is_softly_pinned_is_evicted_last) {
-  master const m(std::chrono::milliseconds(50));
+  master const m(soon);  // a lease begins with the first get: what is only put can be evicted
   node const storage(m, "64 MB");
   auto o = options_for(m);
   o.transport.soft_pin = std::chrono::seconds(60);

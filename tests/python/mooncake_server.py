@@ -23,6 +23,11 @@ def free_port():
         return s.getsockname()[1]
 
 
+def somebody_listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 def answer(url):
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=1) as reply:
@@ -52,7 +57,7 @@ class MooncakeServer:
         if http_metadata:
             options += f" --enable_http_metadata_server=true --http_metadata_server_host=127.0.0.1 --http_metadata_server_port={metadata}"
             self.metadata = f"http://127.0.0.1:{metadata}/metadata"
-        self.start("mooncake_master", options, lambda: '"service_ready":true' in answer(f"http://127.0.0.1:{self.admin}/health"))
+        self.start("mooncake_master", options, lambda: '"service_ready":true' in answer(f"http://127.0.0.1:{self.admin}/health") and somebody_listens(port))  # it says so before it does
         if node:
             self.start("mooncake_client", f"--host=127.0.0.1 --port={free_port()} --metadata_server={self.metadata} --master_server_address={self.master} "
                        "--protocol=tcp --local_buffer_size=0 --global_segment_size=1GB", lambda: ":" in answer(f"http://127.0.0.1:{self.admin}/get_all_segments"))  # fmt: skip
