@@ -12,6 +12,13 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
     -Wno-error=restrict -Wno-error=array-bounds -Wno-error=stringop-overflow -Wno-error=stringop-overread)
 endif()
 
+set(OMNICONN_COSTLY_FLAGS "" CACHE STRING "Compiler flags for files of tests and examples that take a minute of a processor to compile, e.g. -Og (default: as all others)")
+function(omniconn_costly source)
+  if(OMNICONN_COSTLY_FLAGS)
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${OMNICONN_COSTLY_FLAGS}" SKIP_PRECOMPILE_HEADERS ON) # that of other flags does not fit
+  endif()
+endfunction()
+
 # Those of the given parts that this build does not have.
 function(omniconn_lacking out)
   set(lacking ${ARGN})

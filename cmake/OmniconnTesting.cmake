@@ -5,7 +5,7 @@
 #   omniconn_test_folder(<folder> [LIBRARIES ...])
 #       tests/<folder>/*_test.cpp become one program, tests/<folder>/programs/*.cpp one helper program each. A test that
 #       includes a header of a part which this build lacks (or carries that marker itself) is left out, visibly. One marked
-#       '// omniconn-test: costly' is left out where OMNICONN_TEST_COSTLY is off, and compiled with -O1 where the others have -O2.
+#       '// omniconn-test: costly' is left out where OMNICONN_TEST_COSTLY is off, and compiled with OMNICONN_COSTLY_FLAGS.
 #   omniconn_add_test(<name> SOURCES ... [PARTS ...] [LIBRARIES ...] [LABELS ...] [TIMEOUT s])
 #       one GoogleTest program; each of its cases becomes a ctest case <name>.<suite>.<case>. A case gets a further label
 #       when the word is in its name or its suite's: conformance, faults, soak, fuzz, slow, hardware ("shm_slow.fills_memory")
@@ -98,7 +98,7 @@ function(omniconn_add_test name)
   target_precompile_headers(${target} REUSE_FROM omniconn_test_main)
   if(A_TOGETHER)
     add_test(NAME ${OMNICONN_TEST_PREFIX}${name}.all COMMAND ${target} --gtest_brief=1) # what fails is not hidden by what passes
-    set_tests_properties(${OMNICONN_TEST_PREFIX}${name}.all PROPERTIES TIMEOUT 300 LABELS "${A_LABELS}" PROCESSORS 2)
+    set_tests_properties(${OMNICONN_TEST_PREFIX}${name}.all PROPERTIES TIMEOUT 300 LABELS "${A_LABELS}")
     return()
   endif()
   gtest_discover_tests(${target} TEST_PREFIX ${OMNICONN_TEST_PREFIX}${name}. TEST_LIST tests_of_${target} DISCOVERY_TIMEOUT 60
@@ -172,8 +172,8 @@ function(omniconn_test_folder folder)
     else()
       list(APPEND sources ${source})
       list(APPEND parts ${needed})
-      if(costly AND CMAKE_BUILD_TYPE STREQUAL "Release") # two thirds of the time; a precompiled header of -O2 does not fit
-        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -O1 SKIP_PRECOMPILE_HEADERS ON)
+      if(costly)
+        omniconn_costly(${source})
       endif()
     endif()
   endforeach()

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 // One object for several parts of a process: who holds it, and when it is consumed.
 #include <omniconn/shared_view.hpp>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // omniconn-part: msgpack
+// omniconn-test: costly
 #include <omniconn/serializer/omni_msgpack.hpp>
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// omniconn-test: costly
 #include <omniconn/testing/transport_conformance.hpp>
 
 #include <omniconn/transport/shm_sealed.hpp>
