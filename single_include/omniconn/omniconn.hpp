@@ -7179,8 +7179,12 @@ template <class Session> class basic_producer {
   result<void> store_key(std::uint32_t index, std::string_view key) {
     if (auto opened = open_arena(); !opened) return opened.error();
     std::uint64_t const at = std::uint64_t{index} * key_cell;
-    if (auto backed = allocate(at, key_cell); !backed) return backed.error();  // no-op after the first time
-    failpoint("shm.arena.key_page");
+    if (key_pages_.empty()) key_pages_.resize(session_.dir().layout().slots);
+    if (!key_pages_[index]) {  // once for each slot, not a system call for each put: nobody takes a page away from a producer that lives
+      if (auto backed = allocate(at, key_cell); !backed) return backed.error();
+      key_pages_[index] = true;
+      failpoint("shm.arena.key_page");
+    }
     std::memcpy(mapping_.base() + at, key.data(), key.size());
     return {};
   }
@@ -7488,6 +7492,7 @@ template <class Session> class basic_producer {
   unique_fd fd_;
   file_mapping mapping_;
   lent_regions regions_;
+  std::vector<bool> key_pages_;        // by slot: whether memory is behind it
   std::uint32_t seen_seq_ = 0;
   std::vector<std::uint32_t> chunks_;  // leased
   std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk

@@ -66,6 +66,22 @@ TEST_F(failpoints, are_reached_only_while_a_hook_is_set) {
   EXPECT_EQ(seen["shm.leave.settled"], 0);
 }
 
+TEST_F(failpoints, memory_for_a_long_key_is_asked_for_once_in_the_life_of_a_slot) {
+  shm_test::fresh_space space;
+  auto t = opened(space);
+  seen.clear();
+  set_failpoint_hook(&count);
+  for (int i = 0; i != 100; ++i) {
+    std::string const key = std::to_string(i) + std::string(100, 'k');
+    EXPECT_TRUE(put(t, key));
+    EXPECT_EQ(t.erase(key).value_or(0), 1U);
+  }
+  set_failpoint_hook(nullptr);
+  EXPECT_EQ(seen["shm.put.key_stored"], 100);
+  EXPECT_GT(seen["shm.arena.key_page"], 0);
+  EXPECT_LE(seen["shm.arena.key_page"], 16) << "a chunk of slots is enough";
+}
+
 shm_test::fresh_space const* shared = nullptr;
 std::optional<shm_transport> later;
 
