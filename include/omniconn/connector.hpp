@@ -445,7 +445,7 @@ class connector {
     auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
-    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process, caps.leaves_process && caps.zero_copy_get>(parts, to, info); });
+    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
   }
 
   /// Where an attempt found no room: what `how` (attempt, may it be made again) makes of it. See detail/room.hpp.

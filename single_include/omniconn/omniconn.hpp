@@ -11800,111 +11800,28 @@ OMNICONN_END_NAMESPACE
 #include <cstddef>
 #include <cstring>
 
-// ==== begin <omniconn/detail/streaming_copy.hpp>
-// A copy into memory that another processor has read and is going to read again.
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-
 
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
-
-/// Payloads of this size and more are copied by `streaming_copy`. Plain stores first take each line away from the cache of whoever read it last; those that go around the caches
-/// do not ask. On AMD's processors that pays from 16 KiB on: 64 KiB, put and read, take half the time, 1 MiB a third to two thirds. On Intel's it was seen to cost more than it
-/// saves unless the reader follows the writer, so there, and elsewhere, nothing is.
-[[nodiscard]] inline std::size_t streaming_from() noexcept {
-#if defined(__x86_64__)
-  static std::size_t const from = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_is("amd") != 0 ? std::size_t{16} << 10U : ~std::size_t{0};
-  }();
-  return from;
-#else
-  return ~std::size_t{0};
-#endif
-}
-
-/// Copies with stores that go around the caches. Whoever sees a store that this thread makes afterwards sees the bytes. Plain where the processor has no such stores.
-/// \requires room for `from.size()` bytes at `to`, and no overlap
-inline void streaming_copy(std::byte* to, const_bytes from) noexcept {
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which do not see these stores
-  using quarter = long long __attribute__((vector_size(16)));
-  constexpr std::size_t line = 64;
-  std::byte const* at = from.data();
-  std::size_t left = from.size();
-  std::size_t const before = (line - reinterpret_cast<std::uintptr_t>(to) % line) % line;
-  if (before < left) {
-    std::memcpy(to, at, before);
-    to += before;
-    at += before;
-    left -= before;
-    for (; left >= line; to += line, at += line, left -= line) {
-      quarter part[4];
-      std::memcpy(part, at, line);
-      for (std::size_t k = 0; k != 4; ++k) {
-        auto* const place = reinterpret_cast<quarter*>(to) + k;
-#if defined(__clang__)
-        __builtin_nontemporal_store(part[k], place);
-#else
-        __builtin_ia32_movntdq(place, part[k]);
-#endif
-      }
-    }
-    __builtin_ia32_sfence();
-  }
-  std::memcpy(to, at, left);
-#else
-  std::memcpy(to, from.data(), from.size());
-#endif
-}
-
-}  // namespace detail
-
-OMNICONN_END_NAMESPACE
-// ==== end <omniconn/detail/streaming_copy.hpp>
-
-OMNICONN_BEGIN_NAMESPACE
-
-namespace detail {
-
-/// Large ones. Each few pages are summed first, which brings them into the cache for the copy.
-template <class Each>
-[[gnu::noinline]] void gather_streaming(Each const& each, bool sums, object_info& info) noexcept {
-  if (!sums) return each([](std::byte* target, const_bytes piece) noexcept { streaming_copy(target, piece); });
-  checksum_state sum;
-  each([&sum](std::byte* target, const_bytes piece) noexcept {
-    constexpr std::size_t most = 8192;
-    while (!piece.empty()) {
-      const_bytes const now = piece.first(piece.size() < most ? piece.size() : most);
-      sum.update(now);
-      streaming_copy(target, now);
-      target += now.size();
-      piece = piece.subspan(now.size());
-    }
-  });
-  info.checksum = sum.digest();
-}
 
 /// Copies the pieces one behind the other, in one pass: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for.
-/// `Shared`: what is copied is read in place by another processor.
 /// \requires `to` is as large as all of them.
-template <bool Sums, bool Shared>
+template <bool Sums>
 [[gnu::always_inline]] inline void gather_into(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
   std::byte* at = to.data();
-  auto const each = [&](auto const& copy) noexcept {
-    parts.for_each([&](const_bytes piece) noexcept {
-      copy(at, piece);
+  if (!Sums || info.checksum_by == checksum_kind::none) {
+    parts.for_each([&at](const_bytes piece) noexcept {
+      std::memcpy(at, piece.data(), piece.size());
       at += piece.size();
     });
-  };
-  bool const sums = Sums && info.checksum_by != checksum_kind::none;
-  if (Shared && to.size() >= streaming_from()) [[unlikely]] return gather_streaming(each, sums, info);
-  if (!sums) return each([](std::byte* target, const_bytes piece) noexcept { std::memcpy(target, piece.data(), piece.size()); });
+    return;
+  }
   checksum_state sum;
-  each([&sum](std::byte* target, const_bytes piece) noexcept { copy_with_checksum(target, piece, sum); });
+  parts.for_each([&](const_bytes piece) noexcept {
+    copy_with_checksum(at, piece, sum);
+    at += piece.size();
+  });
   info.checksum = sum.digest();
 }
 
@@ -12887,7 +12804,7 @@ class connector {
     auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
-    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process, caps.leaves_process && caps.zero_copy_get>(parts, to, info); });
+    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
   }
 
   /// Where an attempt found no room: what `how` (attempt, may it be made again) makes of it. See detail/room.hpp.
