@@ -415,4 +415,7 @@ MUTANTS = [
     Mutant("who has no place is let in", "detail/net/exchange.hpp",
            "if (busy_ == limits_.lines) {", "if (false) {",
            ENGINE, "*who_finds_no_connection_waits_for_one"),
+    Mutant("a system call for each long key", "transport/shm/producer.hpp",
+           "if (!key_pages_[index]) {", "if (true) {",
+           "shm/failpoint_test.cpp", "failpoints.memory_for_a_long_key_is_asked_for_once_in_the_life_of_a_slot"),
 ]
