@@ -216,6 +216,29 @@ TEST(mooncake_rules, a_put_that_the_master_has_acknowledged_is_done_however_late
   EXPECT_GT(done, 0);  // and where the node is slow, not all of them
 }
 
+TEST(mooncake_rules, a_put_whose_end_is_on_its_way_is_done_when_it_is_given_up) {
+  master m;
+  node const storage(m);
+  auto c = open(m);
+  ASSERT_TRUE(c.put(hop, "first", test_pattern(1, 1)));  // now it knows the way
+  auto& t = c.transport();
+  begun_put put{t};
+  ASSERT_TRUE(drive(t, put.op, put.begin("k")));
+  m.stop();
+  ASSERT_TRUE(t.commit(put.op, put.info));
+  operation* const one[]{&put.op};
+  EXPECT_TRUE(t.wait(one, deadline::after(std::chrono::milliseconds(300)), {}) == error_kind::timed_out) << "a master that is stopped answered";
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    m.go_on();
+  });
+  t.abort(put.op);
+  later.join();
+  auto const end = t.step(put.op);
+  EXPECT_TRUE(end && *end == progress::done) << (end ? "" : end.error().message());
+  EXPECT_TRUE(c.exists(hop, "k").value_or(false));
+}
+
 TEST(mooncake_rules, a_put_across_a_restart_of_the_master_is_lost) {
   master m;
   node const storage(m);

@@ -411,7 +411,7 @@ MUTANTS = [
            RULES, "*to_replace_what_is_not_finished*"),
     Mutant("a put whose end was acknowledged is given up", "transport/mooncake/store/put.hpp",
            "    if (phase_ == phase::ending && session::finish(call_, limit_ns) && answered()) return settle(progress::done);\n", "",
-           RULES, "*a_put_that_the_master_has_acknowledged_is_done*"),
+           RULES, "*a_put_whose_end_is_on_its_way_is_done*"),
     Mutant("who has no place is let in", "detail/net/exchange.hpp",
            "if (busy_ == limits_.lines) {", "if (false) {",
            ENGINE, "*who_finds_no_connection_waits_for_one"),
