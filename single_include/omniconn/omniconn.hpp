@@ -7179,7 +7179,6 @@ template <class Session> class basic_producer {
   result<void> store_key(std::uint32_t index, std::string_view key) {
     if (auto opened = open_arena(); !opened) return opened.error();
     std::uint64_t const at = std::uint64_t{index} * key_cell;
-    if (key_pages_.empty()) key_pages_.resize(session_.dir().layout().slots);
     if (!key_pages_[index]) {  // once for each slot, not a system call for each put: nobody takes a page away from a producer that lives
       if (auto backed = allocate(at, key_cell); !backed) return backed.error();
       key_pages_[index] = true;
@@ -7354,6 +7353,7 @@ template <class Session> class basic_producer {
     if (mapping_.base() != nullptr) return {};
     auto const& dir = session_.dir();
     keys_size_ = std::size_t{dir.layout().slots} * key_cell;
+    key_pages_.resize(dir.layout().slots);
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
