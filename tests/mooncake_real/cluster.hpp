@@ -54,12 +54,18 @@ inline std::string const& programs() {
   return path;
 }
 
-/// A port that nobody has now.
-inline std::uint16_t free_port() {
-  omniconn::detail::unique_fd const fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+inline sockaddr_in loopback(std::uint16_t port) {
   sockaddr_in at{};
   at.sin_family = AF_INET;
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  at.sin_port = htons(port);
+  return at;
+}
+
+/// A port that nobody has now.
+inline std::uint16_t free_port() {
+  omniconn::detail::unique_fd const fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  auto at = loopback(0);
   socklen_t size = sizeof at;
   EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), size), 0);
   EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&at), &size), 0);
@@ -68,10 +74,7 @@ inline std::uint16_t free_port() {
 
 inline bool somebody_listens(std::uint16_t port) {
   omniconn::detail::unique_fd const fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  at.sin_port = htons(port);
+  auto const at = loopback(port);
   return ::connect(fd.get(), reinterpret_cast<sockaddr const*>(&at), sizeof at) == 0;
 }
 
