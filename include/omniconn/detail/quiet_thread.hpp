@@ -3,9 +3,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 
 #include <pthread.h>
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+#define OMNICONN_SIGNALS_BY_ATTRIBUTE  // <signal.h> costs every user 500 lines
+#else
 #include <signal.h>
+#endif
 
 #include <omniconn/config.hpp>
 
@@ -19,11 +24,18 @@ inline int start_quiet_thread(pthread_t& out, void* (*run)(void*), void* with) n
   pthread_attr_t how;
   if (int const rc = ::pthread_attr_init(&how); rc != 0) return rc;
   ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
+#if defined(OMNICONN_SIGNALS_BY_ATTRIBUTE)
+  __sigset_t all;
+  std::memset(&all, 0xff, sizeof all);  // the C library leaves its own out
+  int rc = ::pthread_attr_setsigmask_np(&how, &all);
+  if (rc == 0) rc = ::pthread_create(&out, &how, run, with);
+#else
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by who is made
   int const rc = ::pthread_create(&out, &how, run, with);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
   ::pthread_attr_destroy(&how);
   return rc;
 }
@@ -31,3 +43,5 @@ inline int start_quiet_thread(pthread_t& out, void* (*run)(void*), void* with) n
 }  // namespace detail
 
 OMNICONN_END_NAMESPACE
+
+#undef OMNICONN_SIGNALS_BY_ATTRIBUTE
