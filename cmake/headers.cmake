@@ -52,6 +52,7 @@ set(omniconn_headers_core
   omniconn/detail/json_lines.hpp
   omniconn/detail/memory.hpp
   omniconn/detail/posix.hpp
+  omniconn/detail/prefetch.hpp
   omniconn/detail/quiet_thread.hpp
   omniconn/detail/receipt_of.hpp
   omniconn/detail/region_blocks.hpp
@@ -118,10 +119,12 @@ set(omniconn_headers_core
   omniconn/transport/inproc/store.hpp
   omniconn/transport/inproc/waiter.hpp
   omniconn/transport/inproc.hpp
+  omniconn/transport/shm/adopt.hpp
   omniconn/transport/shm/arenas.hpp
   omniconn/transport/shm/directory.hpp
   omniconn/transport/shm/endpoint.hpp
   omniconn/transport/shm/fifo.hpp
+  omniconn/transport/shm/follow.hpp
   omniconn/transport/shm/hold.hpp
   omniconn/transport/shm/layout.hpp
   omniconn/transport/shm/lent.hpp

@@ -175,7 +175,13 @@ class connector {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
-    auto const attempt = [&]() { return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {}); };
+    auto const attempt = [&]() {
+      if constexpr (transport_put_whole<Transport>) {
+        return publish_written(e, key, r.block_, info, o);
+      } else {
+        return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&, auto const&) noexcept {});
+      }
+    };
     result<receipt> out = attempt();
     again_in_room(out, e, o, attempt, [&r]() noexcept { return r.block_.data() != nullptr; });
     if (!out) count(out.error());
@@ -280,7 +286,7 @@ class connector {
       std::array<std::byte, envelope_size> front;
       return counted(c.gets.run_into(*wire, how, o, {mutable_bytes(front).first(c.room()), into}, [&c](const_bytes begin, const_bytes payload, auto const& op) -> result<object_info> {
         object_info info = op.info();
-        auto const good = verify(c, info, begin, payload);
+        auto const good = verify(c, info, begin, payload, op);
         return good ? result<object_info>(info) : good.error();
       }));
     } else {
@@ -442,10 +448,62 @@ class connector {
     std::size_t const size = parts.size(), room = core_->room();
     if (size > caps.max_object - room) return too_large();
     if constexpr (caps.gathers) return publish_pieces(e, key, parts, new_info(*kind, size, o), o);
+    if constexpr (transport_put_whole<Transport>)
+      if (size <= Transport::short_payload) return publish_short(e, key, parts, new_info(*kind, size, o), o);
+    return publish_in_block(e, key, parts, new_info(*kind, size, o), o);
+  }
+
+  /// A payload that has room beside its key, unless that is long.
+  template <transport_put_whole T = Transport>
+  [[gnu::always_inline]] result<receipt> publish_short(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    std::size_t const size = static_cast<std::size_t>(info.size);
+    if (!T::fits_whole(wire->size(), size)) return publish_in_block(e, key, parts, info, o);
+    publish_options how;
+    if (auto const can = ask(how, e, o); !can) return can.error();
+    std::array<std::byte, T::short_payload> bytes;
+    detail::gather_into<caps.leaves_process>(parts, mutable_bytes(bytes).first(size), info);
+    auto const where = c.transport.put_whole(*wire, const_bytes(bytes).first(size), info, how);
+    if (!where) return where.error();
+    return receipt{info.size, *where};
+  }
+
+  /// A payload that lies in its block already. On failure the block is the caller's.
+  template <transport_put_whole T = Transport>
+  result<receipt> publish_written(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
+    static_assert(caps.carries_info);
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    publish_options how;
+    if (auto const can = ask(how, e, o); !can) return can.error();
+    const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
+    auto const where = c.transport.put_written(*wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, how);
+    if (!where) return where.error();
+    block.handed_over();
+    return receipt{info.size, *where};
+  }
+
+  [[gnu::always_inline]] result<receipt> publish_in_block(edge e, std::string_view key, gather_list const& parts, object_info const& info, put_options const& o) {
+    std::size_t const size = static_cast<std::size_t>(info.size), room = core_->room();
     auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
-    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
+    if constexpr (transport_put_whole<Transport>)
+      if (size < detail::progress_from) {  // nobody would read behind the writer: one call instead of two
+        object_info filled = info;
+        detail::gather_into<caps.leaves_process>(parts, mutable_bytes(block.data() + room, size), filled);
+        return publish_written(e, key, block, filled, o);
+      }
+    return publish(e, key, block, info, o, [&parts](mutable_bytes to, object_info& filled, auto const& advance) noexcept {
+      if constexpr (caps.progressive)
+        if (to.size() >= detail::progress_from) return detail::gather_in_steps(parts, to, filled, advance);
+      detail::gather_into<caps.leaves_process>(parts, to, filled);
+    });
   }
 
   /// Where an attempt found no room: what `how` (attempt, may it be made again) makes of it. See detail/room.hpp.
@@ -541,7 +599,7 @@ class connector {
     block.handed_over();
     if (*begun == progress::pending)
       if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
-    fill(mutable_bytes(target + room, size), info);
+    fill(mutable_bytes(target + room, size), info, [&](std::uint64_t ready) noexcept { c.transport.advance(op, room + ready); });
     stored.checksum = info.checksum;
     if constexpr (!caps.carries_info)
       if (room != 0) write_envelope(target, info);
@@ -565,6 +623,7 @@ class connector {
   /// What a get asks of the transport. \requires `e` lives as long as `how`. Not returned: the copy would cost a small get 4 instructions.
   [[gnu::always_inline]] void ask(find_options& how, edge const& e, get_options const& o) const noexcept {
     how.where = o.where;
+    if constexpr (caps.leaves_process) how.verifies = core_->defaults.checksum;
     how.reader = o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader;
     if constexpr (caps.hears_death)
       if (core_->defaults.report_lost_peer) how.flow = &e;
@@ -580,7 +639,7 @@ class connector {
       std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
       const_bytes const payload = bytes.subspan(room);
       object_info info = op.info();
-      if (auto const good = verify(c, info, bytes.first(room), payload); !good) {
+      if (auto const good = verify(c, info, bytes.first(room), payload, op); !good) {
         claim.finish(disposition::give_back);
         return good.error();
       }
@@ -588,7 +647,7 @@ class connector {
     };
   }
   /// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload.
-  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload) noexcept {
+  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload, auto const& op) noexcept {
     if constexpr (!caps.carries_info) {
       if (c.defaults.envelope) {
         auto const said = read_envelope(begin, begin.size() + payload.size());
@@ -599,9 +658,16 @@ class connector {
       }
     }
     if constexpr (caps.leaves_process)
-      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(payload) != info.checksum)
+      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && sum_of(payload, op) != info.checksum)
         return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
     return {};
+  }
+
+  /// The payload's checksum, which a transport may have made while the payload came.
+  [[gnu::always_inline]] static std::uint64_t sum_of(const_bytes payload, auto const& op) noexcept {
+    if constexpr (requires { op.digest(); })
+      if (auto const known = op.digest()) return *known;
+    return checksum(payload);
   }
 
   std::shared_ptr<core> core_;

@@ -1635,6 +1635,7 @@ struct find_options {
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
   edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
+  bool verifies = false;           ///< who asks will compare the payload's checksum, if it has one; a transport that reads the payload while it is being written makes it then
   deadline until{};                ///< until when `find` waits for a lock that a stopped process has (`peer_stalled`); for the object, `wait` waits
 };
 
@@ -2719,6 +2720,15 @@ concept transport_room = transport_policy<T> && requires(T& t, std::uint32_t see
   { t.room_seen() } noexcept -> std::same_as<std::uint32_t>;
   { t.wait_for_room(seen, consumer, d, s) } -> std::same_as<result<void>>;
   { t.drop_oldest() } -> std::same_as<bool>;
+};
+
+/// Optional: puts in one call. Short payloads go beside their keys, without a block; others have been written into their block before.
+template <class T>
+concept transport_put_whole = transport_policy<T> && T::caps.carries_info && requires(T& t, wire_key k, const_bytes payload, outgoing const& out, object_info const& i, publish_options const& o) {
+  requires std::same_as<std::remove_cvref_t<decltype(T::short_payload)>, std::size_t>;
+  { T::fits_whole(k.size(), payload.size()) } -> std::same_as<bool>;
+  { t.put_whole(k, payload, i, o) } -> std::same_as<result<locator>>;
+  { t.put_written(k, out, i, o) } -> std::same_as<result<locator>>;
 };
 
 /// Optional: a descriptor for foreign event loops, readable when `step` may find something new.
@@ -4249,29 +4259,28 @@ using failpoint_hook = void (*)(std::string_view name) noexcept;
 
 /// Every failpoint that there is: "<transport>.<what is done>.<how far it has come>". A name that is not here does not compile.
 inline constexpr std::string_view failpoint_names[]{
-    "shm.put.slot_taken", "shm.put.slot_named", "shm.put.writing", "shm.put.key_stored", "shm.put.described", "shm.put.bucket_locked",
-    "shm.put.reach_raised", "shm.put.ref_inserted", "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
-    "shm.replace.bucket_locked", "shm.replace.ready", "shm.replace.old_drained",
-    "shm.abort.ref_removed", "shm.abort.slot_returned",
+    "shm.put.key_stored", "shm.put.slot_taken", "shm.put.described", "shm.put.key_locked", "shm.put.refused", "shm.put.widened", "shm.put.writing", "shm.put.announced",
+    "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
+    "shm.whole.key_locked", "shm.whole.described", "shm.whole.ready", "shm.whole.rung",
+    "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
+    "shm.abort.withdrawn", "shm.withdraw.draining",
     "shm.lock.taken_from_the_dead",
     "shm.adopt.recorded", "shm.adopt.named",
     "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page",
-    "shm.chunk.leased", "shm.chunk.taken_over", "shm.chunk.ref_removed", "shm.chunk.slot_freed", "shm.chunk.lost",
-    "shm.reclaim.found", "shm.reclaim.slot_freed",
-    "shm.get.ref_found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
-    "shm.get.waiting",
+    "shm.get.found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
+    "shm.get.waiting", "shm.follow.claimed", "shm.follow.read", "shm.follow.whole", "shm.follow.let_go",
     "shm.release.begun", "shm.release.claim_ended",
-    "shm.retire.unneeded", "shm.retire.retired", "shm.retire.ref_removed", "shm.retire.bit_set", "shm.retire.owner_told",
+    "shm.retire.unneeded", "shm.retire.freed", "shm.retire.owner_told",
     "shm.drain.draining",
     "shm.directory.made", "shm.directory.filled", "shm.directory.linked",
     "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
     "shm.open.gate_open",
     "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
     "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted",
-    "shm.close.shut", "shm.close.withdrawn", "shm.close.ref_removed",
+    "shm.close.shut", "shm.close.withdrawn", "shm.close.object_withdrawn",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
-    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.ref_removed",
-    "shm.recovery.slot_freed", "shm.recovery.chunk_emptied", "shm.recovery.chunk_freed", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
+    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun",
+    "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
     "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
     "shm.recovery.locked", "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
 
@@ -4312,10 +4321,13 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/endpoint.hpp>
 // What the calls of one transport object share, and the operations that they drive.
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -4644,10 +4656,39 @@ OMNICONN_END_NAMESPACE
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+// ==== begin <omniconn/detail/prefetch.hpp>
+// Asking for lines of memory before they are needed. A hint: nothing depends on it, and any address may be given.
+
+#include <cstddef>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+inline constexpr std::size_t cache_line = 64;
+
+/// To be read.
+inline void prefetch(void const* line) noexcept { __builtin_prefetch(line); }
+
+/// To be written: taken away from whoever has it. The builtin reads only, unless the program is compiled for a processor of the last ten years; older ones do nothing.
+inline void prefetch_to_write(void const* line) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*static_cast<char const*>(line)));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/prefetch.hpp>
 // ==== begin <omniconn/transport/shm/fifo.hpp>
 // A FIFO per participant: who has it open hears at once that its owner ended, also from another pid namespace, and anybody can wake the owner.
 
@@ -4716,10 +4757,11 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/layout.hpp>
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
-//   header | participants | reader names | chunks | buckets | slots | claims
+//   header | participants | reader names | key locks | slots | claims
 //
-// Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
-// user, so everything read from it is checked before it is used.
+// An object lies in the slot that its key's hash names, its home, or in one of the next. So a reader that waits for a key knows where to look, and one line
+// of memory changes hands when the object comes. Short keys and payloads lie in the slot; other payloads in one arena file per producer, which readers map read-only.
+// The directory is writable by every process of the user, so everything read from it is checked before it is used.
 //
 // The atomics are a parameter for the model checker (docs/model-checking.md), which runs what is shipped on memory of its own.
 
@@ -4735,7 +4777,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 4;
+inline constexpr std::uint32_t format_version = 5;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
@@ -4743,12 +4785,23 @@ inline constexpr std::size_t max_name_size = 56;
 inline constexpr std::uint32_t max_claims = 64;        // readers of one object; how many a namespace has room for is its maker's choice
 inline constexpr std::uint32_t usual_claims = 16;
 inline constexpr std::uint32_t claims_of_a_line = 8;
-inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
-inline constexpr std::uint32_t max_slots = 1U << 21U;
-inline constexpr std::uint32_t usual_slots = 4096;
-inline constexpr std::uint32_t inline_key = 32;
+inline constexpr std::uint32_t max_keys = 1U << 21U;
+inline constexpr std::uint32_t usual_keys = 4096;
+inline constexpr std::uint32_t slots_of_a_key = 2;  // half full at most, a key's object lies at its home or a few slots behind
+inline constexpr std::uint32_t min_slots = 32;
+inline constexpr std::uint32_t max_slots = max_keys * slots_of_a_key;
+inline constexpr std::uint32_t window = 128;          // slots that a key's object may lie in; half full, one put in 10^10 finds them all taken
+inline constexpr std::uint32_t slots_of_a_lock = 8;
+inline constexpr std::uint32_t slot_room = 128;       // bytes of a slot for the key, and behind it a short payload
 inline constexpr std::uint64_t region_mask = 0xffff;  // of an arena's id: 0 for the arena, else a number of memory that its producer lends
-inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
+inline constexpr std::uint64_t in_slot = 1;           // in place of an arena's id: the payload lies in the slot
+inline constexpr std::size_t grain = 4096;            // of progress: bytes of a payload
+inline constexpr std::size_t key_cell = 4096;         // place of one long key in the producer's arena: one page
+
+/// A short payload lies behind the key, aligned for any number.
+constexpr std::size_t behind_key(std::size_t key_size) noexcept { return (key_size + 15) / 16 * 16; }
+constexpr std::size_t room_beside(std::size_t key_size) noexcept { return behind_key(key_size) < slot_room ? slot_room - behind_key(key_size) : 0; }
+constexpr bool fits_slot(std::size_t key_size, std::size_t size) noexcept { return key_size <= slot_room && size <= room_beside(key_size); }
 
 /// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
 /// trustworthy is a sequentially consistent word beside it.
@@ -4765,6 +4818,24 @@ class shared_word {
   Atomic<T> word_;
 };
 
+/// Calls `visit(i, word)` for each eight bytes, the last of them filled with zeros, until it returns false. No copy of a size that is not known here: that is a call each.
+template <class Visit> bool for_each_word_of(void const* bytes, std::size_t size, Visit visit) noexcept {
+  auto const* const from = static_cast<unsigned char const*>(bytes);
+  std::size_t i = 0;
+  for (; (i + 1) * sizeof(std::uint64_t) <= size; ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, from + i * sizeof word, sizeof word);
+    if (!visit(i, word)) return false;
+  }
+  std::size_t const rest = size % sizeof(std::uint64_t);
+  if (rest == 0) return true;
+  unsigned char last[sizeof(std::uint64_t)]{};
+  for (std::size_t k = 0; k != rest; ++k) last[k] = from[i * sizeof(std::uint64_t) + k];
+  std::uint64_t word;
+  std::memcpy(&word, last, sizeof word);
+  return visit(i, word);
+}
+
 /// A short text in shared words.
 template <std::size_t N, template <class> class Atomic>
 class shared_text {
@@ -4776,6 +4847,21 @@ class shared_text {
     std::memcpy(words.data(), text, size < N ? size : N);
     for (std::size_t i = 0; i != words.size(); ++i) words_[i] = words[i];
   }
+  /// Bytes from `at` on, a multiple of 8; what is between their end and the next word becomes 0, the rest stays.
+  void store_at(std::size_t at, void const* bytes, std::size_t size) noexcept {
+    for_each_word_of(bytes, size, [this, first = at / sizeof(std::uint64_t)](std::size_t i, std::uint64_t word) { return words_[first + i] = word, true; });
+  }
+  /// The first words from `words` on, so many.
+  void store_words(std::uint64_t const* words, std::size_t n) noexcept {
+    for (std::size_t i = 0; i != n; ++i) words_[i] = words[i];
+  }
+  /// Whether it begins with these bytes, and with zeros up to the next word.
+  [[nodiscard]] bool begins_with(void const* bytes, std::size_t size) const noexcept {
+    return for_each_word_of(bytes, size, [this](std::size_t i, std::uint64_t word) { return words_[i] == word; });
+  }
+  [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words_[i]; }
+  /// \requires nobody writes: whoever has a claim on the object, its producer
+  [[nodiscard]] std::byte const* data() const noexcept { return reinterpret_cast<std::byte const*>(words_.data()); }
   [[nodiscard]] std::array<char, N> load() const noexcept {
     std::array<std::uint64_t, N / sizeof(std::uint64_t)> words;
     for (std::size_t i = 0; i != words.size(); ++i) words[i] = words_[i];
@@ -4796,7 +4882,7 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   std::uint64_t id;         ///< random: locators of an earlier directory of the same name are stale
   std::uint64_t hash_seed;  ///< random: nobody can choose keys that collide
   std::uint64_t file_size;
-  std::uint32_t buckets;
+  std::uint32_t reserved;
   Atomic<std::uint32_t> deaths;     ///< participants that ended without saying goodbye
   Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
@@ -4848,7 +4934,7 @@ template <template <class> class Atomic> class basic_stage_set {
 /// Its FIFO, `<stem>.p<index>`, wakes those who have it open when it ends, and wakes it when somebody writes.
 template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<participant_state> state;
-  Atomic<std::uint32_t> returned_seq;        ///< counts blocks given back: the producer looks at its chunks only when it moved
+  Atomic<std::uint32_t> room_seq;            ///< futex: moves when room came back that threads of it wait for
   shared_word<std::uint64_t, Atomic> arena;  ///< id in the arena's file name, 0 = none yet
   shared_word<std::uint64_t, Atomic> arena_size;
   shared_word<std::uint64_t, Atomic> since_ns;  ///< CLOCK_BOOTTIME
@@ -4858,7 +4944,7 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
   Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
   Atomic<std::uint32_t> listens;  ///< its FIFO is rung with every event: somebody of it waits in a foreign event loop
-  Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
+  Atomic<std::uint32_t> wants_room;  ///< threads of it that wait for room: whoever frees some moves `room_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
   shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
@@ -4878,50 +4964,40 @@ template <template <class> class Atomic> struct alignas(64) basic_reader_name {
 using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
-/// A chunk whose slots are all idle may be taken over by a producer that needs one: the owner may be idle for ever.
-template <template <class> class Atomic> struct basic_chunk {
-  Atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
-  Atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
-};
-using chunk = basic_chunk<std::atomic>;
+/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `writing`: the key is taken, the payload is on its way.
+/// `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
+enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, beaten };
 
-/// Keys whose hash falls here first look here. Entries are added and removed by one CAS each; the lock only keeps two puts of one
-/// key apart, so a get never takes it.
-template <template <class> class Atomic> struct alignas(64) basic_bucket {
-  Atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
-  Atomic<std::uint32_t> waiters;
-  Atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
-  Atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
-  std::uint32_t reserved;
-  std::array<Atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
-};
-using bucket = basic_bucket<std::atomic>;
-static_assert(sizeof(bucket) == 64);
-inline constexpr std::uint32_t max_reach = 32;
-
-/// An entry of a bucket: part of the key's hash 22 | part of the generation 20 | slot + 1 22. The generation keeps a process that was
-/// stopped in the middle of a removal from removing the entry of the slot's next object.
-struct slot_ref {
-  static constexpr std::uint64_t make(std::uint64_t hash, std::uint64_t generation, std::uint32_t slot) noexcept {
-    return (hash >> 42U) << 42U | (generation & 0xfffffU) << 22U | (slot + 1U);
-  }
-  static constexpr bool may_match(std::uint64_t ref, std::uint64_t hash) noexcept { return (ref & 0x3fffffU) != 0 && ref >> 42U == hash >> 42U; }
-  static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
-};
-
-/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `beaten`: a replacing put came between begin and commit of this
-/// one; its producer gives it up.
-enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, retired, beaten };
-
-/// taker 12 | generation 44 | state 8; the taker is 0 unless the state is `taken`.
+/// tag 12 | generation 44 | state 8. The tag is the taker where the state is `taken`, 0 where it is `free`, else the upper bits of the key's hash: one word tells who
+/// waits whether to look closer, and a flipped bit of the hash is noticed.
 struct control {
-  static constexpr std::uint64_t make(std::uint64_t generation, slot_state s) noexcept { return generation << 8U | static_cast<std::uint64_t>(s); }
-  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept {
-    return std::uint64_t{participant} << 52U | make(generation, slot_state::taken);
-  }
+  static constexpr std::uint64_t tag_of(std::uint64_t hash) noexcept { return hash >> 52U; }
+  static constexpr std::uint64_t make(std::uint64_t generation, slot_state s, std::uint64_t tag) noexcept { return tag << 52U | (generation << 20U >> 12U) | static_cast<std::uint64_t>(s); }
+  static constexpr std::uint64_t free(std::uint64_t generation) noexcept { return make(generation, slot_state::free, 0); }
+  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept { return make(generation, slot_state::taken, participant); }
+  /// The same object in another state.
+  static constexpr std::uint64_t become(std::uint64_t c, slot_state s) noexcept { return (c & ~std::uint64_t{0xff}) | static_cast<std::uint64_t>(s); }
   static constexpr slot_state state(std::uint64_t c) noexcept { return static_cast<slot_state>(c & 0xffU); }
   static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c << 12U >> 20U; }
+  static constexpr std::uint64_t tag(std::uint64_t c) noexcept { return c >> 52U; }
   static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
+  /// Whether the object that `seen` was of can still be read, now or when it is whole.
+  static constexpr bool may_be_claimed(std::uint64_t now, std::uint64_t seen) noexcept {
+    return become(now, slot_state::free) == become(seen, slot_state::free) && (state(now) == slot_state::ready || state(now) == slot_state::writing);
+  }
+  /// An object, whole or not yet: not `free`, not `taken`.
+  static constexpr bool is_object(std::uint64_t c) noexcept { return state(c) > slot_state::taken; }
+};
+
+/// In a key's home: how many objects whose home it is lie elsewhere, and how far away at most: reach 16 | count 16. Raised before such an object can be seen, lowered after its end.
+/// Who dies in between leaves it too high, which costs looks, and nothing else.
+struct spread {
+  static constexpr std::uint32_t count(std::uint32_t w) noexcept { return w & 0xffffU; }
+  static constexpr std::uint32_t reach(std::uint32_t w) noexcept { return w >> 16U < window ? w >> 16U : window - 1; }
+  static constexpr std::uint32_t raised(std::uint32_t w, std::uint32_t distance) noexcept {
+    return (w >> 16U < distance ? distance : w >> 16U) << 16U | (count(w) == 0xffffU ? 0xffffU : count(w) + 1);
+  }
+  static constexpr std::uint32_t lowered(std::uint32_t w) noexcept { return count(w) == 0 || count(w) == 0xffffU ? w : count(w) == 1 ? 0 : w - 1; }
 };
 
 /// A reader's place at an object: generation 24 | since 18 | participant 8 | reader 11 | named 1 | state 2.
@@ -4948,72 +5024,98 @@ struct claim {
   }
 };
 
-/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again. The claims of its readers
-/// lie in a part of their own; a long key lies in the arena, on the slot's page.
+/// One object. Its words are written by its producer while it has the slot, and do not change until it is `free` again; but `bell`, `sleepers` and `spread` are of the keys whose home the
+/// slot is, whatever lies in it. The claims of its readers but the first lie in a part of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
 
+  // The line that who waits looks at, and that a hand-over changes.
   Atomic<std::uint64_t> ctl;
-  Atomic<std::uint64_t> hash;                  ///< of the wire key
-  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
-  shared_word<std::uint64_t, Atomic> offset;   ///< of the payload in the arena
-  shared_word<std::uint64_t, Atomic> size;
-  shared_word<std::uint64_t, Atomic> checksum;
-  shared_word<std::uint64_t, Atomic> trace;
-  shared_word<std::uint64_t, Atomic> arena;
-
-  shared_word<std::uint64_t, Atomic> lease;
-  shared_word<std::uint64_t, Atomic> sum;  ///< `sum_of` the words that do not change
-  Atomic<std::uint32_t> owner;             ///< participant
+  Atomic<std::uint64_t> hash;               ///< of the wire key
+  Atomic<std::uint64_t> first_claim;
+  Atomic<std::uint32_t> bell;               ///< futex: moves while somebody sleeps, with every event of a key whose home this is
+  Atomic<std::uint32_t> sleepers;           ///< on `bell`, or about to be
+  Atomic<std::uint32_t> spread;             ///< see `shm::spread`
+  Atomic<std::uint32_t> owner;              ///< participant
+  shared_word<std::uint64_t, Atomic> size;  ///< of the payload
+  shared_word<std::uint64_t, Atomic> sum;   ///< `sum_of` the words that do not change
   shared_word<std::uint16_t, Atomic> key_size;
   shared_word<std::uint16_t, Atomic> kind;
   shared_word<std::uint16_t, Atomic> checksum_kind;
-  Atomic<std::uint16_t> readers;           ///< how many claims count, or `kept`
-  Atomic<std::uint16_t> replaces;          ///< put with on_existing::replace: no other put beats it
-  Atomic<std::uint16_t> touched;           ///< a kept object was read since somebody looked for one to drop
-  shared_text<inline_key, Atomic> key;
+  Atomic<std::uint16_t> readers;            ///< how many claims count, or `kept`
+
+  shared_word<std::uint64_t, Atomic> checksum;
+  shared_word<std::uint64_t, Atomic> trace;
+  shared_word<std::uint64_t, Atomic> arena;   ///< or `in_slot`
+  shared_word<std::uint64_t, Atomic> offset;  ///< of the payload in the arena
+  shared_word<std::uint64_t, Atomic> key_at;  ///< of a long key in the arena of its producer
+  shared_word<std::uint64_t, Atomic> lease;
+  Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
+  Atomic<std::uint16_t> replaces;             ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint16_t> touched;              ///< a kept object was read since somebody looked for one to drop
+  Atomic<std::uint32_t> advanced;             ///< while it is being written: how many grains of the payload are there
+
+  shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`
 };
 using slot = basic_slot<std::atomic>;
-static_assert(sizeof(slot) == 128);
+static_assert(sizeof(slot) == 256);
 
-/// Checksum of what does not change between commit and retirement. A bit that flips in it is found before the words are believed.
-template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept {
-  std::uint16_t const key_size = s.key_size;
-  constexpr std::size_t numbers = 9;
-  std::array<std::uint64_t, numbers + inline_key / sizeof(std::uint64_t)> words{
-      s.hash.load(std::memory_order_relaxed), s.offset, s.size, s.checksum, s.trace, s.arena, s.lease,
-      std::uint64_t{key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U,
-      std::uint64_t{s.owner.load(std::memory_order_relaxed)} | std::uint64_t{s.readers.load(std::memory_order_relaxed)} << 32U};
-  std::size_t n = numbers;
-  if (key_size <= inline_key) {
-    auto const text = s.key.load();
-    std::memcpy(words.data() + n, text.data(), text.size());
-    n = words.size();
-  }
-  return seeded_hash(const_bytes(reinterpret_cast<std::byte const*>(words.data()), n * sizeof(std::uint64_t)), generation);
+/// What a slot says of its object and does not change between commit and retirement, before it is written there. The names are those of `basic_slot`.
+struct description {
+  std::uint64_t hash = 0, size = 0, sum = 0, checksum = 0, trace = 0, arena = 0, offset = 0, key_at = 0, lease = 0;
+  std::uint32_t owner = 0;
+  std::uint16_t key_size = 0, kind = 0, checksum_kind = 0, readers = 0, replaces = 0;
+  struct {
+    char const* key = nullptr;  ///< `key_size` bytes
+    [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
+    std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
+  } room;
+};
+
+/// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
+/// multiplied, masked so that no place is like another: a flipped bit of one factor changes the product, unless the other is 0, one time in 2^64. On the way of each put and get: half of what XXH3
+/// costs for so few bytes.
+std::uint64_t sum_of_words(auto const& s) noexcept {
+  constexpr auto mask = [](std::uint64_t i) noexcept { return 0x9e37'79b9'7f4a'7c15U * (2 * i + 1); };
+  constexpr auto pair = [mask](std::uint64_t i, std::uint64_t a, std::uint64_t b) noexcept { return xxh3_fold(a ^ mask(2 * i), b ^ mask(2 * i + 1)); };
+  constexpr auto value = [](auto const& word) noexcept -> std::uint64_t {
+    if constexpr (requires { word.load(std::memory_order_relaxed); }) {
+      return word.load(std::memory_order_relaxed);
+    } else {
+      return word;
+    }
+  };
+  std::uint64_t const key_size = s.key_size;
+  std::uint64_t sum = pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
+                      pair(4, key_size | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
+  std::size_t const words = key_size <= slot_room ? (key_size + 7U) / 8U : 0;
+  for (std::size_t i = 0; i < words; i += 2) sum += pair(5 + i / 2, s.room.word(i), i + 1 < words ? s.room.word(i + 1) : 0);
+  return sum;
 }
+inline std::uint64_t sum_with(std::uint64_t sum, std::uint64_t generation) noexcept { return xxh3_avalanche(sum ^ generation * 0xd6e8'feb8'6659'fd93U); }
+template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept { return sum_with(sum_of_words(s), generation); }
 
 /// Where the parts lie, derived from the number of slots and readers alone.
 struct geometry {
-  std::uint32_t slots = 0, readers = 0, chunks = 0, buckets = 0;
-  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, claims_at = 0, size = 0;
+  std::uint32_t slots = 0, readers = 0, locks = 0;
+  std::size_t participants_at = 0, names_at = 0, locks_at = 0, slots_at = 0, claims_at = 0, size = 0;
 
-  /// \requires `slots` is a power of two in [chunk_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
+  /// \requires `slots` is a power of two in [min_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
   static constexpr geometry of(std::uint32_t slots, std::uint32_t readers) noexcept {
     geometry g;
     g.slots = slots;
     g.readers = readers;
-    g.chunks = slots / chunk_slots;
-    g.buckets = slots / 2;
+    g.locks = slots / slots_of_a_lock;
     g.participants_at = sizeof(header);
     g.names_at = g.participants_at + max_participants * sizeof(participant);
-    g.chunks_at = g.names_at + max_names * sizeof(reader_name);
-    g.buckets_at = (g.chunks_at + g.chunks * sizeof(chunk) + 63) / 64 * 64;
-    g.slots_at = g.buckets_at + std::size_t{g.buckets} * sizeof(bucket);
+    g.locks_at = g.names_at + max_names * sizeof(reader_name);
+    g.slots_at = (g.locks_at + g.locks * sizeof(std::uint64_t) + 63) / 64 * 64;
     g.claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
     g.size = g.claims_at + std::size_t{g.slots} * readers * sizeof(std::uint64_t);
     return g;
   }
+  /// Objects that there is room for whatever their keys; as many again mostly find a place, too.
+  [[nodiscard]] constexpr std::uint32_t keys() const noexcept { return slots / slots_of_a_key; }
 };
 
 }  // namespace detail::shm
@@ -5120,7 +5222,7 @@ class byte_lock {
 
 /// What whoever opens a namespace wants it to have room for; 0: as much as it has, or the usual. `bytes` counts for its maker only.
 struct bounds {
-  std::uint32_t slots = 0;
+  std::uint32_t keys = 0;
   std::uint32_t readers = 0;
   std::uint64_t bytes = 0;
 };
@@ -5218,7 +5320,7 @@ class directory {
         opened->open_gate();
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with " + option + " " + std::to_string(has) + "; ask for no more, or take another namespace, or end its users");
       };
-      if (wanted.slots > opened->geometry_.slots) return too_small("max_keys", opened->geometry_.slots);
+      if (wanted.keys > opened->geometry_.keys()) return too_small("max_keys", opened->geometry_.keys());
       if (wanted.readers > opened->geometry_.readers) return too_small("max_readers", opened->geometry_.readers);
       opened->where_ = where;
       return std::move(*opened);
@@ -5245,6 +5347,8 @@ class directory {
   static constexpr std::uint32_t most_participants = max_participants;
   /// Attempts after which who waits for a lock asks whether its holder lives.
   static constexpr std::uint32_t patience = 100;
+  /// More looks before it is said that nothing is there: one errs once in a thousand times where one key is replaced without a pause, as the object lies now here, now there.
+  static constexpr int looks = 8;
   /// Between two attempts.
   static void pause(std::uint32_t attempt) noexcept {
     timespec const ms{0, 1'000'000};
@@ -5267,18 +5371,35 @@ class directory {
   [[nodiscard]] header& head() const noexcept { return *at<header>(0); }
   [[nodiscard]] participant& participant_at(std::uint32_t i) const noexcept { return at<participant>(geometry_.participants_at)[i]; }
   [[nodiscard]] reader_name& name_at(std::uint32_t i) const noexcept { return at<reader_name>(geometry_.names_at)[i]; }
-  [[nodiscard]] chunk& chunk_at(std::uint32_t i) const noexcept { return at<chunk>(geometry_.chunks_at)[i]; }
-  [[nodiscard]] bucket& bucket_at(std::uint32_t i) const noexcept { return at<bucket>(geometry_.buckets_at)[i & (geometry_.buckets - 1)]; }
   [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
-  /// Place `k` of the readers of slot `i`.
+  /// Place `k` of the readers of slot `i`. The first lies in the slot: most objects have one reader.
   [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
-    return at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
+    return k == 0 ? slot_at(i).first_claim : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
   }
-  [[nodiscard]] bucket& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
+  /// Epoch << 32 | participant + 1 of who puts a key of that hash; 0: nobody.
+  [[nodiscard]] std::atomic<std::uint64_t>& lock_of(std::uint64_t hash) const noexcept {
+    return at<std::atomic<std::uint64_t>>(geometry_.locks_at)[home_of(hash) / slots_of_a_lock];
+  }
+  /// The slot that keys of that hash are looked for in first.
+  [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (geometry_.slots - 1); }
 
+  /// The lines of a slot, which the caller is about to describe an object in.
+  void prefetch_to_write(std::uint32_t index) const noexcept {
+    auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
+    for (std::size_t k = 0; k != sizeof(slot); k += cache_line) detail::prefetch_to_write(at + k);
+  }
+  /// The same of one that the caller is about to claim: its first line is written, the rest read.
+  void prefetch_to_claim(std::uint32_t index) const noexcept {
+    auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
+    detail::prefetch_to_write(at);
+    for (std::size_t k = cache_line; k != sizeof(slot); k += cache_line) prefetch(at + k);
+  }
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] static std::uint64_t sum(slot const& s, std::uint64_t generation) noexcept { return sum_of(s, generation); }
+  /// The same in two steps.
+  [[nodiscard]] static std::uint64_t sum_before(description const& d) noexcept { return sum_of_words(d); }
+  [[nodiscard]] static std::uint64_t sum_after(std::uint64_t before, std::uint64_t generation) noexcept { return sum_with(before, generation); }
 
  private:
   template <class T>
@@ -5287,7 +5408,7 @@ class directory {
   }
 
   static result<void, diagnosis> make(names const& where, bounds const& wanted) {
-    auto const g = geometry::of(wanted.slots == 0 ? usual_slots : wanted.slots, wanted.readers == 0 ? usual_claims : wanted.readers);
+    auto const g = geometry::of((wanted.keys == 0 ? usual_keys : wanted.keys) * slots_of_a_key, wanted.readers == 0 ? usual_claims : wanted.readers);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
     // Whoever opens it needs two descriptors: a directory with a name that its maker cannot open would be nobody's.
@@ -5306,7 +5427,6 @@ class directory {
     head->id = random_u64();
     head->hash_seed = random_u64();
     head->file_size = g.size;
-    head->buckets = g.buckets;
     failpoint("shm.directory.filled");
     if (auto linked = link_file(fd->get(), where.directory_path()); !linked) return diagnosis(linked.error());
     failpoint("shm.directory.linked");
@@ -5326,14 +5446,16 @@ class directory {
       return {error_kind::version_mismatch,
               "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
     std::uint32_t const slots = head->slots;
-    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
+    if (!std::has_single_bit(slots) || slots < min_slots || slots > max_slots)
       return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users, then `omniconn gc --rebuild`"};
     std::uint32_t const readers = head->readers;
     if (readers == 0 || readers > max_claims || readers % claims_of_a_line != 0)
       return {error_kind::corrupt, "the namespace's directory has an impossible number of readers; end its users, then `omniconn gc --rebuild`"};
     auto const g = geometry::of(slots, readers);
-    if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
+    if (g.size != file_size || head->file_size != file_size)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
+    // A page that a put or get meets first would cost it a fault, and keys lie anywhere. Refused by old kernels: then they do.
+    if (constexpr std::size_t at_once = std::size_t{16} << 20U; file_size <= at_once) static_cast<void>(::madvise(mapping->base(), file_size, MADV_POPULATE_WRITE));
     directory out;
     out.seed_ = head->hash_seed;
     out.id_ = head->id;
@@ -5722,9 +5844,9 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/protocol.hpp>
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → taken → writing → ready → (draining →) retired → free with the next generation. Only the owner of its chunk takes it
-// from free to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
-// sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
+// Life of a slot: free → taken → (writing →) ready → (draining →) free with the next generation. A producer takes any free one near the key's home; anybody may drain and
+// retire. A reader claims first and validates afterwards: the claim is a sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of
+// the two sees the other.
 //
 // `dir` is a `directory`, or what the model checker takes for one: all that is asked of the system is asked through it.
 
@@ -5739,84 +5861,92 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-/// Tells everybody who waits for a key of this bucket, or for several keys, to look again.
+/// Tells everybody who sleeps until something happens to a key with this home, or waits for several keys, to look again.
+///
+/// Who waits counts itself in, reads the bell, looks, sleeps; we change the slot, then read the count. All sequentially consistent, so that either it sees the change or we see it. Who
+/// spins looks at the slot itself, and a bell that nobody sleeps on is left alone: the line is the one that changes hands.
 inline void ring(auto const& dir, auto& home) noexcept {
-  // The waiter counts itself in, reads seq, looks, sleeps; we change the slot, then seq, then read the count. All sequentially
-  // consistent, so that either it sees the change or we see the waiter.
-  home.seq.fetch_add(1);
-  if (home.waiters.load() != 0) dir.wake(home.seq);
+  if (home.sleepers.load() != 0) {
+    home.bell.fetch_add(1);
+    dir.wake(home.bell);
+  }
   if (auto& head = dir.head(); head.multi_waiters.load() != 0) {
     head.multi_seq.fetch_add(1);
     dir.wake(head.multi_seq);
   }
   ring_listeners(dir);
 }
+inline void ring(auto const& dir, std::uint64_t hash) noexcept { ring(dir, dir.slot_at(dir.home_of(hash))); }
 
 /// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
 inline void ring_all(auto const& dir) noexcept {
-  auto const wake = [&dir](auto& seq, auto const& waiters) {
-    if (waiters.load() == 0) return;
-    seq.fetch_add(1);
-    dir.wake(seq);
+  auto const wake = [&dir](auto& bell, auto const& sleepers) {
+    if (sleepers.load() == 0) return;
+    bell.fetch_add(1);
+    dir.wake(bell);
   };
-  for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) wake(dir.bucket_at(i).seq, dir.bucket_at(i).waiters);
+  for (std::uint32_t i = 0; i != dir.layout().slots; ++i) wake(dir.slot_at(i).bell, dir.slot_at(i).sleepers);
   wake(dir.head().multi_seq, dir.head().multi_waiters);
   ring_listeners(dir);
 }
 
-/// As `ring`, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
-inline void ring_sleepers(auto const& dir, auto& home) noexcept {
-  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0 || dir.head().listeners.load() != 0) ring(dir, home);
-}
-
-/// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
+/// Calls `visit(index, control word)` for each slot that may have an object of this hash, until it returns true.
 template <class Directory, class Visit>
-bool for_each_ref(Directory const& dir, std::uint64_t hash, Visit&& visit) {
-  auto const& home = dir.home_of(hash);
-  std::uint32_t reach = home.reach.load();
-  if (reach > max_reach) reach = max_reach;  // hostile until checked
-  auto const first = static_cast<std::uint32_t>(hash);
-  for (std::uint32_t d = 0; d <= reach; ++d)
-    for (auto const& entry : dir.bucket_at(first + d).refs) {
-      std::uint64_t const ref = entry.load();
-      if (!slot_ref::may_match(ref, hash)) continue;
-      std::uint32_t const index = slot_ref::slot(ref);
-      if (index < dir.layout().slots && visit(index)) return true;
-    }
+bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
+  std::uint32_t const home = dir.home_of(hash);
+  auto const look = [&](std::uint32_t index) {
+    std::uint64_t const word = dir.slot_at(index).ctl.load();
+    return control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word);
+  };
+  if (look(home)) return true;
+  std::uint32_t const elsewhere = dir.slot_at(home).spread.load();
+  if (elsewhere == 0) return false;
+  std::uint32_t const last = dir.layout().slots - 1;
+  for (std::uint32_t d = 1; d <= spread::reach(elsewhere) && d <= last; ++d)
+    if (look((home + d) & last)) return true;
   return false;
 }
 
-/// false: no place for another key near its bucket.
-inline bool insert_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
-  auto& home = dir.home_of(hash);
-  auto const first = static_cast<std::uint32_t>(hash);
-  std::uint64_t const ref = slot_ref::make(hash, generation, index);
-  for (std::uint32_t d = 0; d <= max_reach; ++d)
-    for (auto& entry : dir.bucket_at(first + d).refs) {
-      if (entry.load(std::memory_order_relaxed) != 0) continue;
-      // Before the entry: a reader that sees the entry's bell must look far enough.
-      std::uint32_t reach = home.reach.load();
-      while (reach < d && !home.reach.compare_exchange_weak(reach, d)) {
-      }
-      failpoint("shm.put.reach_raised");
-      std::uint64_t expected = 0;
-      if (entry.compare_exchange_strong(expected, ref)) return true;
+/// Takes the free slot that is nearest to a key's home. The caller describes its object and publishes it, or frees it again. \returns false: none is free
+inline bool take_slot(auto const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index) noexcept {
+  std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
+  for (std::uint32_t d = 0; d != window && d <= last; ++d) {
+    std::uint32_t const i = (home + d) & last;
+    auto& s = dir.slot_at(i);
+    std::uint64_t word = s.ctl.load();
+    while (control::state(word) == slot_state::free) {
+      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), participant))) continue;
+      failpoint("shm.put.slot_taken");
+      index = i;
+      return true;
     }
+  }
   return false;
 }
 
-/// Idempotent; anybody may call it.
-inline void remove_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
-  std::uint64_t const ref = slot_ref::make(hash, generation, index);
-  auto const& home = dir.home_of(hash);
-  std::uint32_t reach = home.reach.load();
-  if (reach > max_reach) reach = max_reach;
-  auto const first = static_cast<std::uint32_t>(hash);
-  for (std::uint32_t d = 0; d <= reach; ++d)
-    for (auto& entry : dir.bucket_at(first + d).refs) {
-      std::uint64_t expected = ref;
-      if (entry.compare_exchange_strong(expected, 0)) return;
-    }
+/// Before the object in slot `index` can be seen: whoever looks for a key of that hash looks so far.
+inline void widen(auto const& dir, std::uint64_t hash, std::uint32_t index) noexcept {
+  std::uint32_t const home = dir.home_of(hash);
+  if (index == home) return;
+  auto& word = dir.slot_at(home).spread;
+  std::uint32_t w = word.load();
+  while (!word.compare_exchange_weak(w, spread::raised(w, (index - home) & (dir.layout().slots - 1)))) {
+  }
+  failpoint("shm.put.widened");
+}
+/// After its end, by the one who ended it.
+inline void narrow(auto const& dir, std::uint64_t hash, std::uint32_t index) noexcept {
+  std::uint32_t const home = dir.home_of(hash);
+  if (index == home || ((index - home) & (dir.layout().slots - 1)) >= window) return;  // a flipped bit names another home, mostly one that is far away
+  auto& word = dir.slot_at(home).spread;
+  std::uint32_t w = word.load();
+  while (!word.compare_exchange_weak(w, spread::lowered(w))) {
+  }
+}
+
+/// Frees a slot whose object nobody could read, its next generation begun. \returns true for the one caller that freed it.
+inline bool free_slot(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
+  return dir.slot_at(index).ctl.compare_exchange_strong(word, control::free(control::generation(word) + 1));
 }
 
 /// Number of places for readers of a slot's object, whatever the shared word says.
@@ -5828,38 +5958,16 @@ inline std::uint32_t readers_of(auto const& dir, auto const& s) noexcept {
 /// For anybody, any number of times: each place is one that holds it now.
 inline bool is_kept(auto const& s) noexcept { return s.readers.load(std::memory_order_relaxed) == s.kept; }
 
-/// No slot of the chunk has anything that somebody may still want.
-inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
-  for (std::uint32_t i = n * chunk_slots; i != (n + 1) * chunk_slots; ++i)
-    if (auto const state = control::state(dir.slot_at(i).ctl.load()); state != slot_state::free && state != slot_state::retired) return false;
-  return true;
-}
-
-/// Participant `i` has something to take back.
-inline void count_return(auto const& dir, std::uint32_t i) noexcept {
-  if (i >= max_participants) return;
+/// Participant `i` may have room again. Sequentially consistent like what made it: it counts itself in, looks, sleeps; we make room, then read the count.
+inline void tell_of_room(auto const& dir, std::uint32_t i) noexcept {
+  if (i >= std::remove_cvref_t<decltype(dir)>::most_participants) return;
   auto& p = dir.participant_at(i);
-  p.returned_seq.fetch_add(1);
-  if (p.wants_room.load() != 0) dir.wake(p.returned_seq);  // it counts itself in, looks, sleeps; we change, then read the count
+  if (p.wants_room.load() == 0) return;
+  p.room_seq.fetch_add(1);
+  dir.wake(p.room_seq);
 }
 
-/// Tells the keeper of the slot's chunk that the slot is its again; `except` knows. Whoever puts may have lost its chunk to another meanwhile.
-inline void give_to_keeper(auto const& dir, std::uint32_t index, std::uint32_t except) noexcept {
-  auto& c = dir.chunk_at(index / chunk_slots);
-  c.returned.fetch_or(1U << (index % chunk_slots));
-  failpoint("shm.retire.bit_set");
-  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except) count_return(dir, keeper);
-}
-
-/// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
-inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
-  remove_ref(dir, hash, generation, index);
-  failpoint("shm.retire.ref_removed");
-  give_to_keeper(dir, index, owner);
-  count_return(dir, owner);
-}
-
-/// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
+/// Frees the slot if nobody needs the object of this generation any more. Anyone may call it, any number of times.
 /// \returns true for the one caller that retired it.
 inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   auto& s = dir.slot_at(index);
@@ -5881,23 +5989,39 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
     std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
     failpoint("shm.retire.unneeded");
-    if (!s.ctl.compare_exchange_strong(c, control::make(generation, slot_state::retired))) continue;
-    failpoint("shm.retire.retired");
-    give_to_owner(dir, index, generation, hash, owner);
+    if (!s.ctl.compare_exchange_strong(c, control::free(generation + 1))) continue;
+    failpoint("shm.retire.freed");
+    narrow(dir, hash, index);
+    tell_of_room(dir, owner);  // its block is free; it sees so by the generation
     failpoint("shm.retire.owner_told");
-    ring_sleepers(dir, dir.home_of(hash));  // who waits by locator learns that it is gone
+    ring(dir, hash);  // who waits by locator learns that it is gone
     return true;
   }
 }
 
 /// Nobody finds the object any more; who holds it keeps it. \returns true for the one caller that took it away.
 inline bool drain(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
-  std::uint64_t c = control::make(generation, slot_state::ready);
-  if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
+  auto& s = dir.slot_at(index);
+  std::uint64_t c = s.ctl.load();
+  std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
+  if (control::generation(c) != generation || control::state(c) != slot_state::ready || !s.ctl.compare_exchange_strong(c, control::become(c, slot_state::draining))) return false;
   failpoint("shm.drain.draining");
-  ring_sleepers(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
+  ring(dir, hash);
   try_retire(dir, index, generation);
   return true;
+}
+
+/// An object that will never be whole: its producer gave it up, or died. Whoever reads it already keeps the memory until it notices. For anybody, any number of times.
+inline void withdraw(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  auto& s = dir.slot_at(index);
+  std::uint64_t c = s.ctl.load();
+  std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
+  do {
+    if (control::generation(c) != generation || (control::state(c) != slot_state::writing && control::state(c) != slot_state::beaten)) return;
+  } while (!s.ctl.compare_exchange_strong(c, control::become(c, slot_state::draining)));
+  failpoint("shm.withdraw.draining");
+  ring(dir, hash);
+  try_retire(dir, index, generation);
 }
 
 inline bool expired(auto const& s, std::uint64_t now) noexcept {
@@ -5962,19 +6086,20 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
   return {claim_outcome::waiting, 0, 0};
 }
 
-/// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
-inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
+/// Takes a place at the object that `word`, seen as a slot's control word, is of for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word; the object is
+/// whole, or still being written.
+inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t word, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
   auto& s = dir.slot_at(index);
-  std::uint64_t const ready = control::make(generation, slot_state::ready);
+  std::uint64_t const generation = control::generation(word);
   for (;;) {
-    if (s.ctl.load() != ready) return claim_outcome::gone;
+    if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;
     bool const kept = is_kept(s);
     auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
     if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
-    auto& word = dir.claim_at(index, chosen.place);
+    auto& place_word = dir.claim_at(index, chosen.place);
     std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(chosen.seen), claim::state::hold, dir.claim_time());
-    if (!word.compare_exchange_strong(chosen.seen, mine)) continue;
+    if (!place_word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");
     // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
@@ -5985,7 +6110,7 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
       std::uint64_t const w = dir.claim_at(index, i).load();
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
-    if (!twice && s.ctl.load() == ready) {
+    if (!twice && control::may_be_claimed(s.ctl.load(), word)) {
       failpoint("shm.get.validated");
       if (kept && s.touched.load(std::memory_order_relaxed) == 0) s.touched.store(1, std::memory_order_relaxed);
       place = chosen.place;
@@ -5993,9 +6118,9 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
     }
     // By CAS, not by a store: the word may belong to the next generation already.
     std::uint64_t undo = mine;
-    word.compare_exchange_strong(undo, claim::emptied(mine));
+    place_word.compare_exchange_strong(undo, claim::emptied(mine));
     failpoint("shm.get.undone");
-    ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
+    ring(dir, s.hash.load(std::memory_order_relaxed));  // whoever saw the place taken looks again
     try_retire(dir, index, generation);
   }
 }
@@ -6013,22 +6138,23 @@ inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t ge
   failpoint("shm.release.claim_ended");
   std::uint64_t const hash = dir.slot_at(index).hash.load(std::memory_order_relaxed);
   bool const retired = try_retire(dir, index, generation);
-  if (!retired) consumed ? ring_sleepers(dir, dir.home_of(hash)) : ring(dir, dir.home_of(hash));
+  if (!retired) ring(dir, hash);
   return retired;
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
-template <class Directory> class basic_bucket_lock {
-  using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
+template <class Directory> class basic_key_lock {
+  using word = std::remove_reference_t<decltype(std::declval<Directory const&>().lock_of(0))>;
 
  public:
   /// \errors `peer_stalled`: a stopped process has held it until the deadline, or for a second. The lock of a dead one is taken over: what it protects
   /// is changed by single stores, so there is nothing to repair.
-  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant, deadline until = {}) noexcept {
-    std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
+  [[nodiscard]] static result<basic_key_lock> acquire(Directory const& dir, std::uint64_t hash, std::uint32_t participant, deadline until = {}) noexcept {
+    auto& lock = dir.lock_of(hash);
+    std::uint64_t const mine = mark_of(dir, participant);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
-      if (home.lock.compare_exchange_strong(seen, mine)) return basic_bucket_lock(home, mine);
+      if (lock.compare_exchange_strong(seen, mine)) return basic_key_lock(lock, mine);
       // Asked once before the first yield: where others want to run, a hundred of them take a second.
       if (i == Directory::patience || i >= 2 * Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
@@ -6036,33 +6162,50 @@ template <class Directory> class basic_bucket_lock {
         bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
                            (holder == participant || dir.held_elsewhere(holder + 1));
         if (!alive) {
-          home.lock.compare_exchange_strong(seen, 0);
+          lock.compare_exchange_strong(seen, 0);
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
         if (i == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
-        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's bucket: it is stopped, or has no processor"};
-        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
+        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's lock: it is stopped, or has no processor"};
+        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's lock"};
       }
       dir.pause(i);
     }
   }
-  basic_bucket_lock(basic_bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
-  basic_bucket_lock& operator=(basic_bucket_lock&&) = delete;
-  ~basic_bucket_lock() { release(); }
+  /// The same without waiting. False: somebody else has it.
+  [[nodiscard]] static basic_key_lock try_acquire(Directory const& dir, std::uint64_t hash, std::uint32_t participant) noexcept {
+    auto& lock = dir.lock_of(hash);
+    std::uint64_t seen = 0;
+    std::uint64_t const mine = mark_of(dir, participant);
+    return lock.compare_exchange_strong(seen, mine) ? basic_key_lock(lock, mine) : basic_key_lock();
+  }
+  basic_key_lock() noexcept = default;
+  basic_key_lock(basic_key_lock&& other) noexcept : word_(std::exchange(other.word_, nullptr)), mine_(other.mine_) {}
+  basic_key_lock& operator=(basic_key_lock&& other) noexcept {
+    release();
+    word_ = std::exchange(other.word_, nullptr);
+    mine_ = other.mine_;
+    return *this;
+  }
+  explicit operator bool() const noexcept { return word_ != nullptr; }
+  ~basic_key_lock() { release(); }
   void release() noexcept {
-    if (home_ == nullptr) return;
+    if (word_ == nullptr) return;
     std::uint64_t mine = mine_;
-    home_->lock.compare_exchange_strong(mine, 0);
-    home_ = nullptr;
+    word_->compare_exchange_strong(mine, 0);
+    word_ = nullptr;
   }
 
  private:
-  basic_bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
-  bucket* home_;
-  std::uint64_t mine_;
+  basic_key_lock(word& w, std::uint64_t mine) noexcept : word_(&w), mine_(mine) {}
+  static std::uint64_t mark_of(Directory const& dir, std::uint32_t participant) noexcept {
+    return std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
+  }
+  word* word_ = nullptr;
+  std::uint64_t mine_ = 0;
 };
-using bucket_lock = basic_bucket_lock<directory>;
+using key_lock = basic_key_lock<directory>;
 
 }  // namespace detail::shm
 
@@ -6091,16 +6234,14 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
   for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
     auto& s = dir.slot_at(i);
     std::uint64_t const c = s.ctl.load();
-    if (control::state(c) == slot_state::retired)
-      give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
-    if (control::state(c) != slot_state::ready && control::state(c) != slot_state::draining) continue;
+    if (!control::is_object(c)) continue;
     for (std::uint32_t k = 0; k != dir.layout().readers; ++k) {
       auto& word = dir.claim_at(i, k);
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
       failpoint("shm.recovery.claim_dropped");
-      ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));
+      ring(dir, s.hash.load(std::memory_order_relaxed));
     }
     try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
     failpoint("shm.recovery.claims_of_slot_dropped");
@@ -6113,54 +6254,31 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   std::uint32_t in_use = 0;
   std::uint64_t const now = dir.now();
   bool const begins = dir.participant_at(i).state.load() == participant_state::live;
-  for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-    auto& c = dir.chunk_at(n);
-    bool const mine = c.owner.load() == i + 1;
-    for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
-      auto& s = dir.slot_at(k);
-      std::uint64_t word = s.ctl.load();
-      std::uint64_t const generation = control::generation(word);
-      if (control::state(word) == slot_state::free) continue;
-      if (control::state(word) == slot_state::taken) {
-        if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
-        continue;
-      }
-      if (std::uint32_t const owner = s.owner.load(); owner != i) {
-        if (!mine || control::state(word) != slot_state::retired) continue;
-        // Put by a former keeper of the chunk, read since: the keeper would have taken it back, and the one that put looks whether it ended.
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
-        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
-        count_return(dir, owner);
-        continue;
-      }
-      if (control::state(word) == slot_state::ready) {
-        std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
-        std::uint64_t said = s.expires.load();
-        // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
-        if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
-        failpoint("shm.recovery.lease_begun");
-        if (expired(s, now)) drain(dir, k, generation);
-      } else if (control::state(word) == slot_state::draining) {
-        try_retire(dir, k, generation);  // who drained it may have died before it could
-      }
-      word = s.ctl.load();
-      auto const state = control::state(word);
-      if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
-        failpoint("shm.recovery.ref_removed");
-        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
-        failpoint("shm.recovery.slot_freed");
-      } else if (state != slot_state::free) {
-        ++in_use;
-      }
+  for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
+    auto& s = dir.slot_at(k);
+    std::uint64_t const word = s.ctl.load();
+    auto const state = control::state(word);
+    if (state == slot_state::free) continue;
+    if (state == slot_state::taken) {
+      if (control::taker(word) == i) free_slot(dir, k, word);  // its home may go on looking so far: nobody knows whether it was told to
+      continue;
     }
-    if (mine && chunk_is_idle(dir, n)) {
-      c.returned.store(0);
-      failpoint("shm.recovery.chunk_emptied");
-      std::uint32_t me = i + 1;
-      c.owner.compare_exchange_strong(me, 0);
-      failpoint("shm.recovery.chunk_freed");
+    if (s.owner.load() != i) continue;
+    if (state == slot_state::ready) {
+      std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
+      std::uint64_t said = s.expires.load();
+      // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
+      if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
+      failpoint("shm.recovery.lease_begun");
+      if (expired(s, now)) drain(dir, k, control::generation(word));
+    } else if (state == slot_state::draining) {
+      try_retire(dir, k, control::generation(word));  // who drained it may have died before it could
+    } else {
+      withdraw(dir, k, control::generation(word));
+      failpoint("shm.recovery.withdrawn");
     }
+    std::uint64_t const left = s.ctl.load();
+    if (control::generation(left) == control::generation(word) && control::state(left) != slot_state::free) ++in_use;
   }
   return in_use;
 }
@@ -6207,8 +6325,9 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
     auto const& s = dir.slot_at(k);
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
-    if (s.arena == arena) need(s.offset, s.size);
-    if (s.key_size > inline_key) need(std::uint64_t{k} * key_cell, key_cell);
+    // Somebody may read as far as the writer had said, whatever it was about to say of the size.
+    if (std::uint64_t const whole = s.size, said = std::uint64_t{s.advanced.load(std::memory_order_relaxed)} * grain; s.arena == arena) need(s.offset, whole > said ? whole : said);
+    if (s.key_size > slot_room) need(s.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
   std::uint64_t pages = 0;
@@ -6240,20 +6359,30 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
 }
 
 /// Memory of participant `i` was given back: where the namespace has a limit, others may have asked for it in vain. All are told, as one may be about to sleep.
-inline void tell_of_room(auto const& dir, std::uint32_t i) noexcept {
+inline void tell_others_of_room(auto const& dir, std::uint32_t i) noexcept {
   if (dir.head().bytes_limit == 0) return;
   for (std::uint32_t k = 0; k != max_participants; ++k)
-    if (k != i && dir.participant_at(k).state.load() == participant_state::live) count_return(dir, k);
+    if (auto& p = dir.participant_at(k); k != i && p.state.load() == participant_state::live) {
+      p.room_seq.fetch_add(1);
+      if (p.wants_room.load() != 0) dir.wake(p.room_seq);
+    }
 }
 
-/// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
-inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
+/// Objects of participant `i`.
+inline std::uint32_t slots_in_use(auto const& dir, std::uint32_t i) noexcept {
+  std::uint32_t n = 0;
+  for (std::uint32_t k = 0; k != dir.layout().slots; ++k)
+    if (auto& s = dir.slot_at(k); control::is_object(s.ctl.load()) && s.owner.load() == i) ++n;
+  return n;
+}
+
+/// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same. \returns its objects that stay
+inline std::uint32_t settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
-  if (p.state.load() == participant_state::free) return;
+  if (p.state.load() == participant_state::free) return 0;
   stop_listening(dir, i);
   dir.remove_fifo(i);
   for (;;) {
-    std::uint32_t const seen = p.returned_seq.load();
     std::uint32_t const in_use = settle_slots(dir, i);
     failpoint("shm.recovery.slots_settled");
     if (in_use == 0) {
@@ -6265,19 +6394,19 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       p.regions = 0;
       p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
-      tell_of_room(dir, i);  // before the state: whoever finds us dead in between tells again
+      tell_others_of_room(dir, i);  // before the state: whoever finds us dead in between tells again
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
-      return;
+      return 0;
     }
     if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
       if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
-    tell_of_room(dir, i);
+    tell_others_of_room(dir, i);
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
-    if (p.returned_seq.load() == seen) return;
+    if (slots_in_use(dir, i) == in_use) return in_use;
   }
 }
 
@@ -6288,14 +6417,13 @@ inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noex
     auto const state = p.state.load();
     if (state == participant_state::free || !dir.try_lock(i + 1)) return;
     failpoint("shm.recovery.locked");
-    std::uint32_t const seen = p.returned_seq.load();  // before the look: what comes after it counts, too
     if (p.state.load() == participant_state::live) bury(dir, i);
     failpoint("shm.recovery.claims_dropped");
-    settle(dir, where, i);
+    std::uint32_t const left = settle(dir, where, i);
     dir.unlock(i + 1);
     failpoint("shm.recovery.unlocked");
     // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.
-    if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;
+    if (p.state.load() != participant_state::orphan || slots_in_use(dir, i) == left) return;
   }
 }
 
@@ -6328,9 +6456,14 @@ OMNICONN_END_NAMESPACE
 // How the few threads of this library start.
 
 #include <cstddef>
+#include <cstring>
 
 #include <pthread.h>
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+#define OMNICONN_SIGNALS_BY_ATTRIBUTE  // <signal.h> costs every user 500 lines
+#else
 #include <signal.h>
+#endif
 
 
 OMNICONN_BEGIN_NAMESPACE
@@ -6343,11 +6476,18 @@ inline int start_quiet_thread(pthread_t& out, void* (*run)(void*), void* with) n
   pthread_attr_t how;
   if (int const rc = ::pthread_attr_init(&how); rc != 0) return rc;
   ::pthread_attr_setstacksize(&how, std::size_t{256} << 10U);
+#if defined(OMNICONN_SIGNALS_BY_ATTRIBUTE)
+  __sigset_t all;
+  std::memset(&all, 0xff, sizeof all);  // the C library leaves its own out
+  int rc = ::pthread_attr_setsigmask_np(&how, &all);
+  if (rc == 0) rc = ::pthread_create(&out, &how, run, with);
+#else
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by who is made
   int const rc = ::pthread_create(&out, &how, run, with);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
   ::pthread_attr_destroy(&how);
   return rc;
 }
@@ -6355,6 +6495,8 @@ inline int start_quiet_thread(pthread_t& out, void* (*run)(void*), void* with) n
 }  // namespace detail
 
 OMNICONN_END_NAMESPACE
+
+#undef OMNICONN_SIGNALS_BY_ATTRIBUTE
 // ==== end <omniconn/detail/quiet_thread.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -6919,6 +7061,7 @@ template <class Session> class basic_object_hold {
     bytes_ = bytes;
   }
   [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
   void finish(disposition how) noexcept {
@@ -6947,7 +7090,7 @@ using object_hold = basic_object_hold<session>;
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/hold.hpp>
 // ==== begin <omniconn/transport/shm/producer.hpp>
-// The writing side of a participant: its arena and the slots that it has leased. One writer, so a crash cannot corrupt it.
+// The writing side of a participant: its arena, and what it has put. One writer, so a crash cannot corrupt it.
 
 #include <array>
 #include <cerrno>
@@ -7061,9 +7204,14 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
+inline constexpr std::uint32_t everywhere = ~std::uint32_t{0};
+inline constexpr std::uint32_t no_page = ~std::uint32_t{0};  // for a key: it lies in its slot
+
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
-/// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
+/// The arena file: a page for each long key, then the payload memory. Both are sparse until used.
+///
+/// Nobody tells a producer that an object of it has ended: it looks at the slot, whose generation has moved on then. So a block comes back without a list that processes share.
 template <class Session> class basic_producer {
  public:
   basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page), limit_(limit_of(s.dir().head().bytes_limit)) {}
@@ -7088,150 +7236,121 @@ template <class Session> class basic_producer {
     return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed);
   }
 
-  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
-  result<std::uint32_t> take_slot() {
-    if (free_.empty()) collect();
-    for (;;) {
-      if (free_.empty() && !lease_chunk() && !take_over_chunk())
-        return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
-      std::uint32_t const index = free_.back();
-      free_.pop_back();
-      auto& s = session_.dir().slot_at(index);
-      std::uint64_t word = s.ctl.load();
-      if (control::state(word) != slot_state::free) continue;  // another's, who lost the chunk or took it from us: it comes back by its bit
-      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), session_.me()))) continue;
-      failpoint("shm.put.slot_taken");
-      // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
-      if (owns_chunk(index / chunk_slots)) return index;
-      s.ctl.store(control::make(control::generation(word), slot_state::free));
-      give_to_keeper(session_.dir(), index, session_.me());
-    }
+  /// Room for one more object: nothing is allocated where nothing may fail.
+  void expect_object() {
+    std::size_t const tokens = returned_.size() + out_ + 1;
+    if (returned_.capacity() < tokens) returned_.reserve(2 * tokens);
+    if (objects_.size() != objects_.capacity()) return;
+    forget_ended();
+    if (2 * objects_.size() >= objects_.capacity()) objects_.reserve(objects_.capacity() == 0 ? first_objects : 2 * objects_.capacity());
   }
-
-  /// Returns a slot that was never ready, its next generation begun.
-  void return_slot(std::uint32_t index) noexcept {
-    auto& s = session_.dir().slot_at(index);
-    s.ctl.store(control::make(control::generation(s.ctl.load()) + 1, slot_state::free));
-    free_.push_back(index);
-  }
-
-  /// Room for one more token to come back: nothing is allocated where nothing may fail.
-  void expect_token() {
-    std::size_t const needed = returned_.size() + out_ + 1;
-    if (returned_.capacity() < needed) returned_.reserve(2 * needed);
-    if (order_.size() == order_.capacity()) {
-      forget_oldest();
-      std::erase_if(order_, [this](put_mark const& m) { return is_gone(m); });
-      if (2 * order_.size() >= order_.capacity()) order_.reserve(2 * order_.size() + 64);
-    }
-  }
-  /// \requires `expect_token` was called for it.
-  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, outgoing const& out) noexcept {
-    release_token(index);  // of an object that ended here and that we did not look after since
-    entry_of(index) = {out.token, generation, size, region, out.dispose, true};
+  /// What became of a put. \requires `expect_object` was called for it \returns a number to name it by, as long as it is unfinished
+  std::uint64_t add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, std::uint32_t key_page, outgoing const& out) noexcept {
+    objects_.push_back({++serial_, out.token, generation, size, region, out.dispose, index, key_page, true});
     if (auto* const lent = regions_.find(region)) ++lent->uses;
     ++out_;
     out_bytes_ += size;
-    order_.push_back({index, generation});
+    return serial_;
   }
-  void forget_token(std::uint32_t index) noexcept { take_token(index); }
+  /// The same for a payload that lies in the slot: there is no block.
+  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, [](std::uint64_t) noexcept {}}); }
+  /// A put has ended without an object: its block comes back.
+  void drop_object(std::uint64_t serial) noexcept {
+    if (auto* const o = find_object(serial)) end_object(*o);
+  }
+  /// The same where the caller keeps the block.
+  void forget_object(std::uint64_t serial) noexcept {
+    auto* const o = find_object(serial);
+    if (o == nullptr) return;
+    o->dispose = [](std::uint64_t) noexcept {};
+    end_object(*o);
+  }
 
   /// Objects and payload bytes that are still with readers, as far as `collect` has looked.
   [[nodiscard]] std::size_t objects_out() const noexcept { return out_; }
   [[nodiscard]] std::uint64_t bytes_out() const noexcept { return out_bytes_; }
+  /// Counts the objects that have been found ended.
+  [[nodiscard]] std::uint32_t ended_so_far() const noexcept { return ended_; }
 
   struct put_mark {
     std::uint32_t index = 0;
     std::uint64_t generation = 0;
   };
-  /// The oldest object that nobody reads now, or none. One that is kept and was read since the last look counts as young again. What is returned is
-  /// not asked for again.
-  std::optional<put_mark> take_oldest_unread() noexcept {
+  /// The oldest object that nobody reads now, or none. One that is kept and was read since the last look counts as young again.
+  /// \param home where not `everywhere`, one in its window: another's end would make no room
+  std::optional<put_mark> take_oldest_unread(std::uint32_t home = everywhere) noexcept {
     auto const& dir = session_.dir();
-    for (std::size_t left = 2 * (order_.size() - oldest_); left != 0 && oldest_ != order_.size(); --left) {
-      put_mark const mark = order_[oldest_++];
-      auto& s = dir.slot_at(mark.index);
+    for (std::size_t i = first_, left = 2 * objects_.size(); i < objects_.size() && left != 0; ++i, --left) {
+      auto& o = objects_[i];
+      if (!o.out) continue;
+      if (home != everywhere && ((o.index - home) & (dir.layout().slots - 1)) >= window) continue;
+      auto& s = dir.slot_at(o.index);
       std::uint64_t const word = s.ctl.load();
-      bool const unfinished = word == control::make(mark.generation, slot_state::writing);  // another thread copies: it will be here the next time
-      if (is_gone(mark) || (!unfinished && word != control::make(mark.generation, slot_state::ready))) continue;
-      bool stays = unfinished;
-      if (is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0) stays = true;
-      for (std::uint32_t k = 0; k != readers_of(dir, s) && !stays; ++k) stays = claim::state_of(dir.claim_at(mark.index, k).load()) == claim::state::hold;
-      if (!stays) return mark;
-      if (order_.size() == order_.capacity()) forget_oldest();
-      order_.push_back(mark);  // there is room: one was just taken out
+      if (control::generation(word) != o.generation || control::state(word) != slot_state::ready) continue;  // ended, or another thread is writing it
+      if (is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0) {
+        if (objects_.size() == objects_.capacity()) {
+          forget_ended();
+          if (objects_.size() == objects_.capacity()) continue;
+          i = first_ - 1;  // all have moved
+          continue;
+        }
+        auto again = o;
+        o.out = false;
+        again.serial = ++serial_;
+        objects_.push_back(again);
+        continue;
+      }
+      bool held = false;
+      for (std::uint32_t k = 0; k != readers_of(dir, s) && !held; ++k) held = claim::state_of(dir.claim_at(o.index, k).load()) == claim::state::hold;
+      if (!held) return put_mark{o.index, o.generation};
     }
     return std::nullopt;
   }
 
-  /// The block of a slot is nobody's any more.
-  void release_token(std::uint32_t index) noexcept {
-    auto const& entry = entry_of(index);
-    if (!take_token(index)) return;
-    if (entry.dispose != nullptr) {
-      entry.dispose(entry.token);
-    } else {
-      returned_.push_back(entry.token);
-    }
-  }
-
-  /// Writes a key that does not fit the slot into the slot's page of the arena.
-  result<void> store_key(std::uint32_t index, std::string_view key) {
+  /// A page of the arena for a key that has no room in its slot.
+  result<std::uint32_t> take_key_page() {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::uint64_t const at = std::uint64_t{index} * key_cell;
-    if (!key_pages_[index]) {  // once for each slot, not a system call for each put: nobody takes a page away from a producer that lives
-      if (auto backed = allocate(at, key_cell); !backed) return backed.error();
-      key_pages_[index] = true;
-      failpoint("shm.arena.key_page");
+    free_pages_.reserve(pages_ + std::size_t{1});
+    if (free_pages_.empty()) collect();
+    if (free_pages_.empty() && pages_ == session_.dir().layout().slots) collect_all();
+    if (!free_pages_.empty()) {
+      std::uint32_t const warm = free_pages_.back();
+      free_pages_.pop_back();
+      return warm;
     }
+    if (pages_ == session_.dir().layout().slots) return {error_kind::no_space, "as many keys of over 128 bytes are in use as the namespace has slots; raise max_keys, or let readers keep up"};
+    if (auto backed = allocate(std::uint64_t{pages_} * key_cell, key_cell); !backed) return backed.error();
+    failpoint("shm.arena.key_page");
+    return pages_++;
+  }
+  void give_back_key_page(std::uint32_t n) noexcept {
+    if (n != no_page) free_pages_.push_back(n);  // there is room: it was one of `pages_`
+  }
+  /// \returns where in the arena
+  std::uint64_t store_key(std::uint32_t n, std::string_view key) noexcept {
+    std::uint64_t const at = std::uint64_t{n} * key_cell;
     std::memcpy(mapping_.base() + at, key.data(), key.size());
-    return {};
+    return at;
   }
-
-  /// Takes back what readers gave back: O(leased chunks), and only when something came back.
+  /// Takes back what readers are done with, as far as a few looks show: the oldest, mostly. Where many objects stay for long, what came and went since is among the newest.
   void collect() noexcept {
-    auto const& dir = session_.dir();
-    std::uint32_t const seq = session_.record().returned_seq.load();
-    if (seq == seen_seq_) return;
-    seen_seq_ = seq;
-    for (std::size_t k = 0; k != chunks_.size();) {
-      std::uint32_t const n = chunks_[k];
-      auto& c = dir.chunk_at(n);
-      std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
-      if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
-        lose_chunk(k);
-        failpoint("shm.chunk.lost");
-        if (bits == 0) continue;
-        c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
-        count_return(dir, owner - 1);
-        continue;
-      }
-      ++k;
-      for (; bits != 0; bits &= bits - 1) {
-        auto const bit = static_cast<std::uint32_t>(__builtin_ctz(bits));
-        if (bit >= chunk_slots) break;
-        std::uint32_t const index = n * chunk_slots + bit;
-        auto& s = dir.slot_at(index);
-        std::uint64_t word = s.ctl.load();
-        bool freed = control::state(word) == slot_state::free && !is_listed(index);  // by another that took the chunk over meanwhile, or lost it to us
-        failpoint("shm.reclaim.found");
-        if (control::state(word) == slot_state::retired) freed = s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free));
-        failpoint("shm.reclaim.slot_freed");
-        if (freed) free_.push_back(index);
-        if (ended(index)) release_token(index);  // a bit without a retirement frees nothing
-      }
-    }
-    for (std::size_t i = 0; i != strays_.size();)
-      if (ended(strays_[i])) {
-        release_token(strays_[i]);
-        strays_[i] = strays_.back();
-        strays_.pop_back();
-      } else {
-        ++i;
-      }
+    std::uint32_t const before = ended_;
+    std::size_t i = first_;
+    for (int in_vain = 0; i < objects_.size() && in_vain != looks; ++i)
+      if (objects_[i].out && !end_if_over(objects_[i])) ++in_vain;
+    if (ended_ == before)
+      for (std::size_t k = objects_.size(), n = 0; k-- > i && n != looks; ++n)
+        if (objects_[k].out) end_if_over(objects_[k]);
+    skip_ended();
+  }
+  /// The same by looking at all.
+  void collect_all() noexcept {
+    for (std::size_t i = first_; i < objects_.size(); ++i)
+      if (objects_[i].out) end_if_over(objects_[i]);
+    skip_ended();
   }
 
-  /// Frees the slots of puts that were begun and not ended: the participant leaves.
+  /// Ends puts that were begun and not ended: the participant leaves.
   void withdraw_unfinished() noexcept {
     auto const& dir = session_.dir();
     for (std::uint32_t index = 0; index != dir.layout().slots; ++index) {
@@ -7239,14 +7358,16 @@ template <class Session> class basic_producer {
       std::uint64_t const word = s.ctl.load();
       if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
       if (s.owner.load() != session_.me()) continue;
-      remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
-      failpoint("shm.close.ref_removed");
-      s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
-      give_to_keeper(dir, index, session_.me());
+      withdraw(dir, index, control::generation(word));
+      failpoint("shm.close.object_withdrawn");
     }
   }
 
   std::size_t reclaim(reclaim_sink sink) {
+    collect_all();
+    return flush(sink);
+  }
+  std::size_t reclaim_some(reclaim_sink sink) {
     collect();
     return flush(sink);
   }
@@ -7273,10 +7394,7 @@ template <class Session> class basic_producer {
     return regions_.add(user, session_.where(), arena_id_, session_.record());
   }
   result<void> forget(std::uint64_t region) {
-    collect();
-    for (std::uint32_t const n : chunks_)  // whoever had the last share may not have come to tell us
-      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index)
-        if (auto const& entry = entry_of(index); entry.set && (entry.region & region_mask) == region && ended(index)) release_token(index);
+    collect_all();
     return regions_.remove(region, session_.where());
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
@@ -7289,14 +7407,68 @@ template <class Session> class basic_producer {
   // Not std::min: <algorithm> costs every user 6,000 lines.
   static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
 
-  struct block_entry {
+  static constexpr std::size_t first_objects = 1024;
+  static constexpr int looks = 2;
+
+  struct put_object {
+    std::uint64_t serial = 0;      // grows
     std::uint64_t token = 0;
     std::uint64_t generation = 0;  // of the slot
     std::uint64_t size = 0;        // of the payload
     std::uint64_t region = 0;      // that it lies in
     void (*dispose)(std::uint64_t) noexcept = nullptr;
-    bool set = false;
+    std::uint32_t index = 0;       // of the slot
+    std::uint32_t key_page = no_page;
+    bool out = false;              // with readers, as far as we know
   };
+
+  bool end_if_over(put_object& o) noexcept {
+    if (control::generation(session_.dir().slot_at(o.index).ctl.load()) == o.generation) return false;
+    end_object(o);
+    return true;
+  }
+  /// The block is nobody's any more.
+  void end_object(put_object& o) noexcept {
+    if (!std::exchange(o.out, false)) return;
+    --out_;
+    ++ended_;
+    out_bytes_ -= o.size;
+    if (auto* const lent = regions_.find(o.region)) --lent->uses;
+    give_back_key_page(o.key_page);
+    if (o.dispose != nullptr) {
+      o.dispose(o.token);
+    } else {
+      returned_.push_back(o.token);
+    }
+  }
+  put_object* find_object(std::uint64_t serial) noexcept {
+    std::size_t low = first_, high = objects_.size();
+    while (low < high) {
+      std::size_t const middle = low + (high - low) / 2;
+      if (objects_[middle].serial < serial) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low != objects_.size() && objects_[low].serial == serial && objects_[low].out ? &objects_[low] : nullptr;
+  }
+  void skip_ended() noexcept {
+    while (first_ < objects_.size() && !objects_[first_].out) ++first_;
+    while (!objects_.empty() && !objects_.back().out && objects_.size() > first_) objects_.pop_back();
+    if (first_ == objects_.size()) {
+      objects_.clear();
+      first_ = 0;
+    }
+  }
+  void forget_ended() noexcept {
+    collect_all();
+    std::size_t n = 0;
+    for (std::size_t i = first_; i < objects_.size(); ++i)
+      if (objects_[i].out) objects_[n++] = objects_[i];
+    objects_.resize(n);
+    first_ = 0;
+  }
 
   /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
   result<memory_region> grow_within(std::size_t needed) {
@@ -7353,7 +7525,6 @@ template <class Session> class basic_producer {
     if (mapping_.base() != nullptr) return {};
     auto const& dir = session_.dir();
     keys_size_ = std::size_t{dir.layout().slots} * key_cell;
-    key_pages_.resize(dir.layout().slots);
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
@@ -7382,107 +7553,6 @@ template <class Session> class basic_producer {
     return {};
   }
 
-  bool lease_chunk() {
-    auto const& dir = session_.dir();
-    for (std::uint32_t k = 0; k != dir.layout().chunks; ++k) {
-      // Each participant starts elsewhere, so that they rarely meet.
-      std::uint32_t const n = (k + session_.me() * 7) % dir.layout().chunks;
-      std::uint32_t none = 0;
-      if (dir.chunk_at(n).owner.load(std::memory_order_relaxed) != 0 || !dir.chunk_at(n).owner.compare_exchange_strong(none, session_.me() + 1)) continue;
-      failpoint("shm.chunk.leased");
-      adopt_chunk(n);
-      if (!free_.empty()) return true;
-    }
-    return false;
-  }
-
-  /// Takes a chunk from another producer that has no use for it now: all its objects were read, but it has not put since, and perhaps never will.
-  bool take_over_chunk() {
-    auto const& dir = session_.dir();
-    for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-      auto& c = dir.chunk_at(n);
-      std::uint32_t owner = c.owner.load();
-      // Ours by its mark, but unknown to us: an earlier user of our record died with it.
-      bool const known = owner == session_.me() + 1 && !entries_.empty() && entries_[n] != nullptr;
-      if (known || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
-      failpoint("shm.chunk.taken_over");
-      adopt_chunk(n);
-      if (!free_.empty()) return true;
-    }
-    return false;
-  }
-
-  void adopt_chunk(std::uint32_t n) {
-    auto const& dir = session_.dir();
-    if (entries_.empty()) entries_.resize(dir.layout().chunks);
-    if (entries_[n] == nullptr) entries_[n] = std::make_unique<std::array<block_entry, chunk_slots>>();
-    for (std::size_t k = 0; k != chunks_.size(); ++k)
-      if (chunks_[k] == n) {  // taken over and given up again before we noticed
-        lose_chunk(k);
-        break;
-      }
-    chunks_.push_back(n);
-    free_.reserve(chunks_.size() * chunk_slots);
-    strays_.reserve(strays_.size() + chunks_.size() * chunk_slots);
-    for (std::uint32_t i = chunk_slots; i-- != 0;) {
-      std::uint32_t const index = n * chunk_slots + i;
-      auto& s = dir.slot_at(index);
-      std::uint64_t word = s.ctl.load();
-      std::uint64_t const generation = control::generation(word);
-      if (control::state(word) == slot_state::retired) {
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, index);  // who retired it may have died before
-        failpoint("shm.chunk.ref_removed");
-        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
-        word = s.ctl.load();
-        failpoint("shm.chunk.slot_freed");
-      }
-      // Others are of the former owner, who was quicker: they come back by their bit.
-      if (control::state(word) == slot_state::free) free_.push_back(index);
-    }
-  }
-
-  /// Another producer has taken `chunks_[k]` over.
-  void lose_chunk(std::size_t k) noexcept {
-    std::uint32_t const n = chunks_[k];
-    chunks_[k] = chunks_.back();
-    chunks_.pop_back();
-    std::erase_if(free_, [n](std::uint32_t index) { return index / chunk_slots == n; });
-    for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
-      if (!entry_of(index).set) continue;
-      if (ended(index)) {
-        release_token(index);
-      } else {
-        strays_.push_back(index);
-      }
-    }
-  }
-
-  [[nodiscard]] bool is_listed(std::uint32_t index) const noexcept {
-    for (auto const i : free_)
-      if (i == index) return true;
-    return false;
-  }
-  bool take_token(std::uint32_t index) noexcept {
-    auto& entry = entry_of(index);
-    if (!std::exchange(entry.set, false)) return false;
-    --out_;
-    out_bytes_ -= entry.size;
-    if (auto* const lent = regions_.find(entry.region)) --lent->uses;
-    return true;
-  }
-  [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
-  /// The object that we put into this slot is gone.
-  [[nodiscard]] bool ended(std::uint32_t index) noexcept {
-    std::uint64_t const word = session_.dir().slot_at(index).ctl.load();
-    return control::generation(word) != entry_of(index).generation || control::state(word) == slot_state::retired;
-  }
-  [[nodiscard]] bool is_gone(put_mark const& m) noexcept { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; }
-  void forget_oldest() noexcept {
-    order_.erase(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(oldest_));
-    oldest_ = 0;
-  }
-  [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
-
   Session& session_;
   std::uint64_t pool_size_;
   std::uint64_t limit_;  // of all producers together
@@ -7492,17 +7562,15 @@ template <class Session> class basic_producer {
   unique_fd fd_;
   file_mapping mapping_;
   lent_regions regions_;
-  std::vector<bool> key_pages_;        // by slot: whether memory is behind it
-  std::uint32_t seen_seq_ = 0;
-  std::vector<std::uint32_t> chunks_;  // leased
-  std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk
-  std::vector<std::uint32_t> free_;    // last in, first out: warm
-  std::vector<std::uint32_t> strays_;  // slots in use by us in chunks that are not ours any more
-  std::vector<std::uint64_t> returned_;
-  std::size_t out_ = 0;                // tokens that will come back
-  std::uint64_t out_bytes_ = 0;        // and the payload bytes behind them
-  std::vector<put_mark> order_;        // of the puts, from `oldest_` on; what has ended meanwhile goes when room is needed
-  std::size_t oldest_ = 0;
+  std::uint32_t pages_ = 0;                // for keys, that have memory
+  std::vector<std::uint32_t> free_pages_;
+  std::vector<put_object> objects_;        // by age, from `first_` on; some have ended
+  std::size_t first_ = 0;
+  std::uint64_t serial_ = 0;
+  std::size_t out_ = 0;                    // of them that have not, as far as we know
+  std::uint64_t out_bytes_ = 0;
+  std::uint32_t ended_ = 0;
+  std::vector<std::uint64_t> returned_;    // tokens that `reclaim` hands out
 };
 using producer = basic_producer<session>;
 
@@ -7529,17 +7597,22 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
   basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
-      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
+      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
   std::uint16_t reader;
-  std::int64_t spin_ns;
+  std::int64_t spin_ns;                              ///< how long a get looks before it sleeps
+  std::int64_t follow_ns;                            ///< how long it stays awake for a writer that does not get on; 0: one processor, which the writer needs
+  std::size_t follow_from = std::size_t{16} << 10U;  ///< bytes of a payload from which on a waiting get reads it while it is being written; less is there before it has looked
   std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
   std::string put_for;   ///< the stage of the last put
+  std::uint32_t crowded_home = everywhere;  ///< of the last put's key, where it found no slot near it: room elsewhere is none. Under the put mutex
   unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
 
   result<int> native_fd() {
     std::scoped_lock const lock(put_mutex);
@@ -7577,6 +7650,17 @@ template <class Session> struct basic_endpoint : call_gate {
 
 using endpoint = basic_endpoint<session>;
 
+/// An object that a get has claimed while it is being written.
+struct followed {
+  bool on = false;
+  std::uint32_t index = 0;
+  std::uint32_t place = 0;
+  std::uint64_t word = 0;         ///< the slot's, when it was claimed
+  const_bytes bytes;              ///< where it comes to lie
+  std::size_t done = 0;           ///< bytes that were read
+  std::optional<checksum_state> sum;  ///< of them, where who waits wants it
+};
+
 template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
@@ -7584,6 +7668,8 @@ template <class Session> struct basic_put_operation : staged_operation {
   basic_endpoint<Session>* owner_ = nullptr;
   locator where_;
   std::uint64_t hash_ = 0;
+  std::uint64_t serial_ = 0;  // of the producer's list
+  std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
   deadline until_;  // of the locks of a replacing put
@@ -7591,17 +7677,31 @@ template <class Session> struct basic_put_operation : staged_operation {
 using put_operation = basic_put_operation<session>;
 
 template <class Session> struct basic_get_operation : staged_operation {
-  basic_get_operation() noexcept { is_get_ = true; }
+  basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
+  /// The payload's checksum, where it was read while it was being written.
+  [[nodiscard]] std::optional<std::uint64_t> digest() const noexcept { return digest_; }
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::found) become(stage::idle);
     return std::move(hold_);
   }
 
+  /// The caller's key may end with the call; a get that is done at once needs no copy of it, and one that waits none on the heap: freeing it would come after the object.
+  void keep(wire_key key) {
+    if (key.size() <= short_.size()) {
+      std::memcpy(short_.data(), key.data(), key.size());
+      key_ = {short_.data(), key.size()};
+    } else {
+      long_.assign(key);
+      key_ = long_;
+    }
+  }
+
   wire_key key_;
-  std::string kept_;
+  std::array<char, slot_room> short_;
+  std::string long_;
   std::uint64_t hash_ = 0;
   std::uint16_t reader_ = 0;
   std::uint16_t awaited_ = 0;   ///< the stage whose death ends the wait, as the number of its name + 1
@@ -7609,9 +7709,14 @@ template <class Session> struct basic_get_operation : staged_operation {
   bool by_locator_ = false;
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;
+  bool verifies_ = false;       ///< the caller will want the checksum
+  bool moved_ = false;          ///< the last look saw an object of the key that was just going
+  bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;
   locator where_;
   basic_object_hold<Session> hold_;
+  followed following_;
+  std::optional<std::uint64_t> digest_;
 };
 using get_operation = basic_get_operation<session>;
 
@@ -7623,6 +7728,7 @@ OMNICONN_END_NAMESPACE
 // The way of a get: look, claim, validate, or sleep until something changes.
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -7632,6 +7738,16 @@ OMNICONN_END_NAMESPACE
 #include <type_traits>
 #include <utility>
 
+// ==== begin <omniconn/transport/shm/adopt.hpp>
+// What makes of a claim the object of a get.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -7639,7 +7755,7 @@ namespace detail::shm {
 
 inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
 
-/// An object that cannot be claimed although nobody else has it, or that has another hash than the entry that leads to it: it may have been changed
+/// An object that cannot be claimed although nobody else has it, or whose hash is not the one that its control word has a part of: it may have been changed
 /// after the put.
 inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
   auto const& s = dir.slot_at(index);
@@ -7649,35 +7765,35 @@ inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word)
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
+template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, basic_object_hold<Session> held) {  // which gives the claim back on every way out but the last
   auto const& dir = e.session->dir();
   auto const& s = dir.slot_at(index);
-  basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
+  std::uint64_t const generation = held.generation();
   failpoint("shm.get.adopting");
   if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
+  std::uint64_t const where = s.arena;
   std::shared_ptr<mapped_arena const> mapped;
-  if (std::uint64_t const id = s.arena; id != 0) {
-    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id);
+  if (where == in_slot) {
+    if (!fits_slot(key_size, static_cast<std::size_t>(size))) return {error_kind::corrupt, "the namespace's directory has an object in a slot that has no room for it"};
+  } else {
+    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where);
     if (!arena) return arena.error();
     mapped = std::move(*arena);
-  } else if (size != 0) {
-    return {error_kind::corrupt, "the namespace's directory has an object without an arena"};
   }
   if (!op.by_locator_) {
     if (key_size != op.key_.size()) return false;
-    if (key_size <= inline_key) {
-      auto const key = s.key.load();
-      if (std::string_view(key.data(), key_size) != op.key_) return false;
+    if (key_size <= slot_room) {
+      if (!s.room.begins_with(op.key_.data(), op.key_.size())) return false;
     } else {
       auto keys = mapped;  // of memory that is lent they lie in its producer's arena
-      if (std::uint64_t const id = s.arena; (id & region_mask) != 0) {
-        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id & ~region_mask);
+      if ((where & region_mask) != 0) {
+        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
         if (!arena) return arena.error();
         keys = std::move(*arena);
       }
-      std::uint64_t const at = std::uint64_t{index} * key_cell;
+      std::uint64_t const at = s.key_at;
       if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
       if (text_of(keys->at(at, key_size)) != op.key_) return false;
     }
@@ -7687,6 +7803,8 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
     auto const bytes = mapped->at(at, size);
     held.set_bytes(std::move(mapped), bytes);
+  } else if (size != 0) {
+    held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
   }
   op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
@@ -7698,28 +7816,172 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   return true;
 }
 
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/adopt.hpp>
+// ==== begin <omniconn/transport/shm/follow.hpp>
+// Reading an object while it is being written: a get that waits claims it as soon as its producer has announced it, and sums or fetches behind the copy. It ends when the object is whole.
+//
+// The claim keeps the memory, whatever becomes of the producer, and the object cannot be another's. What was read counts only once the description says that it lies where it was read.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// More is not in the processor's own cache any more when whoever waits comes to read it; to sum it pays all the same.
+inline constexpr std::uint64_t most_to_fetch = std::uint64_t{1} << 20U;
+
+/// Whether the object has a sum that who waits is going to compare.
+template <class Session> bool will_be_verified(basic_get_operation<Session> const& op, auto const& s) noexcept {
+  return op.verifies_ && std::uint16_t{s.checksum_kind} == static_cast<std::uint16_t>(checksum_kind::xxh3_64);
+}
+
+/// Whether an object that is being written is worth it. Looks at the line only that who waits has anyway.
+template <class Session> bool is_worth_following(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint64_t word) noexcept {
+  if (!op.may_follow_ || control::state(word) != slot_state::writing) return false;
+  std::uint64_t const size = s.size;
+  return size >= e.follow_from && (size <= most_to_fetch || will_be_verified(op, s));
+}
+
+/// Claims an object that is being written. \returns false: it is not the one, or all its places are taken.
+template <class Session> bool start_following(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t word) {
+  auto const& dir = e.session->dir();
+  auto& s = dir.slot_at(index);
+  std::uint16_t const key_size = s.key_size;
+  if (key_size != op.key_.size() || key_size > slot_room || !s.room.begins_with(op.key_.data(), op.key_.size())) return false;  // a long key lies elsewhere, and can wait
+  std::uint64_t const size = s.size, where = s.arena, offset = s.offset;
+  std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+  std::uint32_t claimed = 0;
+  if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
+  basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
+  failpoint("shm.follow.claimed");
+  if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) return false;  // damaged, or about to be whole
+  auto& f = op.following_;
+  if (where != in_slot) {
+    auto arena = e.session->arena(owner, where);
+    if (!arena || !(*arena)->contains(offset, size)) return false;  // the description is damaged: found when it is whole
+    auto const bytes = (*arena)->at(offset, size);
+    held.set_bytes(std::move(*arena), bytes);
+  }
+  f.bytes = held.bytes();
+  f.index = index;
+  f.word = word;
+  f.done = 0;
+  f.sum.reset();
+  if (will_be_verified(op, s)) f.sum.emplace();
+  f.on = true;
+  op.hold_ = std::move(held);
+  return true;
+}
+
+/// Whether a whole object of that hash is there.
+inline bool is_there(auto const& dir, std::uint64_t hash) noexcept {
+  return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
+    return control::state(word) == slot_state::ready && dir.slot_at(index).hash.load(std::memory_order_relaxed) == hash;
+  });
+}
+
+/// An operation that ends without its object keeps nothing of it. \requires it is locked
+template <class Session> void let_go(basic_get_operation<Session>& op) noexcept {
+  op.following_.on = false;
+  op.hold_.finish(disposition::give_back);
+}
+
+/// Reads on, `most` bytes at most.
+inline void read_on(followed& f, std::size_t until, std::size_t most) noexcept {
+  if (until <= f.done) return;
+  const_bytes const now = f.bytes.subspan(f.done, until - f.done < most ? until - f.done : most);
+  if (f.sum) {
+    f.sum->update(now);
+  } else {
+    constexpr std::size_t line = 64;
+    for (std::size_t i = 0; i < now.size(); i += line) static_cast<void>(*static_cast<std::byte const volatile*>(now.data() + i));  // so that it comes into our cache
+  }
+  f.done += now.size();
+}
+
+/// One step. \returns nothing: it will never be whole; the claim is given back.
+template <class Session> std::optional<result<progress>> follow_on(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  constexpr std::size_t at_once = std::size_t{64} << 10U;  // between two looks at deadlines
+  auto& f = op.following_;
+  auto const& s = e.session->dir().slot_at(f.index);
+  std::uint64_t const word = s.ctl.load();
+  if (word == f.word) {
+    std::size_t const there = std::size_t{s.advanced.load(std::memory_order_acquire)} * grain;
+    if (f.done < there && f.done < f.bytes.size()) {
+      read_on(f, there < f.bytes.size() ? there : f.bytes.size(), at_once);
+      failpoint("shm.follow.read");
+      return progress::pending;
+    }
+    // Two puts that replace: the other may be whole before this one.
+    if (!is_there(e.session->dir(), op.hash_)) return progress::pending;
+  }
+  f.on = false;
+  if (word != control::become(f.word, slot_state::ready)) {
+    let_go(op);
+    failpoint("shm.follow.let_go");
+    return std::nullopt;
+  }
+  failpoint("shm.follow.whole");
+  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
+  if (!adopted) return op.fail(adopted.error());
+  if (!*adopted) return std::nullopt;
+  if (f.sum && op.hold_.bytes().data() == f.bytes.data() && op.hold_.bytes().size() == f.bytes.size()) {
+    read_on(f, f.bytes.size(), f.bytes.size());
+    op.digest_ = f.sum->digest();
+  }
+  return progress::done;
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/follow.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// Whether to look once more before it is said that nothing is there: once always, and again while somebody is just putting the key, or taking it away.
+inline bool is_worth_another(auto const& dir, std::uint64_t hash, int looks, bool moved) noexcept { return looks < dir.looks && (looks == 0 || moved || dir.lock_of(hash).load() != 0); }
+
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
 template <class Session> result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
   if (op.watches_) {
     std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
-    if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;
+    if (control::generation(word) == op.generation_) return progress::pending;
     op.become(stage::found);
     return progress::done;
   }
-  bool consumed = false, found = false, is_broken = false;
+  if (op.following_.on)
+    if (auto const now = follow_on(e, op)) return *now;
+  op.moved_ = false;
+  bool consumed = false, found = false, is_broken = false, is_coming = false;
+  std::uint32_t coming = 0;
+  std::uint64_t coming_word = 0;
   error broken{error_kind::corrupt};
-  auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
+  auto attempt = [&](std::uint32_t index, std::uint64_t word) -> bool {
     std::uint32_t claimed = 0;
-    failpoint("shm.get.ref_found");
-    auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
+    dir.prefetch_to_claim(index);
+    failpoint("shm.get.found");
+    auto const outcome = take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
+    if (outcome == claim_outcome::gone) op.moved_ = true;
     if (outcome != claim_outcome::taken) {
-      is_broken = (outcome == claim_outcome::not_ours || outcome == claim_outcome::gone) && is_damaged(dir, index, control::make(generation, slot_state::ready));
+      is_broken = (outcome == claim_outcome::not_ours || outcome == claim_outcome::gone) && is_damaged(dir, index, word);
       if (is_broken) broken = damaged_error();
       return is_broken;
     }
-    auto adopted = adopt(e, op, index, generation, claimed);
+    auto adopted = adopt(e, op, index, basic_object_hold<Session>(e.session, index, control::generation(word), claimed));
     if (!adopted) {
       broken = adopted.error();
       is_broken = true;
@@ -7735,11 +7997,16 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
     if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
-    attempt(op.index_, op.generation_);
+    if (state == slot_state::ready) attempt(op.index_, word);
   } else {
-    for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
+    for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) {
       auto const& s = dir.slot_at(index);
-      std::uint64_t const word = s.ctl.load();
+      if (!is_coming && is_worth_following(e, op, s, word) && s.hash.load(std::memory_order_relaxed) == op.hash_) {
+        is_coming = true;
+        coming = index;
+        coming_word = word;
+      }
+      if (control::state(word) == slot_state::draining) op.moved_ = true;
       if (control::state(word) != slot_state::ready) return false;
       if (s.hash.load(std::memory_order_relaxed) != op.hash_) {
         if (!is_damaged(dir, index, word)) return false;
@@ -7750,12 +8017,13 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
         e.drain_index(index, control::generation(word));
         return false;
       }
-      return attempt(index, control::generation(word));
+      return attempt(index, word);
     });
   }
   if (is_broken) return op.fail(broken);
   if (found) return progress::done;
   if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
+  if (is_coming) start_following(e, op, coming, coming_word);
   return progress::pending;
 }
 
@@ -7789,6 +8057,9 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
 template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
+  op.following_.on = op.may_follow_ = false;
+  op.digest_.reset();
+  op.verifies_ = o.verifies;
   op.reader_ = e.reader;
   op.watches_ = false;
   if (!o.reader.empty()) {
@@ -7808,10 +8079,11 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   }
   op.key_ = key;
   auto now = look(e, op);
+  // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
+  for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
   if (!now || *now != progress::pending) return now;
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
-  op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
-  op.key_ = op.kept_;
+  op.keep(key);
   op.awaited_ = 0;
   if (o.flow != nullptr) {
     // Names are advice: who holds the gate for long does not keep us.
@@ -7829,17 +8101,37 @@ template <class Session> bool is_lost(basic_endpoint<Session>& e, basic_get_oper
 /// The end of an operation that is lost. \requires it is locked and looks.
 template <class Session> result<progress> end_lost(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   if (auto const now = look(e, op); !now || *now != progress::pending) return now;  // it may have put before it died
+  let_go(op);
   return op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
 }
 
 template <class Session> result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
+  if (op.at_.load(std::memory_order_acquire) == stage::found) return progress::done;  // as after each wait: no lock
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
   call const entered(e);
-  if (!entered) return op.fail(closed_error());
+  if (!entered) {
+    let_go(op);
+    return op.fail(closed_error());
+  }
   auto const now = look(*e, op);
   return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
+}
+
+/// One look at the line that changes when something comes: whether a closer one is worth it.
+template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
+  auto const& dir = e.session->dir();
+  if (op.watches_ || op.by_locator_) {
+    std::uint64_t const word = dir.slot_at(op.index_).ctl.load(std::memory_order_acquire);
+    return control::generation(word) != op.generation_ || (!op.watches_ && control::state(word) != slot_state::writing);
+  }
+  if (auto const& f = op.following_; f.on) {
+    auto const& s = dir.slot_at(f.index);
+    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
+    return is_there(dir, op.hash_);  // another, of a put that replaces
+  }
+  return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
@@ -7856,35 +8148,54 @@ template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_o
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
   // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
-  if (call const entered(e); entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
+  if (call const entered(e); entered) ring(e->session->dir(), op.hash_);
   op.fail(cancelled_error());
 }
 
-/// Sleeps until a block or slot of this producer came back since `seen` was read, or there is another reason to look.
+/// What `wait_for_return` compares with: moves when something of this producer came back that it knows of, or memory of others.
+template <class Session> std::uint32_t returned_so_far(basic_endpoint<Session>& e) {
+  std::scoped_lock const lock(e.put_mutex);
+  return e.writer.ended_so_far() + e.session->record().room_seq.load();
+}
+
+/// Sleeps until room of this producer came back since `seen` was read, or there is another reason to look.
 template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
   auto const awaited = e.session->stage_id(consumer, until);
   auto bell = [&]() noexcept {
-    record.returned_seq.fetch_add(1);
-    dir.wake(record.returned_seq);
+    record.room_seq.fetch_add(1);
+    dir.wake(record.room_seq);
   };
   record.wants_room.fetch_add(1);
   struct leaving {
     decltype(record.wants_room)& n;
     ~leaving() { n.fetch_sub(1); }
   } const counted{record.wants_room};
-  typename Session::sleeper const known(*e.session, record.returned_seq);
+  typename Session::sleeper const known(*e.session, record.room_seq);
   std::stop_callback const on_stop(stop, bell);
   std::stop_callback const on_close(e.closing.get_token(), bell);
-  for (;;) {
+  for (bool first = true;; first = false) {
+    std::uint32_t const before = record.room_seq.load();
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the put was cancelled while it waited for room"};
     if (awaited && e.session->lost(*awaited, Session::side::gets))
       return error{error_kind::peer_lost, "there is no room, and the process that reads this edge has died", 0, severity::connection};
-    if (record.returned_seq.load() != seen) return {};
-    if (!dir.sleep(record.returned_seq, seen, until) && record.returned_seq.load() == seen)
+    bool for_a_slot = false;
+    {
+      std::scoped_lock const lock(e.put_mutex);
+      for_a_slot = e.crowded_home != everywhere;
+      e.writer.collect_all();  // now that whoever frees something tells us
+      if (e.writer.ended_so_far() + before != seen) return {};
+      if (first && e.writer.objects_out() == 0) return {error_kind::no_space, "there is no room although nothing of this producer is unread; raise memory_pool_size or max_keys"};
+    }
+    // A slot is anybody's, and who frees another's object does not tell us: asked for now and then.
+    deadline const nap = for_a_slot ? deadline::after(std::chrono::milliseconds(5)) : until;
+    bool const is_nap = nap < until;
+    if (!dir.sleep(record.room_seq, before, is_nap ? nap : until) && record.room_seq.load() == before) {
+      if (is_nap) return {};
       return {error_kind::timed_out, "no room came free before the deadline: readers do not keep up"};
+    }
   }
 }
 
@@ -7903,21 +8214,30 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto const& dir = e.session->dir();
   auto& head = dir.head();
   bool const one = ops.size() == 1;
-  auto& home = dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0);
-  auto& seq = one ? home.seq : head.multi_seq;
-  auto& waiters = one ? home.waiters : head.multi_waiters;
+  auto& home = dir.slot_at(dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0));
+  auto& seq = one ? home.bell : head.multi_seq;
+  auto& waiters = one ? home.sleepers : head.multi_waiters;
 
-  if (one && e.spin_ns != 0) {
-    std::uint32_t const before = seq.load();
-    if (std::size_t const i = ready(); i != ops.size()) return i;
-    std::int64_t const end = deadline::now_ns() + e.spin_ns;
+  // Looks at the line that changes, and not at the clock more than needed. While a writer gets on, it pays to stay awake. \returns whether the operation has ended
+  auto const spin = [&](get_op& op, std::int64_t patience) {
+    std::size_t seen = op.following_.done;
+    std::int64_t end = deadline::now_ns() + patience;
     do {
       for (int i = 0; i != 64; ++i) {
-        if (seq.load(std::memory_order_acquire) != before) break;
+        if (may_be_there(e, op) && look_again(e, op)) return true;
         cpu_relax();
       }
-      if (seq.load(std::memory_order_acquire) != before) break;
-    } while (deadline::now_ns() < end);
+      if (std::size_t const done = op.following_.done; done != seen) {
+        seen = done;
+        end = deadline::now_ns() + (patience > e.follow_ns ? patience : e.follow_ns);
+      }
+    } while (deadline::now_ns() < end && !until.passed() && op.is(stage::looking) && !stop.stop_requested() && !e.closing.stop_requested());
+    return false;
+  };
+  auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
+  if (alone != nullptr) {
+    alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
+    if (e.spin_ns != 0 && spin(*alone, e.spin_ns)) return std::size_t{0};
   }
 
   using word = std::remove_reference_t<decltype(seq)>;
@@ -7961,6 +8281,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
     if (std::size_t const i = lost(); i != ops.size()) return i;
+    if (alone != nullptr && alone->following_.on && e.follow_ns != 0 && spin(*alone, e.follow_ns)) return std::size_t{0};  // woken when the put began
     if (!asked && deadline::now_ns() >= ask_at) {
       asked = true;
       each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });
@@ -7980,7 +8301,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/lookup.hpp>
 // ==== begin <omniconn/transport/shm/publish.hpp>
-// The way of a put: take a slot, describe the object, reserve the key, publish.
+// The way of a put: take a slot near the key's home, describe the object, reserve the key, publish.
 
 #include <array>
 #include <atomic>
@@ -8000,33 +8321,101 @@ struct reader_numbers {
   std::uint32_t count = 0;
   bool named = false;
   bool kept = false;
-  std::array<std::uint16_t, max_claims> names{};
+  std::array<std::uint16_t, max_claims> names;  ///< where `named`; else as they came: clearing them would cost a small put 4 ns
 
-  static result<reader_numbers> of(auto& s, reader_set const& readers, deadline until) {
-    reader_numbers out;
+  reader_numbers() noexcept {}  // NOLINT(modernize-use-equals-default,cppcoreguidelines-pro-type-member-init)
+  result<void> assign(auto& s, reader_set const& readers, deadline until) {
     std::uint32_t const places = s.dir().layout().readers;
-    out.kept = readers.anybody;
-    out.count = out.kept ? places : readers.size();
-    out.named = !out.kept && !readers.names.empty();
-    if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 64 readers at most"};
-    if (out.count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
-    if (!out.named) return out;
+    kept = readers.anybody;
+    count = kept ? places : readers.size();
+    named = !kept && !readers.names.empty();
+    if (count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+    if (count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 64 readers at most"};
+    if (count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
+    return named ? assign_names(s, readers, until) : result<void>();
+  }
+
+ private:
+  result<void> assign_names(auto& s, reader_set const& readers, deadline until) {
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
       auto id = s.name_id(readers.names[i], until);
       if (!id) return id.error();
       for (std::uint32_t k = 0; k != i; ++k)
-        if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
-      out.names[i] = *id;
+        if (names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
+      names[i] = *id;
     }
-    return out;
+    return {};
   }
 };
 
-/// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
-template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
-                                             reader_numbers const& readers, publish_options const& o) {
-  std::unique_lock lock(e.put_mutex);
+/// The claim word of place `i`: nobody has it.
+inline std::uint64_t place_of(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
+  return claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty);
+}
+
+/// Where a payload and a key lie for readers.
+struct object_place {
+  payload_place payload;
+  std::uint32_t key_page = no_page;
+  std::uint64_t key_at = 0;
+};
+
+/// What is known before a slot is taken.
+inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
+  description d;
+  d.hash = hash;
+  d.owner = me;
+  d.size = info.size;
+  d.key_size = static_cast<std::uint16_t>(key.size());
+  d.kind = static_cast<std::uint16_t>(info.kind);
+  d.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
+  d.readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count);
+  d.checksum = info.checksum;
+  d.trace = info.trace;
+  d.arena = lies.payload.arena;
+  d.offset = lies.payload.offset;
+  d.key_at = lies.key_at;
+  d.lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
+  d.replaces = o.existing == on_existing::replace ? 1 : 0;
+  if (key.size() <= slot_room) for_each_word_of(key.data(), key.size(), [&d](std::size_t i, std::uint64_t word) noexcept { return d.room.words[i] = word, true; });
+  return d;
+}
+
+/// Writes all of a slot that is `taken` for us but payload and control word.
+inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, description const& d, reader_numbers const& readers) noexcept {
+  s.checksum = d.checksum;
+  s.trace = d.trace;
+  s.arena = d.arena;
+  s.offset = d.offset;
+  s.key_at = d.key_at;
+  s.lease = d.lease;
+  s.expires.store(0, std::memory_order_relaxed);
+  s.replaces.store(d.replaces, std::memory_order_relaxed);
+  s.touched.store(0, std::memory_order_relaxed);
+  s.advanced.store(0, std::memory_order_relaxed);
+  if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
+  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(place_of(readers, generation, i), std::memory_order_relaxed);
+  // Last the line that who waits looks at, which it takes from us meanwhile.
+  dir.claim_at(index, 0).store(place_of(readers, generation, 0), std::memory_order_relaxed);
+  s.hash.store(d.hash, std::memory_order_relaxed);
+  s.owner.store(d.owner, std::memory_order_relaxed);
+  s.size = d.size;
+  s.sum = d.sum;
+  s.key_size = d.key_size;
+  s.kind = d.kind;
+  s.checksum_kind = d.checksum_kind;
+  s.readers.store(d.readers, std::memory_order_relaxed);
+}
+
+inline constexpr char const* taken_text = "an object with this key exists; wait until it is consumed, clean it up, or put with on_existing::replace";
+/// \requires the put mutex is held
+template <class Session> error no_slot(basic_endpoint<Session>& e, std::uint64_t hash) noexcept {
+  e.crowded_home = e.session->dir().home_of(hash);
+  return {error_kind::no_space, "every slot near the key's is in use; raise max_keys, or let readers keep up"};
+}
+
+/// What every put has to know first. \requires `lock` holds the put mutex, and holds it afterwards.
+template <class Session> result<void> admit(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, std::uint64_t size, publish_options const& o) {
   auto& writer = e.writer;
   if (o.flow != nullptr && o.flow->from != e.put_for) {
     lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
@@ -8035,65 +8424,71 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
     lock.lock();
     if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
   }
-  auto const lies = writer.place_of(payload);  // under this lock, or the memory may be taken back
-  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
-  writer.expect_token();
-  auto const& dir = e.session->dir();
+  writer.expect_object();
+  e.crowded_home = everywhere;
   auto const full = [&]() noexcept {
-    return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + payload.size() > o.max_bytes);
+    return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + size > o.max_bytes);
   };
-  if (o.max_bytes != 0 && payload.size() > o.max_bytes) return {error_kind::too_large, "the payload alone is larger than max_unread_bytes"};
+  if (o.max_bytes != 0 && size > o.max_bytes) return {error_kind::too_large, "the payload alone is larger than max_unread_bytes"};
   if (full()) {
-    writer.collect();
+    writer.collect_all();
     if (full()) return {error_kind::quota_exceeded, "max_unread_objects or max_unread_bytes is reached; let readers keep up, or set on_full to wait or drop_oldest"};
   }
-  for (;;) {
-    auto taken = writer.take_slot();
-    if (!taken) return taken.error();
-    std::uint32_t const index = *taken;
-    auto& s = dir.slot_at(index);
-    std::uint64_t word = s.ctl.load();
-    std::uint64_t const generation = control::generation(word);
-    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object. The slot is ours already.
-    s.hash.store(hash, std::memory_order_relaxed);
-    s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
-    s.owner.store(e.session->me(), std::memory_order_relaxed);
-    failpoint("shm.put.slot_named");
-    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // only where somebody wrote into the directory
-    failpoint("shm.put.writing");
-    if (key.size() > inline_key) {
-      if (auto const stored = writer.store_key(index, key); !stored) {
-        writer.return_slot(index);
-        return stored.error();
-      }
-      failpoint("shm.put.key_stored");
-    } else {
-      s.key.store(key.data(), key.size());
-    }
-    s.key_size = static_cast<std::uint16_t>(key.size());
-    s.arena = payload.empty() ? writer.arena_id() : lies->arena;
-    s.offset = lies->offset;
-    s.size = payload.size();
-    s.trace = info.trace;
-    s.kind = static_cast<std::uint16_t>(info.kind);
-    s.lease = o.lease.count() <= 0 || !lies->survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
-    s.expires.store(0, std::memory_order_relaxed);
-    s.readers.store(readers.kept ? s.kept : static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
-    if (readers.kept) s.touched.store(0, std::memory_order_relaxed);
-    for (std::uint32_t i = 0; i != readers.count; ++i)
-      dir.claim_at(index, i).store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
-    failpoint("shm.put.described");
-    writer.set_token(index, generation, payload.size(), lies->arena, out);
-    return index;
-  }
+  return {};
 }
 
-/// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
+/// Where key and payload come to lie. \requires the put mutex is held \errors as `describe_object`
+template <class Session> result<object_place> place_object(basic_endpoint<Session>& e, wire_key key, const_bytes payload) {
+  auto& writer = e.writer;
+  object_place lies;
+  auto const at = writer.place_of(payload);  // under this lock, or the memory may be taken back
+  if (!at) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
+  lies.payload = *at;
+  if (key.size() > slot_room) {
+    auto const page = writer.take_key_page();
+    if (!page) return page.error();
+    lies.key_page = *page;
+    lies.key_at = writer.store_key(*page, key);
+    if (payload.empty()) lies.payload.arena = writer.arena_id();
+    failpoint("shm.put.key_stored");
+  } else if (payload.empty()) {
+    lies.payload.arena = in_slot;
+  }
+  return lies;
+}
+
+/// Takes a slot and describes the object in it. The slot is `taken` afterwards, and nobody sees the object.
+template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out,
+                                             object_info const& info, reader_numbers const& readers, publish_options const& o) {
+  std::unique_lock lock(e.put_mutex);
+  if (auto const may = admit(e, lock, payload.size(), o); !may) return may.error();
+  auto& writer = e.writer;
+  auto const& dir = e.session->dir();
+  auto const placed = place_object(e, key, payload);
+  if (!placed) return placed.error();
+  object_place const lies = *placed;
+  std::uint32_t index = 0;
+  if (!take_slot(dir, hash, e.session->me(), index)) {
+    writer.give_back_key_page(lies.key_page);
+    return no_slot(e, hash);
+  }
+  auto& s = dir.slot_at(index);
+  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  object_info stored = info;
+  stored.size = payload.size();
+  description d = described(e.session->me(), key, hash, lies, stored, readers, o);
+  d.sum = dir.sum_after(dir.sum_before(d), generation);  // for who reads behind us; the end has another
+  describe(dir, s, index, generation, d, readers);
+  failpoint("shm.put.described");
+  op.serial_ = writer.add_object(index, generation, payload.size(), lies.payload.arena, lies.key_page, out);
+  return index;
+}
+
+/// Whether a live object or an unfinished put has the key. \requires its lock is held.
 template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
-  return for_each_ref(dir, hash, [&](std::uint32_t index) {
+  return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
     auto const& s = dir.slot_at(index);
-    std::uint64_t const word = s.ctl.load();
     auto const now = control::state(word);
     if (s.hash.load(std::memory_order_relaxed) != hash) return false;
     if (now == slot_state::writing) return true;
@@ -8110,7 +8505,22 @@ inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexc
   auto& s = dir.slot_at(index);
   std::uint64_t word = s.ctl.load();
   if (control::state(word) != slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0) return false;
-  return s.ctl.compare_exchange_strong(word, control::make(control::generation(word), slot_state::beaten));
+  return s.ctl.compare_exchange_strong(word, control::become(word, slot_state::beaten));
+}
+
+/// Ends every other object of the key. \requires its lock is held, and the object in slot `index` is `ready`.
+template <class Session> void replace_others(basic_endpoint<Session>& e, std::uint64_t hash, std::uint32_t index) {
+  for_each_of(e.session->dir(), hash, [&](std::uint32_t other, std::uint64_t) {
+    if (other != index && !beat(e.session->dir(), other, hash)) e.drain_if(other, hash);
+    failpoint("shm.replace.old_drained");
+    return false;
+  });
+}
+
+inline result<void> check_put(wire_key key, outgoing const& out) noexcept {
+  if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
+  if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
+  return {};
 }
 
 /// Ends a put that was begun: the key is free, the block on its way home.
@@ -8119,15 +8529,13 @@ template <class Session> void give_up(basic_put_operation<Session>& op) noexcept
   op.fail(cancelled_error());
   if (owner.inherited()) return;  // the parent's put, which goes on; and who has the locks here may be a thread of the parent
   call const entered(&owner);
-  if (entered) {
-    auto const& dir = owner.session->dir();
-    remove_ref(dir, op.hash_, control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
+  if (entered) {  // its block comes home like that of an object that was read: somebody may be reading it
+    withdraw(owner.session->dir(), op.index_, op.generation_);
+    failpoint("shm.abort.withdrawn");
+    return;
   }
-  failpoint("shm.abort.ref_removed");
-  std::scoped_lock const lock(owner.put_mutex);
-  owner.writer.release_token(op.index_);
-  if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
-  failpoint("shm.abort.slot_returned");
+  std::scoped_lock const lock(owner.put_mutex);  // close has withdrawn it
+  owner.writer.drop_object(op.serial_);
 }
 
 template <class Session> basic_put_operation<Session>::~basic_put_operation() {
@@ -8136,46 +8544,61 @@ template <class Session> basic_put_operation<Session>::~basic_put_operation() {
 
 template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
-  if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
-  if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
+  if (auto const good = check_put(key, out); !good) return good.error();
   const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
   if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
-  auto const readers = reader_numbers::of(*e.session, o.readers, o.until);
-  if (!readers) return readers.error();
+  reader_numbers readers;
+  if (auto const good = readers.assign(*e.session, o.readers, o.until); !good) return good.error();
 
   auto const& dir = e.session->dir();
   std::uint64_t const hash = dir.hash(key);
-  auto const described = describe_object(e, key, hash, payload, out, info, *readers, o);
+  auto const described = describe_object(e, op, key, hash, payload, out, info, readers, o);
   if (!described) return described.error();
   std::uint32_t const index = *described;
-  std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
+  auto& s = dir.slot_at(index);
+  std::uint64_t const taken = s.ctl.load(std::memory_order_relaxed), generation = control::generation(taken);
 
-  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me(), o.until);
-  if (locked) failpoint("shm.put.bucket_locked");
+  auto locked = basic_key_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, hash, e.session->me(), o.until);
+  if (locked) failpoint("shm.put.key_locked");
   error failure{error_kind::peer_stalled};
-  bool inserted = false;
+  bool reserved = false;
   if (!locked) {
     failure = locked.error();
   } else if (o.existing == on_existing::fail && key_is_taken(e, hash)) {
-    failure = {error_kind::already_exists, "an object with this key exists; wait until it is consumed, clean it up, or put with on_existing::replace"};
-  } else if (inserted = insert_ref(dir, hash, generation, index); !inserted) {
-    failure = {error_kind::no_space, "too many keys share a bucket of the namespace; raise max_keys"};
+    failure = {error_kind::already_exists, taken_text};
+  } else {
+    widen(dir, hash, index);
+    s.ctl.store(control::make(generation, slot_state::writing, control::tag_of(hash)));
+    reserved = true;
   }
-  if (!inserted) {
-    std::scoped_lock const lock(e.put_mutex);
-    e.writer.forget_token(index);  // the caller keeps the block of a put that did not begin
-    e.writer.return_slot(index);
+  if (!reserved) {
+    {
+      std::scoped_lock const lock(e.put_mutex);
+      e.writer.forget_object(op.serial_);  // the caller keeps the block of a put that did not begin. Before the slot: whoever looks meanwhile must not take it back
+    }
+    failpoint("shm.put.refused");
+    free_slot(dir, index, taken);
+    tell_of_room(dir, e.session->me());  // it counted
     return failure;
   }
-  failpoint("shm.put.ref_inserted");
+  failpoint("shm.put.writing");
+  locked->release();
+  if (payload.size() >= e.follow_from && e.follow_ns != 0) ring(dir, hash);  // who sleeps wakes while we write
+  failpoint("shm.put.announced");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
   op.index_ = index;
+  op.generation_ = generation;
   op.hash_ = hash;
   op.existing_ = o.existing;
   op.until_ = o.until;
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
   return progress::done;
+}
+
+/// So many bytes of the payload are there. Whole grains count; the rest is there when the object is.
+template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, std::uint64_t ready) noexcept {
+  e.session->dir().slot_at(op.index_).advanced.store(static_cast<std::uint32_t>(ready / grain), std::memory_order_release);
 }
 
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
@@ -8189,37 +8612,114 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
   s.kind = static_cast<std::uint16_t>(info.kind);
   s.trace = info.trace;
-  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed)), tag = control::tag_of(op.hash_);
   s.sum = dir.sum(s, generation);
-  auto& home = dir.home_of(op.hash_);
-  std::uint64_t unfinished = control::make(generation, slot_state::writing);
-  std::uint64_t const ready = control::make(generation, slot_state::ready);
+  std::uint64_t unfinished = control::make(generation, slot_state::writing, tag);
+  std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me(), op.until_);
+    auto locked = basic_key_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, op.hash_, e.session->me(), op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
     }
-    failpoint("shm.replace.bucket_locked");
+    failpoint("shm.replace.key_locked");
     s.ctl.store(ready);
     failpoint("shm.replace.ready");
-    for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
-      if (other != op.index_ && !beat(dir, other, op.hash_)) e.drain_if(other, op.hash_);
-      failpoint("shm.replace.old_drained");
-      return false;
-    });
+    replace_others(e, op.hash_, op.index_);
   } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
     give_up(op);
     return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
   }
   failpoint("shm.put.ready");
-  ring(dir, home);
+  ring(dir, op.hash_);
   failpoint("shm.put.rung");
   op.at_.store(stage::found, std::memory_order_relaxed);
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
   return progress::done;
+}
+
+/// Attempts to have the lock of a key and our own at once, before it waits for our own with the key's.
+inline constexpr int most_attempts = 100;
+
+/// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
+///
+/// What can be known before a slot is taken is made before, so that little is left to do with its first line, which who waits takes from us again and again.
+template <class Session>
+result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
+  if (info.size != payload.size()) return {error_kind::misconfigured, "object_info.size is not the payload's"};
+  reader_numbers readers;
+  if (auto const good = readers.assign(*e.session, o.readers, o.until); !good) return good.error();
+
+  auto const& dir = e.session->dir();
+  std::uint64_t const hash = dir.hash(key);
+  dir.prefetch_to_write(dir.home_of(hash));
+  std::uint32_t index = 0;
+  std::uint64_t generation = 0;
+  using locked_key = basic_key_lock<std::remove_cvref_t<decltype(dir)>>;
+  locked_key locked;
+  {
+    std::unique_lock lock(e.put_mutex);
+    object_place lies;
+    lies.payload = {in_slot, 0, true};
+    auto const prepare = [&]() -> result<void> {
+      if (auto const may = admit(e, lock, payload.size(), o); !may) return may;
+      if (block == nullptr) return {};
+      auto const placed = place_object(e, key, payload);
+      if (!placed) return placed.error();
+      lies = *placed;
+      return {};
+    };
+    for (int attempt = 0;; ++attempt) {
+      if (auto const ready = prepare(); !ready) return ready.error();
+      locked = locked_key::try_acquire(dir, hash, e.session->me());
+      if (locked) break;
+      // Waits for the key with nothing that our other threads need, and then not for them, who may be making memory: another process would take us for stopped.
+      e.writer.give_back_key_page(lies.key_page);
+      lies.key_page = no_page;
+      lock.unlock();
+      auto waited = locked_key::acquire(dir, hash, e.session->me(), o.until);
+      if (!waited) return waited.error();
+      locked = std::move(*waited);
+      if (attempt == most_attempts ? (lock.lock(), true) : lock.try_lock()) {
+        if (auto const ready = prepare(); !ready) return ready.error();
+        break;
+      }
+      locked.release();
+      lock.lock();
+    }
+    failpoint("shm.whole.key_locked");
+    description d = described(e.session->me(), key, hash, lies, info, readers, o);
+    std::uint64_t const sum = dir.sum_before(d);
+    error failure{error_kind::already_exists, taken_text};
+    bool const is_taken = o.existing == on_existing::fail && key_is_taken(e, hash);
+    if (is_taken || !take_slot(dir, hash, e.session->me(), index)) {
+      if (!is_taken) failure = no_slot(e, hash);
+      e.writer.give_back_key_page(lies.key_page);
+      return failure;
+    }
+    auto& s = dir.slot_at(index);
+    generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+    if (block == nullptr && !payload.empty()) s.room.store_at(behind_key(key.size()), payload.data(), payload.size());
+    d.sum = dir.sum_after(sum, generation);
+    describe(dir, s, index, generation, d, readers);
+    failpoint("shm.whole.described");
+    widen(dir, hash, index);
+    if (block != nullptr) {
+      e.writer.add_object(index, generation, payload.size(), lies.payload.arena, lies.key_page, *block);
+    } else {
+      e.writer.add_object(index, generation, payload.size());
+    }
+    s.ctl.store(control::make(generation, slot_state::ready, control::tag_of(hash)));
+    failpoint("shm.whole.ready");
+  }
+  if (o.existing == on_existing::replace) replace_others(e, hash, index);
+  ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
+  failpoint("shm.whole.rung");
+  e.puts.fetch_add(1, std::memory_order_relaxed);
+  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
+  return locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
 }
 
 }  // namespace detail::shm
@@ -8241,8 +8741,8 @@ class shm_transport {
     std::string space;
     /// Bytes of payload memory that this participant's arena may grow to; it takes memory only as it needs it.
     std::uint64_t memory_pool_size = std::uint64_t{1} << 30U;
-    /// Slots of the namespace, rounded up to a power of two: the most objects that live at once, over all producers.
-    /// 0: whatever an existing namespace has, else 4,096. 256 bytes each.
+    /// Objects that may live at once, over all producers, rounded up to a power of two. There are twice as many slots, so that keys rarely meet: some more find a place, too.
+    /// 0: whatever an existing namespace has, else 4,096. 512 bytes each, and as many again for 32 readers.
     std::uint32_t max_keys = 0;
     /// The most readers of one object, or processes that hold a kept one at once: rounded up to a multiple of 8, 64 at most, 8 bytes per reader and slot.
     /// 0: whatever an existing namespace has, else 16.
@@ -8271,6 +8771,7 @@ class shm_transport {
                                      .leaves_process = true,
                                      .zero_copy_get = true,
                                      .hears_death = true,
+                                     .progressive = true,
                                      .keeps = true};
 
   /// Readers of one object in a namespace that was made without `max_readers`.
@@ -8298,14 +8799,14 @@ class shm_transport {
     namespace shm = detail::shm;
     if (o.memory_pool_size == 0 || o.memory_pool_size > (std::uint64_t{1} << 46U))
       return diagnosis(error_kind::misconfigured, "memory_pool_size must be between 1 byte and 64 TiB");
-    if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
-    std::uint32_t slots = o.max_keys;
-    if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
+    if (o.max_keys > shm::max_keys) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
+    std::uint32_t keys = o.max_keys;
+    if (keys != 0) keys = std::bit_ceil(keys * shm::slots_of_a_key < shm::min_slots ? shm::min_slots / shm::slots_of_a_key : keys);
     if (o.max_namespace_bytes != 0 && o.max_namespace_bytes < 4096) return diagnosis(error_kind::misconfigured, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages");
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {slots, readers, o.max_namespace_bytes}, true, o.until);
+    auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {keys, readers, o.max_namespace_bytes}, true, o.until);
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
@@ -8361,6 +8862,13 @@ class shm_transport {
     std::scoped_lock const lock(state_->put_mutex);
     return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks
   }
+  /// The same by a few looks, where those are likely to lie that came back just now: `reclaim` looks at every object that is out.
+  std::size_t reclaim_some(reclaim_sink sink) {
+    if (state_ == nullptr || state_->inherited()) return 0;
+    call const entered(state_.get());
+    std::scoped_lock const lock(state_->put_mutex);
+    return entered ? state_->writer.reclaim_some(sink) : state_->writer.flush(sink);
+  }
 
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
@@ -8369,7 +8877,28 @@ class shm_transport {
     if (!entered) return detail::closed_error();
     return detail::shm::begin_put(*state_, op, key, out, info, o);
   }
-  void advance(put_op&, std::uint64_t) noexcept {}
+  /// So many bytes are there: whoever waits for the object may read them already.
+  void advance(put_op& op, std::uint64_t ready) noexcept {
+    call const entered(state_.get());
+    if (entered && op.at_.load(std::memory_order_relaxed) == detail::stage::begun) detail::shm::advance_put(*state_, op, ready);
+  }
+  /// The most payload bytes that `put_whole` takes, and whether it takes so many beside a wire key of that size.
+  static constexpr std::size_t short_payload = detail::shm::slot_room;
+  [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
+  /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
+  result<locator> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
+    return detail::shm::put_at_once(*state_, key, payload, nullptr, info, o);
+  }
+  /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
+  result<locator> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
+    return detail::shm::put_at_once(*state_, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
+  }
   result<progress> commit(put_op& op, object_info const& info) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
@@ -8434,19 +8963,13 @@ class shm_transport {
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
   [[nodiscard]] std::uint32_t room_seen() noexcept {
     call const entered(state_.get());
-    return entered ? state_->session->record().returned_seq.load() : 0;
+    return entered ? detail::shm::returned_so_far(*state_) : 0;
   }
   /// Waits until something of this producer came back since. \errors `no_space`: nothing of it is unread, so nothing can; `peer_lost`: whoever gets
   /// for stage `consumer` died; timed_out, cancelled, closed.
   result<void> wait_for_room(std::uint32_t seen, std::string_view consumer, deadline until, stop_token stop) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
-    {
-      std::scoped_lock const lock(state_->put_mutex);
-      state_->writer.collect();
-      if (state_->writer.objects_out() == 0 && state_->session->record().returned_seq.load() == seen)
-        return {error_kind::no_space, "there is no room although nothing of this producer is unread; raise memory_pool_size or max_keys"};
-    }
     return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
   }
   /// Drops this producer's oldest object that nobody holds now; of several readers, some may have had it. \returns false where there is none.
@@ -8457,8 +8980,7 @@ class shm_transport {
       std::optional<detail::shm::basic_producer<detail::shm::session>::put_mark> oldest;
       {
         std::scoped_lock const lock(state_->put_mutex);
-        state_->writer.collect();
-        oldest = state_->writer.take_oldest_unread();
+        oldest = state_->writer.take_oldest_unread(state_->crowded_home);
       }
       if (!oldest) return false;
       if (state_->drain_index(oldest->index, oldest->generation)) return true;
@@ -8495,7 +9017,7 @@ class shm_transport {
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     std::size_t n = 0;
-    detail::shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
+    detail::shm::for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t) {
       if (state_->drain_if(index, hash)) ++n;
       return false;
     });
@@ -8526,11 +9048,16 @@ class shm_transport {
     if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
-    return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
-      shm::slot const& s = dir.slot_at(index);
-      if (s.hash.load(std::memory_order_relaxed) != hash || shm::control::state(s.ctl.load()) != shm::slot_state::ready) return false;
-      return !shm::lease_is_over(dir, s);
-    });
+    for (int again = 0;; ++again) {
+      bool moved = false;
+      bool const found = shm::for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
+        shm::slot const& s = dir.slot_at(index);
+        if (s.hash.load(std::memory_order_relaxed) != hash) return false;
+        if (shm::control::state(word) == shm::slot_state::draining) moved = true;
+        return shm::control::state(word) == shm::slot_state::ready && !shm::lease_is_over(dir, s);
+      });
+      if (found || !shm::is_worth_another(dir, hash, again, moved)) return found;  // replaced: it may be where we had looked
+    }
   }
 
   [[nodiscard]] value describe(locator const& l) const {
@@ -8569,11 +9096,9 @@ class shm_transport {
       auto const memory = state_->writer.memory();
       out.memory = {memory.committed, memory.reserved};
     }
-    out.objects.capacity = dir.layout().slots;
-    for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
-      auto const s = shm::control::state(dir.slot_at(i).ctl.load(std::memory_order_relaxed));
-      if (s != shm::slot_state::free && s != shm::slot_state::taken && s != shm::slot_state::retired) ++out.objects.used;  // retired: nobody's, until its producer looks
-    }
+    out.objects.capacity = dir.layout().keys();
+    for (std::uint32_t i = 0; i != dir.layout().slots; ++i)
+      if (shm::control::is_object(dir.slot_at(i).ctl.load(std::memory_order_relaxed))) ++out.objects.used;
     for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
       auto const& p = dir.participant_at(i);
       auto const s = p.state.load();
@@ -8623,12 +9148,12 @@ class shm_transport {
     auto const& s = state_->session->dir().slot_at(index);
     std::size_t const size = s.key_size;
     if (size > caps.max_key) return false;
-    if (size <= detail::shm::inline_key) {
-      auto const key = s.key.load();
+    if (size <= detail::shm::slot_room) {
+      auto const key = s.room.load();
       out.assign(key.data(), size);
       return true;
     }
-    std::uint64_t const at = std::uint64_t{index} * detail::shm::key_cell;
+    std::uint64_t const at = s.key_at;
     auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena & ~detail::shm::region_mask);
     if (!arena || !(*arena)->contains(at, size)) return false;
     out.assign(text_of((*arena)->at(at, size)));
@@ -11590,11 +12115,21 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     std::scoped_lock const lock(mutex_);
     if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
-    transport_->reclaim([this](std::uint64_t token) {
+    auto const take_back = [this](std::uint64_t token) {
       if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
-    });
-    if (allocator_)
+    };
+    constexpr bool by_few_looks = requires { transport_->reclaim_some(take_back); };
+    if constexpr (by_few_looks) {
+      transport_->reclaim_some(take_back);
+    } else {
+      transport_->reclaim(take_back);
+    }
+    if (allocator_) {
       if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+      if constexpr (by_few_looks)
+        if (transport_->reclaim(take_back) != 0)
+          if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    }
     // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
     // free range at the end and hold it; where it cannot, it stays for others. What is too large for all is asked for as it is, and the transport says so.
     auto const have = transport_->memory();
@@ -11798,6 +12333,7 @@ OMNICONN_END_NAMESPACE
 // The copy of a put.
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 
@@ -11823,6 +12359,34 @@ template <bool Sums>
     at += piece.size();
   });
   info.checksum = sum.digest();
+}
+
+/// From this size on a put tells who waits how far it has come.
+inline constexpr std::size_t progress_from = std::size_t{16} << 10U;
+
+/// The same for large payloads that another processor reads in place: in steps, of which `advance` is told.
+template <class Advance>
+[[gnu::noinline]] void gather_in_steps(gather_list const& parts, mutable_bytes to, object_info& info, Advance const& advance) noexcept {
+  bool const sums = info.checksum_by != checksum_kind::none;
+  // Each step costs who waits a line of memory, and us the way to it: few in a large payload, but soon enough in a small one.
+  std::size_t const step = to.size() < (std::size_t{1} << 20U) ? std::size_t{16} << 10U : to.size() < (std::size_t{16} << 20U) ? std::size_t{64} << 10U : std::size_t{256} << 10U;
+  checksum_state sum;
+  std::size_t done = 0;
+  parts.for_each([&](const_bytes piece) noexcept {
+    while (!piece.empty()) {
+      std::size_t const left = step - done % step;
+      const_bytes const now = piece.first(piece.size() < left ? piece.size() : left);
+      if (sums) {
+        copy_with_checksum(to.data() + done, now, sum);
+      } else {
+        std::memcpy(to.data() + done, now.data(), now.size());
+      }
+      piece = piece.subspan(now.size());
+      done += now.size();
+      if (done % step == 0 && done != to.size()) advance(done);
+    }
+  });
+  if (sums) info.checksum = sum.digest();
 }
 
 }  // namespace detail
@@ -12534,7 +13098,13 @@ class connector {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
-    auto const attempt = [&]() { return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&) noexcept {}); };
+    auto const attempt = [&]() {
+      if constexpr (transport_put_whole<Transport>) {
+        return publish_written(e, key, r.block_, info, o);
+      } else {
+        return publish(e, key, r.block_, info, o, [](mutable_bytes, object_info&, auto const&) noexcept {});
+      }
+    };
     result<receipt> out = attempt();
     again_in_room(out, e, o, attempt, [&r]() noexcept { return r.block_.data() != nullptr; });
     if (!out) count(out.error());
@@ -12639,7 +13209,7 @@ class connector {
       std::array<std::byte, envelope_size> front;
       return counted(c.gets.run_into(*wire, how, o, {mutable_bytes(front).first(c.room()), into}, [&c](const_bytes begin, const_bytes payload, auto const& op) -> result<object_info> {
         object_info info = op.info();
-        auto const good = verify(c, info, begin, payload);
+        auto const good = verify(c, info, begin, payload, op);
         return good ? result<object_info>(info) : good.error();
       }));
     } else {
@@ -12801,10 +13371,62 @@ class connector {
     std::size_t const size = parts.size(), room = core_->room();
     if (size > caps.max_object - room) return too_large();
     if constexpr (caps.gathers) return publish_pieces(e, key, parts, new_info(*kind, size, o), o);
+    if constexpr (transport_put_whole<Transport>)
+      if (size <= Transport::short_payload) return publish_short(e, key, parts, new_info(*kind, size, o), o);
+    return publish_in_block(e, key, parts, new_info(*kind, size, o), o);
+  }
+
+  /// A payload that has room beside its key, unless that is long.
+  template <transport_put_whole T = Transport>
+  [[gnu::always_inline]] result<receipt> publish_short(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    std::size_t const size = static_cast<std::size_t>(info.size);
+    if (!T::fits_whole(wire->size(), size)) return publish_in_block(e, key, parts, info, o);
+    publish_options how;
+    if (auto const can = ask(how, e, o); !can) return can.error();
+    std::array<std::byte, T::short_payload> bytes;
+    detail::gather_into<caps.leaves_process>(parts, mutable_bytes(bytes).first(size), info);
+    auto const where = c.transport.put_whole(*wire, const_bytes(bytes).first(size), info, how);
+    if (!where) return where.error();
+    return receipt{info.size, *where};
+  }
+
+  /// A payload that lies in its block already. On failure the block is the caller's.
+  template <transport_put_whole T = Transport>
+  result<receipt> publish_written(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
+    static_assert(caps.carries_info);
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return wire.error();
+    publish_options how;
+    if (auto const can = ask(how, e, o); !can) return can.error();
+    const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
+    auto const where = c.transport.put_written(*wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, how);
+    if (!where) return where.error();
+    block.handed_over();
+    return receipt{info.size, *where};
+  }
+
+  [[gnu::always_inline]] result<receipt> publish_in_block(edge e, std::string_view key, gather_list const& parts, object_info const& info, put_options const& o) {
+    std::size_t const size = static_cast<std::size_t>(info.size), room = core_->room();
     auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
     auto block = std::move(*carved);
-    return publish(e, key, block, new_info(*kind, size, o), o, [&parts](mutable_bytes to, object_info& info) noexcept { detail::gather_into<caps.leaves_process>(parts, to, info); });
+    if constexpr (transport_put_whole<Transport>)
+      if (size < detail::progress_from) {  // nobody would read behind the writer: one call instead of two
+        object_info filled = info;
+        detail::gather_into<caps.leaves_process>(parts, mutable_bytes(block.data() + room, size), filled);
+        return publish_written(e, key, block, filled, o);
+      }
+    return publish(e, key, block, info, o, [&parts](mutable_bytes to, object_info& filled, auto const& advance) noexcept {
+      if constexpr (caps.progressive)
+        if (to.size() >= detail::progress_from) return detail::gather_in_steps(parts, to, filled, advance);
+      detail::gather_into<caps.leaves_process>(parts, to, filled);
+    });
   }
 
   /// Where an attempt found no room: what `how` (attempt, may it be made again) makes of it. See detail/room.hpp.
@@ -12900,7 +13522,7 @@ class connector {
     block.handed_over();
     if (*begun == progress::pending)
       if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
-    fill(mutable_bytes(target + room, size), info);
+    fill(mutable_bytes(target + room, size), info, [&](std::uint64_t ready) noexcept { c.transport.advance(op, room + ready); });
     stored.checksum = info.checksum;
     if constexpr (!caps.carries_info)
       if (room != 0) write_envelope(target, info);
@@ -12924,6 +13546,7 @@ class connector {
   /// What a get asks of the transport. \requires `e` lives as long as `how`. Not returned: the copy would cost a small get 4 instructions.
   [[gnu::always_inline]] void ask(find_options& how, edge const& e, get_options const& o) const noexcept {
     how.where = o.where;
+    if constexpr (caps.leaves_process) how.verifies = core_->defaults.checksum;
     how.reader = o.reader.empty() ? std::string_view(core_->defaults.reader) : o.reader;
     if constexpr (caps.hears_death)
       if (core_->defaults.report_lost_peer) how.flow = &e;
@@ -12939,7 +13562,7 @@ class connector {
       std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
       const_bytes const payload = bytes.subspan(room);
       object_info info = op.info();
-      if (auto const good = verify(c, info, bytes.first(room), payload); !good) {
+      if (auto const good = verify(c, info, bytes.first(room), payload, op); !good) {
         claim.finish(disposition::give_back);
         return good.error();
       }
@@ -12947,7 +13570,7 @@ class connector {
     };
   }
   /// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload.
-  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload) noexcept {
+  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload, auto const& op) noexcept {
     if constexpr (!caps.carries_info) {
       if (c.defaults.envelope) {
         auto const said = read_envelope(begin, begin.size() + payload.size());
@@ -12958,9 +13581,16 @@ class connector {
       }
     }
     if constexpr (caps.leaves_process)
-      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && checksum(payload) != info.checksum)
+      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && sum_of(payload, op) != info.checksum)
         return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
     return {};
+  }
+
+  /// The payload's checksum, which a transport may have made while the payload came.
+  [[gnu::always_inline]] static std::uint64_t sum_of(const_bytes payload, auto const& op) noexcept {
+    if constexpr (requires { op.digest(); })
+      if (auto const known = op.digest()) return *known;
+    return checksum(payload);
   }
 
   std::shared_ptr<core> core_;
@@ -15287,7 +15917,7 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   shm_transport::options out;
   out.space = options.take_string("namespace", "");
   out.memory_pool_size = options.take_bytes_size("memory_pool_size", out.memory_pool_size);
-  out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
+  out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_keys));
   out.max_readers = static_cast<std::uint32_t>(options.take_uint("max_readers", 0, 0, shm::max_claims));
   out.max_namespace_bytes = options.take_bytes_size("max_namespace_bytes", 0);
   out.directory = options.take_string("directory", out.directory);
@@ -25196,4 +25826,5 @@ OMNICONN_END_NAMESPACE
 #endif
 // ==== end <omniconn/omniconn.hpp>
 #undef OMNICONN_DTYPE
+#undef OMNICONN_SIGNALS_BY_ATTRIBUTE
 #undef OMNICONN_WARM_BLOCKS_ASAN

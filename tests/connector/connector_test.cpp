@@ -90,12 +90,12 @@ get_options soon() {
 
 // --- bytes that change in the file ------------------------------------------------------------------------------------------
 
-/// Bytes in an arena file of a namespace, found and changed from outside, as a stray write of another process would.
+/// Bytes in a file of a namespace, short ones in its directory, others in an arena, found and changed from outside, as a stray write of another process would.
 class place_in_file {
  public:
   place_in_file(shm_test::fresh_space const& space, const_bytes data) {
     for (auto const& name : space.files()) {
-      if (found() || name.ends_with(".dir")) continue;
+      if (found()) continue;
       if (fd_ >= 0) ::close(fd_);
       fd_ = ::open((space.options().directory + "/" + name).c_str(), O_RDWR | O_CLOEXEC);
       find(text_of(data));

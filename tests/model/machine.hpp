@@ -28,7 +28,7 @@ enum class fault : std::uint8_t {
   no_second_look,        ///< the control word is not read again after a claim
   undo_by_store,         ///< a late claim is taken back whatever stands there now
   claim_no_generation,   ///< claims of all generations look alike
-  retired_overlooked,    ///< who tidies up for the dead takes a retired slot for settled
+  taken_overlooked,      ///< who tidies up for the dead takes a taken slot for a free one
 };
 
 struct bounds {
@@ -149,7 +149,7 @@ class machine {
     }
     std::uint64_t v = read(id, order);
     if (l.what == kind::ctl) {
-      if (wrong == fault::retired_overlooked && t.tidies && (v & 0xffU) == 5) v = v & ~std::uint64_t{0xff};
+      if (wrong == fault::taken_overlooked && t.tidies && (v & 0xffU) == 1) v = v & ~std::uint64_t{0xff};
       t.last_ctl[l.slot] = v;
     }
     if (wrong == fault::claim_no_generation && l.what == kind::claim) v = with_generation(v, t.last_ctl[l.slot]);
@@ -672,13 +672,13 @@ class machine {
     if (log_.size() < 2000) log_.push_back(std::string(current().name) + ": " + std::move(text));
   }
   static std::string describe(location const& l) {
-    static constexpr char const* names[] = {"word", "ctl", "claim", "hash", "expires", "owner", "readers", "replaces", "touched", "bucket.seq", "bucket.waiters", "bucket.lock", "bucket.reach",
-                                            "ref", "chunk.owner", "chunk.returned", "returned_seq", "participant.state", "epoch", "head", "lock of the system", "bytes of block", "look", "participant.listens", "head.listeners", "fifo"};
-    return std::string(names[static_cast<std::size_t>(l.what)]) + "[" + std::to_string(l.slot) + (l.part != 0 || l.what == kind::claim || l.what == kind::ref ? "." + std::to_string(l.part) : "") + "]";
+    static constexpr char const* names[] = {"word", "ctl", "claim", "hash", "expires", "owner", "readers", "replaces", "touched", "bell", "sleepers", "key lock", "spread",
+                                            "room_seq", "wants_room", "participant.state", "epoch", "head", "lock of the system", "bytes of block", "look", "participant.listens", "head.listeners", "fifo"};
+    return std::string(names[static_cast<std::size_t>(l.what)]) + "[" + std::to_string(l.slot) + (l.part != 0 || l.what == kind::claim ? "." + std::to_string(l.part) : "") + "]";
   }
   static std::string show(location const& l, std::uint64_t v) {
-    static constexpr char const* states[] = {"free", "taken", "writing", "ready", "draining", "retired", "beaten", "?"};
-    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 7)];
+    static constexpr char const* states[] = {"free", "taken", "writing", "ready", "draining", "beaten", "?"};
+    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 6)];
     if (l.what == kind::claim) {
       static constexpr char const* marks[] = {"empty", "hold", "done", "?"};
       return std::to_string(v >> 40U) + "." + marks[v & 3U] + ((v & 3U) != 0 ? " by " + std::to_string(v >> 24U & 0xffffU) : "");

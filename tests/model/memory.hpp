@@ -38,7 +38,7 @@ struct view {
 };
 
 /// What a location is for: names in traces, and the handle by which a fault is put into accesses of one kind.
-enum class kind : std::uint8_t { word, ctl, claim, hash, expires, owner, readers, replaces, touched, seq, waiters, lock, reach, ref, chunk_owner, returned, returned_seq, life, epoch, head, os_lock, cell, look, listens, listeners, fifo };
+enum class kind : std::uint8_t { word, ctl, claim, hash, expires, owner, readers, replaces, touched, bell, sleepers, lock, spread, room_seq, wants_room, life, epoch, head, os_lock, cell, look, listens, listeners, fifo };
 
 enum class action : std::uint8_t { load, store, exchange, cas, cas_weak, add, sub, bit_or, bit_and, try_lock, unlock, ask_lock, sleep, wake, pause };
 

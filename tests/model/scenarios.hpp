@@ -2,6 +2,7 @@
 // The stories that the checker plays through: small pipelines whose stages meet at one or two slots.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -16,10 +17,7 @@ namespace model {
 
 /// What stands at the beginning of an execution, and what its threads share. Made anew for each.
 struct world {
-  explicit world(directory const& d, std::uint32_t chunks = 1) : dir(d) {
-    d.clock = 1000;
-    d.use_chunks(chunks);
-  }
+  explicit world(directory const& d) : dir(d) { d.clock = 1000; }
 
   directory const& dir;
   std::array<std::unique_ptr<stage>, participants> stages;
@@ -109,25 +107,28 @@ inline void check_end(world& w) {
         }
         if (!wanted) return fail(name + " is read by all and not retired");
         if (!w.may_stay) return fail(name + " is left `ready`");
-        if (auto const owner = s.owner.load(); owner < participants) ++kept[owner];
+        if (auto const owner = s.owner.load(); owner < participants && label::block(s.trace) != label::in_slot) ++kept[owner];
         break;
       }
       default: {
-        static constexpr char const* names[] = {"free", "taken", "writing", "ready", "draining", "retired", "beaten"};
+        static constexpr char const* names[] = {"free", "taken", "writing", "ready", "draining", "beaten"};
         return fail(name + " is left `" + names[static_cast<std::size_t>(shm::control::state(word))] + "`: it is lost");
       }
     }
   }
-  for (std::uint32_t b = 0; b != dir.layout().buckets; ++b) {
-    for (auto& entry : dir.bucket_at(b).refs) {
-      std::uint64_t const ref = entry.load();
-      if (ref == 0) continue;
-      auto const word = dir.slot_at(shm::slot_ref::slot(ref)).ctl.load();
-      if (shm::control::state(word) != shm::slot_state::ready || (ref >> 22U & 0xfffffU) != (shm::control::generation(word) & 0xfffffU))
-        return fail("a key still leads to slot " + std::to_string(shm::slot_ref::slot(ref)) + ", which has nothing of it");
+  for (std::uint32_t h = 0; h != dir.layout().slots; ++h) {
+    std::uint32_t elsewhere = 0, farthest = 0;
+    for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
+      auto const& s = dir.slot_at(i);
+      if (i == h || !shm::control::is_object(s.ctl.load()) || dir.home_of(s.hash.load()) != h) continue;
+      ++elsewhere;
+      farthest = std::max(farthest, (i - h) & (dir.layout().slots - 1));
     }
-    if (!someone_died && dir.bucket_at(b).lock.load() != 0) return fail("a bucket stays locked");
-    if (!someone_died && dir.bucket_at(b).waiters.load() != 0) return fail("a bucket counts waiters that are gone");
+    auto const spread = dir.slot_at(h).spread.load();
+    if (shm::spread::count(spread) < elsewhere || shm::spread::reach(spread) < farthest) return fail("an object is not found from its home " + std::to_string(h));
+    if (!someone_died && shm::spread::count(spread) != elsewhere) return fail("home " + std::to_string(h) + " counts objects that are gone");
+    if (!someone_died && dir.lock_of(h).load() != 0) return fail("a key stays locked");
+    if (!someone_died && dir.slot_at(h).sleepers.load() != 0) return fail("sleepers are counted that are gone");
   }
   bool heard = false;
   for (std::uint32_t i = 0; i != participants; ++i) {
@@ -145,19 +146,6 @@ inline void check_end(world& w) {
       return fail("participant " + std::to_string(i) + " lost a block");
     }
   }
-  // The keeper of a chunk knows every slot of it that is free.
-  for (std::uint32_t n = 0; n != dir.layout().chunks && !someone_died; ++n) {
-    auto const keeper = dir.chunk_at(n).owner.load() - 1;
-    if (keeper >= participants || w.stages[keeper] == nullptr) continue;
-    dir.acting = keeper;
-    w.at(keeper).reclaim();
-    std::uint32_t free = 0, known = 0;
-    for (std::uint32_t i = n * shm::chunk_slots; i != (n + 1) * shm::chunk_slots; ++i)
-      if (shm::control::state(dir.slot_at(i).ctl.load()) == shm::slot_state::free) ++free;
-    for (auto taken = w.at(keeper).shipped().writer.take_slot(); taken; taken = w.at(keeper).shipped().writer.take_slot())
-      if (*taken / shm::chunk_slots == n) ++known;
-    if (known != free) return fail("of " + std::to_string(free) + " free slots of a chunk its keeper can take " + std::to_string(known));
-  }
   // Whoever uses a dead participant's record next can put.
   for (std::uint32_t i = 0; i != participants; ++i)
     if (w.died(i) && kept == std::array<std::uint32_t, participants>{}) {
@@ -172,7 +160,7 @@ inline void check_end(world& w) {
 
 // --- the stories: participant 0 produces, 1 and 2 read, 3 tidies up -----------------------------------------------------------------
 
-inline constexpr std::string_view key = "1k", other_key = "1m";  // of one bucket
+inline constexpr std::string_view key = "1k", other_key = "1m";  // of one home
 
 inline void published(world& w, std::uint64_t tag, std::uint32_t readers, std::int64_t lease = 0) {
   if (w.at(0).put(key, tag, readers, on_existing::fail, lease)) give_up("the first put of a story failed");
@@ -325,7 +313,7 @@ inline scenario const stories[] = {
      },
      [](world& w) {
        if (w.got[0] == 0 || w.got[1] != 0) return;
-       auto& s = w.dir.slot_at(0);
+       auto& s = w.dir.slot_at(1);
        if (shm::control::state(s.ctl.load()) != shm::slot_state::ready) vm->violation("an acknowledged object is gone before its lease");
        if (w.died(0) && s.expires.load() != 1000 + 5000) vm->violation("the lease of a dead producer's object did not begin");
      },
@@ -504,7 +492,6 @@ inline scenario const stories[] = {
      nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
 
     {"two puts of one key", "two producers put one key; one of them may replace the other's", [](world& w) {
-       w.dir.use_chunks(2);
        w.add(0, 0, 1);
        w.add(1);
        w.add(4, 1, 1);
@@ -526,7 +513,7 @@ inline scenario const stories[] = {
      },
      quick(2, 1, 0), coarse(4, 1, 0)},
 
-    {"dead holder of a bucket", "a producer dies anywhere, also with the lock of a bucket; another puts the same key", [](world& w) {
+    {"dead holder of a key", "a producer dies anywhere, also with the lock of a key; another puts the same key", [](world& w) {
        w.add(0, 0, 1);
        w.add(3);
        w.add(4, 1, 1);
@@ -537,38 +524,214 @@ inline scenario const stories[] = {
      },
      nullptr, quick(1, 1, 1), coarse(2, 1, 1)},
 
-    {"chunk taken over", "a producer that finds no free chunk takes over an idle one, whose owner begins to put again", [](world& w) {
+    {"a slot changes hands", "what a producer put was read, and another puts into its slot before the first looks for its block", [](world& w) {
        w.add(0, 0, 1);
        w.add(1);
        w.add(4, 1, 1);
        w.may_stay = true;
        published(w, 1, 1);
-       w.at(1).get(key, false);
-       w.run("owner", 0, [](world& v) {
+       w.run("reader", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("first", 0, [](world& v) {
          v.at(0).reclaim();
          v.at(0).put(other_key, 2, 1);
+         v.at(0).use_blocks();
        });
-       w.run("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
-       w.run("reader", 1, [](world& v) { v.at(1).get(other_key, false); });
+       w.run("second", 4, [](world& v) { v.at(4).put(key, 3, 1); });
      },
      nullptr, quick(2, 1, 0), coarse(3, 2, 0)},
 
-    {"taker dies", "a producer dies while it takes a chunk over", [](world& w) {
+    {"one home, two keys", "two producers put keys of one home, so that one lies elsewhere; a reader waits for both, one after the other", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(4, 1, 1);
+       w.run("producer", 0, [](world& v) { v.at(0).put(key, 1, 1); });
+       w.run("other producer", 4, [](world& v) { v.at(4).put(other_key, 2, 1); });
+       w.run("reader", 1, [](world& v) {
+         v.got[1] = v.at(1).get(other_key, true);
+         v.got[2] = v.at(1).get(key, true);
+       });
+     },
+     [](world& w) {
+       if (w.got[1] != 2 || w.got[2] != 1) vm->violation("a reader has not had what it waited for");
+     },
+     quick(2, 1, 0), coarse(3, 2, 0)},
+
+    {"two homes give way", "objects that lie beside their homes come and go; what stays is found", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(4, 2, 1);
+       published(w, 1, 1);
+       if (w.at(0).put(other_key, 2, 1)) give_up("the second put of a story failed");
+       w.run("eraser", 0, [](world& v) { v.at(0).erase(key); });
+       w.run("producer", 4, [](world& v) {
+         v.at(4).put("1n", 3, 1);
+         v.at(4).erase("1n");
+       });
+       w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).get(other_key, false); });
+     },
+     [](world& w) {
+       if (w.got[1] != 2) vm->violation("an object that was there all the time was not found");
+     },
+     quick(2, 1, 0), coarse(3, 2, 0)},
+
+    {"producer at a home dies", "a producer dies anywhere in the put of a key whose home is taken; another key of that home is found all the time", [](world& w) {
        w.add(0, 0, 1);
        w.add(1);
        w.add(3);
-       w.add(4, 1, 1);
+       w.add(4, 1, 2);
        w.may_stay = true;
        published(w, 1, 1);
-       w.at(1).get(key, false);
-       w.run("owner", 0, [](world& v) {
-         v.at(0).reclaim();
-         v.at(0).put(other_key, 2, 1);
-       });
-       w.run_mortal("taker", 4, [](world& v) { v.at(4).put(key, 3, 1); });
-       w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(4); });
+       if (w.at(4).put(other_key, 2, 1)) give_up("the second put of a story failed");
+       w.run_mortal("producer", 0, [](world& v) { v.at(0).put_short("1n", 3, 1); });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
+       w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).get(other_key, false, disposition::give_back); });
      },
-     nullptr, quick(1, 1, 1), coarse(2, 1, 1)},
+     [](world& w) {
+       if (w.got[1] != 2) vm->violation("an object that was there all the time was not found");
+     },
+     quick(2, 1, 1), coarse(3, 1, 1)},
+
+    {"short puts", "one producer puts twice into one slot, payloads beside their keys; two readers take one share each", [](world& w) {
+       w.add(0);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put_short(key, 1, 1);
+         v.at(0).put_short(key, 2, 1);
+       });
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, false); });
+     },
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
+
+    {"puts at once", "one producer puts two blocks that were written before, under two keys of one home, another erases one of them; two readers", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put_written(key, 1, 1);
+         v.at(0).use_blocks();
+         v.at(0).put_written(other_key, 2, 1);
+       });
+       w.run("reader", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("eraser", 2, [](world& v) { v.at(2).erase(key); });
+     },
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
+
+    {"short put wakes", "two readers wait for a short object, asleep or about to be", [](world& w) {
+       w.add(0);
+       w.add(1);
+       w.add(2);
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, true); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
+       w.run("producer", 0, [](world& v) { v.at(0).put_short(key, 1, 2); });
+     },
+     nullptr, quick(2, 1, 0), coarse(4, 2, 0)},
+
+    {"short put dies", "a producer dies anywhere in a short put; what was acknowledged is kept until its lease ends, and another puts the same key", [](world& w) {
+       w.add(0);
+       w.add(1);
+       w.add(3);
+       w.add(4, 0, 1);
+       w.may_stay = true;
+       w.run_mortal("producer", 0, [](world& v) {
+         if (!v.at(0).put_short(key, 1, 1, on_existing::fail, 5000)) v.got[0] = 1;
+       });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
+       w.run("other producer", 4, [](world& v) { v.got[4] = v.at(4).put(key, 2, 1) ? 1 : 2; });
+     },
+     [](world& w) {
+       if (w.got[0] == 0) return;
+       bool there = false;
+       for (std::uint32_t i = 0; i != w.dir.layout().slots; ++i) there = there || shm::control::state(w.dir.slot_at(i).ctl.load()) == shm::slot_state::ready;
+       if (w.got[4] != 1) vm->violation("one key has two objects");
+       if (!there) vm->violation("an acknowledged object is gone before its lease");
+     },
+     quick(2, 1, 1), coarse(3, 1, 1)},
+
+    {"short replaces against claim", "an object is replaced by a short one while a reader claims it", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       published(w, 1, 1);
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put_short(key, 2, 2, on_existing::replace);
+         v.at(0).use_blocks();
+       });
+       w.run("reader 1", 1, [](world& v) { v.at(1).get(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.at(2).get(key, true); });
+     },
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
+
+    {"followed while it is written", "two readers of one share claim an object while it is being written, one of them for a moment only; then its slot is used again", [](world& w) {
+       w.add(0, 0, 2);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put(key, 1, 1);
+         v.at(0).use_blocks();
+         v.at(0).put(key, 2, 1);
+       });
+       w.run("reader", 1, [](world& v) { v.at(1).follow(key, true); });
+       w.run("looker", 2, [](world& v) { v.at(2).follow(key, false, disposition::give_back); });
+     },
+     nullptr, quick(2, 1, 0), coarse(4, 1, 0)},
+
+    {"followed and given up", "a put is given up while a reader follows it; the block is used again only when the reader has let go", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).begin_and_give_up(key, 1, 1);
+         v.at(0).use_blocks();
+         v.at(0).put(key, 2, 1);
+       });
+       w.run("reader", 1, [](world& v) { v.at(1).follow(key, false); });
+     },
+     nullptr, quick(2, 1, 0), full(-1, -1, 0)},
+
+    {"followed and replaced", "a put is beaten by one that replaces, while a reader waits and follows", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(4, 1, 1);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) { v.at(0).put(key, 1, 1); });
+       w.run("replacing producer", 4, [](world& v) { v.at(4).put(key, 2, 1, on_existing::replace); });
+       w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).follow(key, true); });
+     },
+     [](world& w) {
+       if (w.got[1] == 0) vm->violation("a reader has not had what it waited for");
+     },
+     quick(2, 1, 0), coarse(3, 1, 0)},
+
+    {"writer that is followed dies", "a producer dies anywhere in a put that a reader follows", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(3);
+       w.may_stay = true;
+       w.run_mortal("producer", 0, [](world& v) { v.at(0).put(key, 1, 1, on_existing::fail, 5000); });
+       w.run_after_death("cleaner", 3, 0, [](world& v) { v.at(3).sweep(0); });
+       w.run("reader", 1, [](world& v) { v.at(1).follow(key, false, disposition::give_back); });
+     },
+     nullptr, quick(2, 1, 1), full(-1, -1, 1)},
+
+    {"follower dies", "a reader dies anywhere while it follows a put, which is given up or comes to its end", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(3);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).begin_and_give_up(key, 1, 1);
+         v.at(0).put(key, 2, 1);
+       });
+       w.run_mortal("reader", 1, [](world& v) { v.at(1).follow(key, false); });
+       w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(1); });
+     },
+     nullptr, quick(2, 1, 1), coarse(4, 1, 1)},
 };
 
 }  // namespace model

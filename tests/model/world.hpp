@@ -25,19 +25,17 @@ namespace model {
 namespace shm = omniconn::detail::shm;
 using omniconn::result;
 
-inline constexpr std::uint32_t most_chunks = 2;
-inline constexpr std::uint32_t most_slots = most_chunks * shm::chunk_slots;
+inline constexpr std::uint32_t slots = 4;
 inline constexpr std::uint32_t participants = 5;
 inline constexpr std::uint32_t blocks = 6;
 inline constexpr std::uint32_t for_anybody = ~0U;  // as the number of readers
 inline constexpr std::uint32_t places = 8;  // of readers
 
-/// One chunk of slots or two; the rest as in the shipped directory.
+/// Few slots; the rest as in the shipped directory.
 class directory {
  public:
   directory() {
-    use_chunks(1);
-    for (std::uint32_t i = 0; i != most_slots; ++i) {
+    for (std::uint32_t i = 0; i != slots; ++i) {
       auto& s = slots_[i];
       vm->name(s.ctl.id(), kind::ctl, i);
       vm->name(s.hash.id(), kind::hash, i);
@@ -46,23 +44,16 @@ class directory {
       vm->name(s.readers.id(), kind::readers, i);
       vm->name(s.replaces.id(), kind::replaces, i);
       vm->name(s.touched.id(), kind::touched, i);
-      for (std::uint32_t k = 0; k != places; ++k) vm->name(claims_[i][k].id(), kind::claim, i, k);
-    }
-    for (std::uint32_t i = 0; i != buckets; ++i) {
-      auto& b = buckets_[i];
-      vm->name(b.seq.id(), kind::seq, i);
-      vm->name(b.waiters.id(), kind::waiters, i);
-      vm->name(b.lock.id(), kind::lock, i);
-      vm->name(b.reach.id(), kind::reach, i);
-      for (std::uint32_t k = 0; k != b.refs.size(); ++k) vm->name(b.refs[k].id(), kind::ref, i, k);
-    }
-    for (std::uint32_t i = 0; i != most_chunks; ++i) {
-      vm->name(chunks_[i].owner.id(), kind::chunk_owner, i);
-      vm->name(chunks_[i].returned.id(), kind::returned, i);
+      vm->name(s.bell.id(), kind::bell, i);
+      vm->name(s.sleepers.id(), kind::sleepers, i);
+      vm->name(s.spread.id(), kind::spread, i);
+      vm->name(key_locks_[i].id(), kind::lock, i);
+      for (std::uint32_t k = 0; k != places; ++k) vm->name(claim_at(i, k).id(), kind::claim, i, k);
     }
     for (std::uint32_t i = 0; i != participants; ++i) {
       vm->name(participants_[i].state.id(), kind::life, i);
-      vm->name(participants_[i].returned_seq.id(), kind::returned_seq, i);
+      vm->name(participants_[i].room_seq.id(), kind::room_seq, i);
+      vm->name(participants_[i].wants_room.id(), kind::wants_room, i);
       vm->name(participants_[i].epoch.id(), kind::epoch, i);
       vm->name(participants_[i].listens.id(), kind::listens, i);
       vm->name(fifos_[i].id(), kind::fifo, i);
@@ -79,10 +70,12 @@ class directory {
     }
     vm->name(head_.listeners.id(), kind::listeners);
     vm->claim_of_argument = this;
-    vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->claims_[slot][i].id(); };
+    vm->claim_of = [](void* self, std::uint32_t slot, std::uint32_t i) { return static_cast<directory*>(self)->claim_at(slot, i).id(); };
   }
 
   static void remove_fifo(std::uint32_t) noexcept {}
+  static void prefetch_to_write(std::uint32_t) noexcept {}
+  static void prefetch_to_claim(std::uint32_t) noexcept {}
   /// Whoever listens sleeps on `fifos_`, as if that were what the thread behind it raises.
   void ring_participant(std::uint32_t i) const noexcept {
     fifos_[i].fetch_add(1);
@@ -91,23 +84,23 @@ class directory {
   [[nodiscard]] atomic<std::uint32_t>& fifo_at(std::uint32_t i) const noexcept { return fifos_[i]; }
   static constexpr std::uint32_t most_participants = participants;
 
-  void use_chunks(std::uint32_t n) const noexcept { geometry_ = shm::geometry::of(n * shm::chunk_slots, places); }
   [[nodiscard]] shm::geometry const& layout() const noexcept { return geometry_; }
   [[nodiscard]] auto& head() const noexcept { return head_; }
   [[nodiscard]] auto& participant_at(std::uint32_t i) const noexcept {
     if (i >= participants) give_up("there are not so many participants");
     return participants_[i];
   }
-  [[nodiscard]] auto& chunk_at(std::uint32_t i) const noexcept { return chunks_[i]; }
-  [[nodiscard]] auto& bucket_at(std::uint32_t i) const noexcept { return buckets_[i % geometry_.buckets]; }
   [[nodiscard]] auto& slot_at(std::uint32_t i) const noexcept { return slots_[i]; }
-  [[nodiscard]] auto& claim_at(std::uint32_t i, std::uint32_t k) const noexcept { return claims_[i][k]; }
-  [[nodiscard]] auto& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
-  /// The key's first byte is its bucket.
+  [[nodiscard]] atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept { return k == 0 ? slots_[i].first_claim : claims_[i][k]; }
+  [[nodiscard]] auto& lock_of(std::uint64_t hash) const noexcept { return key_locks_[home_of(hash)]; }
+  [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (slots - 1); }
+  /// The key's first byte is its home.
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return static_cast<std::uint64_t>(key[1]) << 50U | static_cast<std::uint64_t>(key[0] - '0'); }
   [[nodiscard]] std::uint64_t id() const noexcept { return 1; }
   /// Orders nothing, and would multiply the states: what a description is made of is checked by `read` below.
   [[nodiscard]] static std::uint64_t sum(shm::basic_slot<atomic> const&, std::uint64_t) noexcept { return 0; }
+  [[nodiscard]] static std::uint64_t sum_before(shm::description const&) noexcept { return 0; }
+  [[nodiscard]] static std::uint64_t sum_after(std::uint64_t, std::uint64_t) noexcept { return 0; }
 
   // --- the system ---------------------------------------------------------------------------------------------------------------
   // Byte 1 + i of the file is the lock of participant i. Who asks is the participant of the running thread.
@@ -125,6 +118,7 @@ class directory {
   std::uint64_t now() const noexcept { return clock; }
   static std::uint32_t claim_time() noexcept { return 0; }
   static constexpr std::uint32_t patience = 16;
+  static constexpr int looks = 0;
   static void pause(std::uint32_t) noexcept { vm->pause(); }
 
   // --- payload ------------------------------------------------------------------------------------------------------------------
@@ -135,17 +129,15 @@ class directory {
   mutable std::uint32_t acting = 0;  // participant, while no thread runs
 
  private:
-  static constexpr std::uint32_t buckets = most_slots / 2;
   [[nodiscard]] std::uint32_t who() const noexcept { return vm->running() ? vm->current().participant : acting; }
 
-  mutable shm::geometry geometry_;
+  shm::geometry geometry_ = shm::geometry::of(slots, places);
   mutable shm::basic_header<atomic> head_;
   mutable std::array<shm::basic_participant<atomic>, participants> participants_;
   mutable std::array<atomic<std::uint32_t>, participants> fifos_;
-  mutable std::array<shm::basic_chunk<atomic>, most_chunks> chunks_;
-  mutable std::array<shm::basic_bucket<atomic>, buckets> buckets_;
-  mutable std::array<shm::basic_slot<atomic>, most_slots> slots_;
-  mutable std::array<std::array<atomic<std::uint64_t>, places>, most_slots> claims_;
+  mutable std::array<shm::basic_slot<atomic>, slots> slots_;
+  mutable std::array<std::array<atomic<std::uint64_t>, places>, slots> claims_;
+  mutable std::array<atomic<std::uint64_t>, slots> key_locks_;
   std::array<std::uint32_t, participants> locks_{};
   std::array<std::uint32_t, blocks> cells_{}, looks_{};
 };
@@ -197,6 +189,7 @@ struct label {
   static std::uint64_t make(std::uint64_t tag, std::uint64_t block) { return tag << 8U | block; }
   static std::uint64_t tag(std::uint64_t l) { return l >> 8U; }
   static std::uint64_t block(std::uint64_t l) { return l & 0xffU; }
+  static constexpr std::uint64_t in_slot = 0xff;  // in place of a block
 };
 
 /// A participant of the namespace.
@@ -204,9 +197,11 @@ class stage {
  public:
   stage(directory const& d, std::uint32_t me, char reader) : dir_(d), me_(me), endpoint_(std::make_shared<session>(d, me), 4096, static_cast<std::uint16_t>(reader), 0) {
     d.acting = me;
+    endpoint_.follow_from = 0;
+    endpoint_.follow_ns = 0;  // nobody looks at a clock here
     auto& p = d.participant_at(me);
     (void)d.try_lock(me + 1);
-    p.epoch.store(1);
+    p.epoch.fetch_add(1);
     p.state.store(shm::participant_state::live);
   }
 
@@ -243,6 +238,59 @@ class stage {
     }
     if (auto const done = shm::commit_put(endpoint_, op, info); !done) return done.error().kind();
     return {};
+  }
+  /// A put that is given up before it is whole.
+  void begin_and_give_up(std::string_view key, std::uint64_t tag, std::uint32_t readers) {
+    if (free_.empty()) reclaim();
+    if (free_.empty()) return;
+    std::uint64_t const block = free_.back();
+    free_.pop_back();
+    put_operation op;
+    omniconn::outgoing out;
+    out.token = block;
+    omniconn::object_info info;
+    info.trace = label::make(tag, block);
+    omniconn::publish_options o;
+    o.readers = {readers, {}};
+    if (!shm::begin_put(endpoint_, op, key, out, info, o)) {
+      free_.push_back(block);
+      return;
+    }
+    dir_.write(block, tag);
+    shm::give_up(op);
+  }
+
+  /// The same with a payload of one word, which lies in the slot.
+  std::optional<omniconn::error_kind> put_short(std::string_view key, std::uint64_t tag, std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
+    omniconn::object_info info;
+    info.size = sizeof tag;
+    info.trace = label::make(tag, label::in_slot);
+    info.checksum = ~info.trace;
+    omniconn::publish_options o;
+    o.readers = readers == for_anybody ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{readers, {}};
+    o.lease = std::chrono::nanoseconds(lease_ns);
+    o.existing = existing;
+    auto const done = shm::put_at_once(endpoint_, key, omniconn::const_bytes(reinterpret_cast<std::byte const*>(&tag), sizeof tag), nullptr, info, o);
+    return done ? std::nullopt : std::optional(done.error().kind());
+  }
+  /// The same with a block that was written before.
+  std::optional<omniconn::error_kind> put_written(std::string_view key, std::uint64_t tag, std::uint32_t readers) {
+    if (free_.empty()) reclaim();
+    if (free_.empty()) return omniconn::error_kind::no_space;
+    std::uint64_t const block = free_.back();
+    free_.pop_back();
+    dir_.write(block, tag);
+    omniconn::outgoing out;
+    out.token = block;
+    omniconn::object_info info;
+    info.trace = label::make(tag, block);
+    info.checksum = ~info.trace;
+    omniconn::publish_options o;
+    o.readers = {readers, {}};
+    auto const done = shm::put_at_once(endpoint_, key, {}, &out, info, o);
+    if (done) return std::nullopt;
+    free_.push_back(block);
+    return done.error().kind();
   }
   void reclaim() {
     endpoint_.writer.reclaim([this](std::uint64_t token) {
@@ -290,6 +338,24 @@ class stage {
     return tag;
   }
 
+  /// A get that claims what is being written; to the end, or a few looks and then no more.
+  std::uint64_t follow(std::string_view key, bool to_the_end, disposition how = disposition::consumed) {
+    get_operation op;
+    if (auto const begun = shm::start_get(endpoint_, op, key, {}); !begun) return 0;
+    op.may_follow_ = true;
+    if (to_the_end) {
+      omniconn::operation* const ops[] = {&op};
+      if (!shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {})) return 0;
+    }
+    for (int looks = 0; looks != 2; ++looks) {
+      auto const now = shm::step_get(&endpoint_, op);
+      if (now && *now == omniconn::progress::done) return read(op, how);
+      if (!now && now.error().kind() == omniconn::error_kind::corrupt) vm->violation("a get calls an object corrupt");
+    }
+    shm::cancel_get(&endpoint_, op);
+    return 0;
+  }
+
   void listen() { shm::start_listening(dir_, me_); }
   void stop_listening() { shm::stop_listening(dir_, me_); }
   /// As an event loop gets an object: it steps whenever its FIFO was rung, and sleeps on nothing else.
@@ -309,7 +375,7 @@ class stage {
   std::size_t erase(std::string_view key) {
     std::uint64_t const hash = dir_.hash(key);
     std::size_t n = 0;
-    shm::for_each_ref(dir_, hash, [&](std::uint32_t index) {
+    shm::for_each_of(dir_, hash, [&](std::uint32_t index, std::uint64_t) {
       if (endpoint_.drain_if(index, hash)) ++n;
       return false;
     });
@@ -334,8 +400,10 @@ class stage {
     auto const info = op.info();
     auto const fail = [&](char const* what) { vm->violation(std::string("participant ") + std::to_string(me_) + " holds an object " + what); };
     if (info.checksum != ~info.trace) fail("whose description is of two objects");
-    if (label::block(info.trace) >= blocks) fail("without a block");
-    auto const tag = dir_.read(label::block(info.trace));
+    bool const is_short = label::block(info.trace) == label::in_slot;
+    if (!is_short && label::block(info.trace) >= blocks) fail("without a block");
+    auto const at = op.where().unpack<shm::place>(omniconn::locator_tag::shm);
+    auto const tag = is_short ? dir_.slot_at(at->index).room.word(shm::behind_key(2) / 8) : dir_.read(label::block(info.trace));
     if (tag != label::tag(info.trace)) fail("and reads another object's bytes");
     hold.finish(how);
     return tag;

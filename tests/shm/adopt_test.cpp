@@ -317,7 +317,7 @@ connector_type* owner = nullptr;
 std::uint64_t owned = 0;
 std::optional<result<void>> forgotten;
 void forget_when_retired(std::string_view name) noexcept {
-  if (name == "shm.retire.retired" && !forgotten) forgotten = owner->forget(owned);
+  if (name == "shm.retire.freed" && !forgotten) forgotten = owner->forget(owned);
 }
 
 // The last reader's release has ended the object, but the reader has not come to tell its producer.

@@ -139,8 +139,8 @@ class deaths {
 
  private:
   [[nodiscard]] bool somebody_waits() const {
-    for (std::uint32_t b = 0; b != dir_->layout().buckets; ++b)
-      if (dir_->bucket_at(b).waiters.load() != 0) return true;
+    for (std::uint32_t i = 0; i != dir_->layout().slots; ++i)
+      if (dir_->slot_at(i).sleepers.load() != 0) return true;
     for (std::uint32_t i = 0; i != omniconn::detail::shm::max_participants; ++i)
       if (dir_->participant_at(i).wants_room.load() != 0) return true;
     return false;

@@ -320,7 +320,7 @@ CRASH_TEST(fan_out_to_64_readers) {
   out.exactly("read by too many, or by one who is not named", wrong.too_many, 0);
   out.exactly("shares lost", wrong.lost, 0);
   out.exactly("torn or foreign reads, other errors", wrong.wrong, 0);
-  out.exactly("leaked slots, entries, claims, chunks, arenas, records", wrong.leaked, 0);
+  out.exactly("leaked slots, claims, arenas, records", wrong.leaked, 0);
 }
 
 }  // namespace

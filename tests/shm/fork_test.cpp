@@ -243,16 +243,16 @@ TEST_F(shm_fork_in, the_growth_of_the_arena_harms_no_child) {
   fork_at("shm.arena.grown", [this] { EXPECT_TRUE(c_->reserve(std::size_t{6} << 20U)); });
 }
 
-TEST_F(shm_fork_in, the_return_of_blocks_harms_no_child) {
+TEST_F(shm_fork_in, the_description_of_an_object_harms_no_child) {
   ASSERT_TRUE(c_->put(hop, "read", const_bytes(payload)));
-  fork_at("shm.reclaim.found", [this] {
+  fork_at("shm.put.key_stored", [this] {
     EXPECT_TRUE(other_->get_view(hop, "read", {deadline::immediate()}));
-    EXPECT_TRUE(c_->reserve(100));
+    EXPECT_TRUE(c_->put(hop, std::string(300, 'k'), const_bytes(payload)));  // which takes back what was read, and has the producer's lock then
   });
 }
 
 TEST_F(shm_fork_in, the_end_of_a_put_harms_no_child) {
-  fork_at("shm.abort.slot_returned", [this] {
+  fork_at("shm.abort.withdrawn", [this] {
     shm_transport::put_op op;
     EXPECT_TRUE(c_->transport().begin(op, "never", {}, {}, {}));
   });

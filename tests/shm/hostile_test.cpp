@@ -170,9 +170,9 @@ TEST_F(shm_hostile, impossible_geometry_is_corrupt) {
   patch(more_slots, offsetof(layout::header, slots), 1024U);
   plant(more_slots);
   expect_refused(error_kind::corrupt, "wrong size");
-  std::string buckets = whole;
-  patch(buckets, offsetof(layout::header, buckets), 1024U);
-  plant(buckets);
+  std::string size = whole;
+  patch(size, offsetof(layout::header, file_size), std::uint64_t{4096});
+  plant(size);
   expect_refused(error_kind::corrupt, "wrong size");
 }
 
@@ -344,7 +344,8 @@ TEST_F(shm_hostile, used_up_slots_are_no_space_until_one_is_free) {
   auto producer = connect();
   auto consumer = connect();
   std::vector<std::byte> const payload(100);
-  for (int i = 0; i != 16; ++i) {
+  constexpr int slots = 32;  // of 16 keys
+  for (int i = 0; i != slots; ++i) {
     auto const put = producer.put(hop, "k" + std::to_string(i), bytes_of(payload));
     ASSERT_TRUE(put) << i << ": " << put.error().message();
   }
@@ -356,10 +357,10 @@ TEST_F(shm_hostile, used_up_slots_are_no_space_until_one_is_free) {
       ASSERT_NE(full.error().message().find("max_keys"), std::string::npos) << full.error().message();
     }
     ASSERT_TRUE(consumer.get_view(hop, "k" + std::to_string(round), now()));
-    auto const again = producer.put(hop, "k" + std::to_string(round + 16), bytes_of(payload));
+    auto const again = producer.put(hop, "k" + std::to_string(round + slots), bytes_of(payload));
     ASSERT_TRUE(again) << round << ": " << again.error().message();
   }
-  EXPECT_EQ(producer.health().objects.used, 16U);
+  EXPECT_EQ(producer.health().objects.used, static_cast<std::uint64_t>(slots));
 }
 
 TEST_F(shm_hostile, the_number_of_readers_has_limits) {
@@ -428,7 +429,7 @@ TEST_F(shm_hostile, locators_stay_stale_over_ten_thousand_reuses) {
   auto producer = connect();
   auto consumer = connect();
   std::vector<std::byte> const payload(64);
-  // All slots but one are taken, so that every put below uses the same slot again.
+  // Of one key, so that every put below uses the same slot again.
   for (int i = 0; i != 15; ++i) ASSERT_TRUE(producer.put(hop, "other" + std::to_string(i), bytes_of(payload)));
   std::vector<omniconn::locator> old;
   for (int i = 0; i != 10'000; ++i) {

@@ -58,7 +58,7 @@ void ask_for_more(shm_transport::options const& o, unsigned puts, outcome& out) 
   auto const part = [&](std::size_t size) { return omniconn::const_bytes(view_of(payload)).first(size); };
   unsigned stored = 0, others = 0, unusable = 0, refused = 0;
   std::vector<std::string> big;
-  for (std::size_t const size : {std::size_t{65536}, std::size_t{4096}, std::size_t{256}, std::size_t{1}})
+  for (std::size_t const size : {std::size_t{65536}, std::size_t{4096}, std::size_t{256}, std::size_t{129}})  // less would lie in the directory
     for (;; ++stored) {
       std::string const key = "f" + std::to_string(stored);  // short: a long one needs a page of its own
       auto const put = c->put(hop, key, part(size));
@@ -70,7 +70,7 @@ void ask_for_more(shm_transport::options const& o, unsigned puts, outcome& out) 
     }
   numbers random(5);
   for (unsigned i = 0; i != puts; ++i) {
-    std::size_t const size = std::size_t{1} << random.below(21);
+    std::size_t const size = std::size_t{256} << random.below(13);
     std::string const key = i % 16 == 15 ? "long-" + std::string(200, 'k') : "more";
     auto const put = c->put(hop, key, part(size + random.below(static_cast<unsigned>(size))));
     if (!put && put.error().kind() == error_kind::no_space) ++refused;
@@ -91,11 +91,10 @@ void ask_for_more(shm_transport::options const& o, unsigned puts, outcome& out) 
 }
 
 CRASH_TEST(puts_into_a_full_arena) {
-  outcome out(results, "a pool of 4 MiB, filled to the last byte; puts of 1 B to 2 MiB; every 1,000 puts an object of 64 KiB is read and put again");
+  outcome out(results, "a pool of 4 MiB, filled to the last byte; puts of 256 B to 2 MiB; every 1,000 puts an object of 64 KiB is read and put again");
   shm_test::fresh_space const space;
   auto o = space.options();
   o.memory_pool_size = std::uint64_t{4} << 20U;
-  o.max_keys = 16384;
   ask_for_more(o, rounds(scale, 2000, 10'000), out);
 }
 
@@ -106,7 +105,6 @@ CRASH_TEST(puts_into_a_full_file_system) {
     shm_test::fresh_space const space(folder.path());
     auto o = space.options();
     o.memory_pool_size = std::uint64_t{64} << 20U;
-    o.max_keys = 16384;
     ask_for_more(o, rounds(scale, 2000, 10'000), out);
   });
   if (!mounted) GTEST_SKIP() << "needs root to mount a tmpfs";
@@ -184,7 +182,7 @@ CRASH_TEST(locators_that_are_stale_or_forged) {
 // --- bytes ------------------------------------------------------------------------------------------------------------------------------
 
 CRASH_TEST(flipped_bits) {
-  outcome out(results, "one bit of a payload of 16 B to 64 KiB flipped in the arena, a get, the bit flipped back");
+  outcome out(results, "one bit of a payload of 129 B to 64 KiB flipped in the arena, a get, the bit flipped back");
   shm_test::fresh_space const space;
   auto producer = connect(space.options()), consumer = connect(space.options());
   ASSERT_TRUE(producer && consumer);
@@ -192,7 +190,7 @@ CRASH_TEST(flipped_bits) {
   numbers random(9);
   unsigned flips = 0, undetected = 0, spoiled = 0;
   while (flips < wanted) {
-    std::size_t const size = 16 + (random.next() & ((std::size_t{1} << random.below(random.below(8) == 0 ? 17 : 10)) - 1));
+    std::size_t const size = 129 + (random.next() & ((std::size_t{1} << random.below(random.below(8) == 0 ? 17 : 10)) - 1));
     std::string const payload = object(flips + 1, size);
     ASSERT_TRUE(producer->put(hop, "k", view_of(payload)));
     auto const memory = producer->transport().memory();
@@ -218,7 +216,7 @@ CRASH_TEST(flipped_bits) {
 // --- time -------------------------------------------------------------------------------------------------------------------------------
 
 CRASH_TEST(flipped_bits_of_descriptions) {
-  outcome out(results, "one bit of an object's description flipped in the directory, a get by key or locator, the bit flipped back; keys of 1 B to 40 B, one to three readers, kept ones");
+  outcome out(results, "one bit of an object's description flipped in the directory, a get by key or locator, the bit flipped back; keys of 1 B to 200 B, payloads beside them or not, one to three readers, kept ones");
   shm_test::fresh_space const space;
   auto producer = connect(space.options()), consumer = connect(space.options());
   ASSERT_TRUE(producer && consumer);
@@ -230,13 +228,13 @@ CRASH_TEST(flipped_bits_of_descriptions) {
   struct part {
     std::size_t first, size;
   };
-  static constexpr part parts[]{{offsetof(slot, hash), 8}, {offsetof(slot, offset), 5 * 8}, {offsetof(slot, lease), 2 * 8 + 4 + 4 * 2}, {offsetof(slot, key), omniconn::detail::shm::inline_key}};
+  static constexpr part parts[]{{offsetof(slot, hash), 8}, {offsetof(slot, owner), 4 + 2 * 8 + 4 * 2}, {offsetof(slot, checksum), 6 * 8}, {offsetof(slot, room), 0}};
   unsigned const wanted = rounds(scale, 5000, 1'000'000);
   numbers random(19);
   unsigned flips = 0, undetected = 0, spoiled = 0;
   while (flips < wanted) {
-    std::string const key(1 + random.below(40), 'k');
-    std::string const payload = object(flips + 1, 100);
+    std::string const key(1 + random.below(random.below(2) == 0 ? 40 : 200), 'k');
+    std::string const payload = object(flips + 1, random.below(2) == 0 ? 20 : 100);
     omniconn::put_options how;
     how.readers = random.below(4) == 0 ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{1 + random.below(3), {}};
     auto const put = producer->put(hop, key, view_of(payload), how);
@@ -244,11 +242,18 @@ CRASH_TEST(flipped_bits_of_descriptions) {
     std::uint32_t const index = static_cast<std::uint32_t>(*producer->metadata(*put).find("slot")->as_uint64());
     auto* const words = reinterpret_cast<unsigned char*>(&dir->slot_at(index));
     for (unsigned i = 0; i != 1000 && flips != wanted; ++i) {
-      auto const& where = parts[random.below(4)];
-      // A long key lies in the arena, and its bytes are compared with the wanted key.
-      bool const beyond = dir->slot_at(index).key_size > omniconn::detail::shm::inline_key && where.first == offsetof(slot, key);
-      std::size_t const byte = where.first + random.below(static_cast<unsigned>(where.size)), bit = random.below(8);
-      if (beyond) continue;
+      auto where = parts[random.below(4)];
+      std::size_t const bit = random.below(8);
+      if (where.size == 0) {  // the room: of a short key, its words; a long one lies in the arena, and is compared with the wanted key. Or of the payload
+        std::size_t const wire = dir->slot_at(index).key_size;
+        if (dir->slot_at(index).arena == omniconn::detail::shm::in_slot && random.below(2) == 0) {
+          where = {offsetof(slot, room) + omniconn::detail::shm::behind_key(wire), payload.size()};
+        } else {
+          where.size = wire > omniconn::detail::shm::slot_room ? 0 : (wire + 7) / 8 * 8;
+        }
+        if (where.size == 0) continue;
+      }
+      std::size_t const byte = where.first + random.below(static_cast<unsigned>(where.size));
       ++flips;
       words[byte] = static_cast<unsigned char>(words[byte] ^ 1U << bit);
       auto const got = consumer->get_view(hop, key, now(random.below(2) == 0 ? &put->where : nullptr));

@@ -121,8 +121,8 @@ TEST_F(shm_process, a_waiting_consumer_is_woken_by_a_producer_that_starts_later)
     ASSERT_TRUE(directory) << directory.error().message();
     directory->open_gate();
     EXPECT_TRUE(eventually([&] {
-      for (std::uint32_t i = 0; i != directory->layout().buckets; ++i)
-        if (directory->bucket_at(i).waiters.load() != 0) return true;
+      for (std::uint32_t i = 0; i != directory->layout().slots; ++i)
+        if (directory->slot_at(i).sleepers.load() != 0) return true;
       return false;
     }));
   }

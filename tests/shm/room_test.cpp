@@ -181,6 +181,27 @@ TEST_F(shm_room, a_wait_for_room_has_an_end) {
   EXPECT_TRUE(read(consumer, "a"));
 }
 
+// A slot is anybody's, and its last user tells only its owner that it is free.
+TEST_F(shm_room, a_put_that_waits_for_a_slot_gets_one_that_belonged_to_another) {
+  connector_type::options o;
+  o.transport = space.options();
+  o.transport.max_keys = 16;
+  o.defaults.full = on_full::wait;
+  o.defaults.lease = std::chrono::nanoseconds(0);
+  auto made = connector_type::open(o), other = connector_type::open(o);
+  ASSERT_TRUE(made && other);
+  ASSERT_TRUE(put(*made, "mine"));
+  int n = 0;
+  while (put(*other, std::to_string(n), 8, deadline::after(std::chrono::milliseconds(1)))) ++n;
+  EXPECT_EQ(n, 31);
+  std::thread reader([&] {
+    ASSERT_TRUE(until_somebody_waits());
+    EXPECT_TRUE(read(*other, "0"));
+  });
+  EXPECT_TRUE(put(*made, "second"));
+  reader.join();
+}
+
 TEST_F(shm_room, the_oldest_goes_that_nobody_reads) {
   auto producer = open(on_full::drop_oldest, 3), consumer = open(on_full::fail, 0);
   ASSERT_TRUE(put(producer, "0"));
@@ -300,7 +321,7 @@ TEST_F(shm_room, a_namespace_can_be_filled_to_its_limit) {
   auto only = open_limited(5 * mib);
   EXPECT_TRUE(put(only, "more than there is", 5 * mib + 1) == error_kind::quota_exceeded);
   EXPECT_TRUE(put(only, "all", 5 * mib));
-  EXPECT_TRUE(put(only, "one", 1) == error_kind::quota_exceeded);
+  EXPECT_TRUE(put(only, "one", 129) == error_kind::quota_exceeded);
   EXPECT_TRUE(read(only, "all"));
   EXPECT_TRUE(put(only, "all", 5 * mib));
   EXPECT_TRUE(read(only, "all"));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -29,8 +30,8 @@ using namespace omniconn;
 namespace shm = omniconn::detail::shm;
 
 // The format: sizes are what docs/transports/shm.md says, whatever the compiler.
-static_assert(sizeof(shm::header) == 128 && sizeof(shm::participant) == 128 && sizeof(shm::bucket) == 64 && sizeof(shm::slot) == 128 && sizeof(shm::chunk) == 8);
-static_assert(alignof(shm::slot) == 64 && std::is_standard_layout_v<shm::slot> && std::is_standard_layout_v<shm::bucket>);
+static_assert(sizeof(shm::header) == 128 && sizeof(shm::participant) == 128 && sizeof(shm::slot) == 256);
+static_assert(alignof(shm::slot) == 64 && std::is_standard_layout_v<shm::slot> && offsetof(shm::slot, checksum) == 64 && offsetof(shm::slot, room) == 128);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint16_t>::is_always_lock_free, "words between processes cannot hide a lock");
 static_assert(transport_policy<shm_transport> && std::is_nothrow_move_constructible_v<shm_transport> && std::is_nothrow_move_constructible_v<shm_transport::hold>);
 
@@ -238,7 +239,6 @@ TEST_F(shm_test, a_lease_of_nothing_ends_at_once_and_the_longest_does_not_wrap) 
 TEST_F(shm_test, what_was_handed_on_survives_several_generations_of_processes) {
   auto const data = test_pattern(1000, 1);
   auto o = options();
-  o.max_keys = 1024;  // an orphan keeps its chunk of 16 slots as long as one of them is unread
   {
     auto producer = open(o);
     for (int i = 0; i != 20; ++i) ASSERT_TRUE(producer->put("key " + std::to_string(i), data));
@@ -257,47 +257,32 @@ TEST_F(shm_test, what_was_handed_on_survives_several_generations_of_processes) {
 TEST_F(shm_test, a_producer_that_is_idle_leaves_no_memory_and_no_slots_to_want) {
   auto o = options();
   o.max_keys = 64;
+  constexpr int slots = 128;  // so few that all are near any key's home
   auto busy = open(o);
   auto reader = open(o);
   auto const data = test_pattern(1000, 1);
   for (int burst = 0; burst != 3; ++burst) {
-    for (int i = 0; i != 64; ++i) ASSERT_TRUE(busy->put("key " + std::to_string(i), data)) << i;
-    EXPECT_EQ((*reader)->report().objects.used, 64U);
-    for (int i = 0; i != 64; ++i) read(*reader, "key " + std::to_string(i), data);
+    for (int i = 0; i != slots; ++i) ASSERT_TRUE(busy->put("key " + std::to_string(i), data)) << i;
+    EXPECT_EQ((*reader)->report().objects.used, static_cast<std::uint64_t>(slots));
+    for (int i = 0; i != slots; ++i) read(*reader, "key " + std::to_string(i), data);
     EXPECT_EQ((*busy)->report().objects.used, 0U) << "what was read is not in use, whether its producer has looked or not";
     // It never puts again; others take its slots.
     auto other = open(o);
-    for (int i = 0; i != 64; ++i) ASSERT_TRUE(other->put("other " + std::to_string(i), data)) << i;
+    for (int i = 0; i != slots; ++i) ASSERT_TRUE(other->put("other " + std::to_string(i), data)) << i;
     EXPECT_TRUE(busy->put("one more", data) == error_kind::no_space) << "now they are the other's";
     busy->reclaim();
-    EXPECT_EQ(busy->returned(), 64 * (burst + 1) + burst) << "its own blocks came home all the same";
-    for (int i = 0; i != 64; ++i) read(*reader, "other " + std::to_string(i), data);
+    EXPECT_EQ(busy->returned(), slots * (burst + 1) + burst) << "its own blocks came home all the same";
+    for (int i = 0; i != slots; ++i) read(*reader, "other " + std::to_string(i), data);
     EXPECT_TRUE(busy->put("one more", data)) << "and are taken back";
     read(*reader, "one more", data);
     busy->reclaim();
-    EXPECT_EQ(busy->returned(), 64 * (burst + 1) + burst + 1);
+    EXPECT_EQ(busy->returned(), slots * (burst + 1) + burst + 1);
   }
-}
-
-TEST_F(shm_test, a_chunk_with_something_unread_in_it_is_not_taken_over) {
-  auto o = options();
-  o.max_keys = 32;
-  auto first = open(o);
-  auto second = open(o);
-  auto const data = test_pattern(100, 1);
-  for (int i = 0; i != 17; ++i) ASSERT_TRUE(first->put("first " + std::to_string(i), data));
-  EXPECT_TRUE(second->put("second", data) == error_kind::no_space) << "both chunks have something to read";
-  read(*second, "first 16", data);
-  EXPECT_TRUE(second->put("second", data)) << "the one that is empty now changed hands";
-  read(*first, "second", data);
-  for (int i = 0; i != 16; ++i) read(*second, "first " + std::to_string(i), data);
-  first->reclaim();
-  EXPECT_EQ(first->returned(), 17);
 }
 
 TEST_F(shm_test, producers_that_take_slots_from_one_another_lose_nothing) {
   auto o = options();
-  o.max_keys = 64;  // four chunks for three producers that want up to 24 slots each
+  o.max_keys = 16;  // 32 slots for three producers that want up to 24 each
   constexpr int threads = 3, rounds = 400;
   std::atomic<int> lost{0}, puts{0};
   std::vector<std::thread> all;
@@ -380,17 +365,17 @@ TEST_F(shm_test, ten_thousand_keys) {
   EXPECT_EQ((*producer)->report().objects.used, 0U);
 }
 
-TEST_F(shm_test, keys_that_share_a_bucket_spill_over_until_there_is_no_place_near) {
+TEST_F(shm_test, keys_of_one_home_lie_behind_one_another_until_there_is_no_place_near) {
   auto o = options();
   o.max_keys = 1024;
   auto producer = open(o);
   auto consumer = open(o);
   auto const dir = directory();
-  constexpr std::size_t places = 5 * (shm::max_reach + 1);
+  constexpr std::size_t places = shm::window;
   std::vector<std::string> keys;
-  shm::bucket const* const home = &dir.home_of(dir.hash("0"));
+  std::uint32_t const home = dir.home_of(dir.hash("0"));
   for (std::uint32_t n = 0; keys.size() != places + 1; ++n)
-    if (std::string key = std::to_string(n); &dir.home_of(dir.hash(key)) == home) keys.push_back(std::move(key));
+    if (std::string key = std::to_string(n); dir.home_of(dir.hash(key)) == home) keys.push_back(std::move(key));
   std::string const too_many = keys.back();
   keys.pop_back();
   for (int round = 0; round != 2; ++round) {
@@ -400,9 +385,69 @@ TEST_F(shm_test, keys_that_share_a_bucket_spill_over_until_there_is_no_place_nea
     EXPECT_NE(std::string_view(refused.error().text()).find("max_keys"), std::string_view::npos) << refused.error().text();
     EXPECT_FALSE((*consumer)->exists(too_many).value_or(true));
     for (std::size_t i = places; i-- != 0;) read(*consumer, keys[i], test_pattern(20, i));
+    EXPECT_EQ(dir.slot_at(home).spread.load(), 0U) << "and its home knows that they are gone";
     ASSERT_TRUE(producer->put(too_many, test_pattern(20, 0))) << "there is place again";
     read(*consumer, too_many, test_pattern(20, 0));
   }
+}
+
+// Room elsewhere is none: what is dropped for a key lies in its way.
+TEST_F(shm_test, what_is_dropped_for_a_slot_lies_near_the_keys_home) {
+  auto o = options();
+  o.max_keys = 1024;
+  auto producer = open(o);
+  auto const dir = directory();
+  std::uint32_t const home = dir.home_of(dir.hash("0"));
+  auto const distance = [&](std::string const& key) { return (dir.home_of(dir.hash(key)) - home) & (dir.layout().slots - 1); };
+  std::vector<std::string> far, near;
+  for (std::uint32_t n = 0; near.size() != shm::window + 1; ++n) {
+    std::string key = std::to_string(n);
+    if (far.size() != 50 && distance(key) >= 2 * shm::window && distance(key) < dir.layout().slots - shm::window) {
+      far.push_back(std::move(key));
+    } else if (distance(key) == 0) {
+      near.push_back(std::move(key));
+    }
+  }
+  std::string const wanted = near.back();
+  near.pop_back();
+  for (auto const& key : far) ASSERT_TRUE(producer->put(key, test_pattern(200, 1)));  // the oldest
+  for (auto const& key : near) ASSERT_TRUE(producer->put(key, test_pattern(200, 1)));
+  ASSERT_TRUE(producer->put(wanted, test_pattern(200, 1)) == error_kind::no_space);
+  EXPECT_TRUE((*producer)->drop_oldest());
+  EXPECT_TRUE(producer->put(wanted, test_pattern(200, 1))) << "one was enough";
+  for (auto const& key : far) EXPECT_TRUE((*producer)->exists(key).value_or(false)) << key;
+  EXPECT_FALSE((*producer)->exists(near.front()).value_or(true));
+}
+
+TEST_F(shm_test, what_is_replaced_all_the_time_is_nearly_always_found) {
+  auto producer = open();
+  auto consumer = open();
+  std::atomic<bool> stop{false};
+  publish_options how;
+  how.readers = reader_set::until_cleaned_up();
+  how.existing = on_existing::replace;
+  object_info info;
+  info.size = 8;
+  ASSERT_TRUE((*producer)->put_whole("key", test_pattern(8, 1), info, how));
+  std::thread writer([&] {
+    while (!stop) (void)(*producer)->put_whole("key", test_pattern(8, 1), info, how);
+  });
+  int missed = 0, gone = 0;
+  for (int i = 0; i != 100'000; ++i) {
+    if (!look(*consumer, "key")) ++missed;
+    if (!(*consumer)->exists("key").value_or(false)) ++gone;
+  }
+  stop = true;
+  writer.join();
+  EXPECT_LT(missed + gone, 20) << "one look misses it a hundred times and more";
+}
+
+TEST_F(shm_test, as_many_keys_as_were_asked_for_find_a_place_whatever_they_are) {
+  auto o = options();
+  o.max_keys = 4096;
+  auto producer = open(o);
+  for (std::uint32_t i = 0; i != 4096; ++i) ASSERT_TRUE(producer->put("any key " + std::to_string(i * 7919), test_pattern(8, i))) << i;
+  EXPECT_EQ((*producer)->report().objects.capacity, 4096U);
 }
 
 TEST_F(shm_test, locks_that_nobody_alive_holds_are_taken_over) {
@@ -417,7 +462,7 @@ TEST_F(shm_test, locks_that_nobody_alive_holds_are_taken_over) {
       std::uint64_t{1} << 32U | 0xffff'fff0U,       // no record at all
       std::uint64_t{0xdead'beef} << 32U | 0U};
   for (std::uint64_t const word : left_behind) {
-    for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) dir.bucket_at(i).lock.store(word);
+    for (std::uint32_t i = 0; i != dir.layout().slots; i += shm::slots_of_a_lock) dir.lock_of(i).store(word);
     auto const data = test_pattern(10, word);
     auto const put = producer->put("key", data);
     ASSERT_TRUE(put) << std::hex << word << ": " << put.error().message();
@@ -547,7 +592,7 @@ TEST_F(shm_test, forged_locators_get_nothing) {
 
 // --- waiting ------------------------------------------------------------------------------------------------------------------
 
-TEST_F(shm_test, a_wait_for_many_keys_hears_every_bucket) {
+TEST_F(shm_test, a_wait_for_many_keys_hears_every_home) {
   constexpr std::size_t keys = 20;
   auto producer = open();
   auto consumer = open();

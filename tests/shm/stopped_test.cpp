@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is stopped where others must pass, with the gate or a bucket's lock: calls with a deadline end at it, and say so. What an error says tells whose
+// Who is stopped where others must pass, with the gate or a key's lock: calls with a deadline end at it, and say so. What an error says tells whose
 // patience ended.
 #include <atomic>
 #include <chrono>
@@ -21,7 +21,7 @@ namespace {
 using namespace omniconn;
 using connector_type = shm_connector<>;
 constexpr edge hop{"producer", "consumer"};
-constexpr std::byte payload[8]{};
+constexpr std::byte payload[8]{}, in_a_block[200]{};  // the first lies in the directory
 
 class shm_stopped : public shm_test::process_test {
  protected:
@@ -58,13 +58,13 @@ class shm_stopped : public shm_test::process_test {
 TEST_F(shm_stopped, in_the_middle_of_a_put_makes_another_put_fail_at_its_deadline) {
   auto c = space.connect<connector_type>();
   auto const other = start();
-  other->stop("put k 1 100", "shm.put.bucket_locked");
+  other->stop("put k 1 100", "shm.whole.key_locked");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon())), "deadline");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon(), on_existing::replace)), "deadline");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(deadline::immediate())), "deadline");
   expect_stalled(c.put(hop, "k", const_bytes(payload)), "another process is stopped in the middle of a put");
   EXPECT_TRUE(c.get_view(hop, "k", as({}, deadline::immediate())) == error_kind::not_found) << "a get needs no lock";
-  EXPECT_EQ(c.health().objects.used, 1U) << "the other's; puts that failed leave nothing";
+  EXPECT_EQ(c.health().objects.used, 0U) << "the other's is none yet; puts that failed leave nothing";
   other->signal(SIGCONT);
   EXPECT_EQ(other->answer(), "ok 100");
   EXPECT_TRUE(c.put(hop, "k", const_bytes(payload)) == error_kind::already_exists);
@@ -83,7 +83,7 @@ TEST_F(shm_stopped, between_begin_and_commit_makes_a_replacing_put_fail_at_its_d
   auto const wire = c.keying().make(hop, "k", scratch, max_key_size);
   ASSERT_TRUE(wire);
   ASSERT_TRUE(c.transport().begin(op, *wire, {}, {}, how));
-  other->stop("replace k 1 100", "shm.replace.bucket_locked");
+  other->stop("replace k 1 100", "shm.whole.key_locked");
   expect_stalled(c.transport().commit(op, {}), "deadline");
   other->signal(SIGCONT);
   EXPECT_EQ(other->answer(), "ok 100");
@@ -170,17 +170,17 @@ TEST_F(shm_stopped, at_the_gate_makes_a_put_that_needs_memory_of_a_limited_names
   auto c = connect_limited();
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
-  expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon())), "deadline");
+  expect_stalled(c.put(hop, "k", const_bytes(in_a_block), before(soon())), "deadline");
   expect_stalled(c.reserve(100, before(soon())), "deadline");
   other->signal(SIGCONT);
   EXPECT_EQ(other->answer(), "error not_found");
-  EXPECT_TRUE(c.put(hop, "k", const_bytes(payload), before(soon())));
+  EXPECT_TRUE(c.put(hop, "k", const_bytes(in_a_block), before(soon())));
   EXPECT_TRUE(c.get_view(hop, "k", as({}, soon())));
 }
 
 TEST_F(shm_stopped, at_the_gate_makes_who_needs_memory_wait_but_not_its_neighbours) {
   auto c = connect_limited();
-  ASSERT_TRUE(c.put(hop, "k", const_bytes(payload)));
+  ASSERT_TRUE(c.put(hop, "k", const_bytes(in_a_block)));
   ASSERT_TRUE(c.get_view(hop, "k", as({}, soon())));
   auto const other = start();
   other->stop("get none first 0 1", "shm.name.gate_held");
@@ -192,7 +192,7 @@ TEST_F(shm_stopped, at_the_gate_makes_who_needs_memory_wait_but_not_its_neighbou
   });
   while (!asks) std::this_thread::yield();
   for (int i = 0; i != 1000; ++i) {
-    EXPECT_TRUE(c.put(hop, "k", const_bytes(payload), before(deadline::after(std::chrono::seconds(60)))));
+    EXPECT_TRUE(c.put(hop, "k", const_bytes(in_a_block), before(deadline::after(std::chrono::seconds(60)))));
     EXPECT_TRUE(c.get_view(hop, "k", as({}, soon())));
     std::this_thread::yield();
   }

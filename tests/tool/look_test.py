@@ -131,8 +131,8 @@ class HostileFiles(Looking):
         self.put("k", b"1")
         path = next(self.shm.glob("*.dir"))
         good = path.read_bytes()
-        for offset, form, number, words in ((0, "<Q", 1, "no omniconn directory"), (8, "<I", 99, "of version 99"), (12, "<I", 0, "slots"), (12, "<I", 4095, "slots"), (12, "<I", 8192, "size"), (12, "<I", 1 << 31, "slots"),
-                                            (32, "<Q", 1, "size"), (40, "<I", 7, "size")):
+        for offset, form, number, words in ((0, "<Q", 1, "no omniconn directory"), (8, "<I", 99, "of version 99"), (12, "<I", 0, "slots"), (12, "<I", 4095, "slots"), (12, "<I", 16384, "size"), (12, "<I", 1 << 31, "slots"),
+                                            (32, "<Q", 1, "size")):
             bad = bytearray(good)
             struct.pack_into(form, bad, offset, number)
             path.write_bytes(bad)

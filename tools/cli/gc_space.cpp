@@ -44,7 +44,7 @@ outcome settle(shm::names const& where) {
 /// Puts a directory there that is dead from the start and whose gate is ours: whoever comes waits for the gate, finds it removed and makes a new
 /// one. FIFO names are used again, so that those left without a directory can only be removed while nobody can make a new one.
 result<unique_fd, diagnosis> close_the_way(shm::names const& where) {
-  auto const g = shm::geometry::of(shm::chunk_slots, shm::claims_of_a_line);
+  auto const g = shm::geometry::of(shm::min_slots, shm::claims_of_a_line);
   auto fd = shm::unnamed_file(where.folder, g.size, sizeof(shm::header));
   if (!fd) return diagnosis(fd.error());
   shm::header head{};
@@ -52,7 +52,6 @@ result<unique_fd, diagnosis> close_the_way(shm::names const& where) {
   head.version = shm::format_version;
   head.slots = g.slots;
   head.file_size = g.size;
-  head.buckets = g.buckets;
   head.dead.store(1);
   if (::pwrite(fd->get(), &head, sizeof head, 0) != static_cast<ssize_t>(sizeof head)) return diagnosis(omniconn::detail::errno_error("writing a shared-memory file failed"));
   if (!shm::byte_lock::try_lock(fd->get(), 0)) return diagnosis(error_kind::unsupported, "the file system has no locks of open file descriptions");

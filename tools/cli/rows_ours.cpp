@@ -39,7 +39,7 @@ class reader {
 
   std::optional<diagnosis> read(std::span<space_file const> files) {
     out_.file_size = seen_.file_size();
-    out_.slots = seen_.layout().slots;
+    out_.slots = seen_.layout().keys();
     read_people();
     if (!seen_.for_each_slot([this](std::uint32_t index, shm::slot const& s) { add(s, index); })) return shrunk();
     auto const waiters = seen_.waiters();
@@ -76,7 +76,7 @@ class reader {
       auto const slot = seen_.slot_now(index);
       auto const claims = seen_.claims_now(index);
       if (!slot || !claims) return;
-      auto row = row_of(index, (*slot)[0], *claims);
+      auto row = row_of((*slot)[0], *claims);
       auto const after = seen_.control_now(index);
       if (!after) return;
       if (*after == (*slot)[0].ctl.load()) {
@@ -89,7 +89,7 @@ class reader {
     }
   }
 
-  std::optional<object_row> row_of(std::uint32_t index, shm::slot const& s, copied<std::uint64_t> const& claims) const {
+  std::optional<object_row> row_of(shm::slot const& s, copied<std::uint64_t> const& claims) const {
     std::uint64_t const word = s.ctl.load();
     auto const state = shm::control::state(word);
     if (!has_object(word)) return std::nullopt;
@@ -102,7 +102,7 @@ class reader {
       row.state = "being written";
       return row;
     }
-    row.key = key_of(index, s);
+    row.key = key_of(s);
     row.size = s.size;
     std::uint64_t const expires = s.expires.load();
     bool const over = expires != 0 && expires <= seen_.now();
@@ -154,10 +154,10 @@ class reader {
   }
 
   /// Short keys lie in the slot, long ones in the producer's arena.
-  [[nodiscard]] std::string key_of(std::uint32_t index, shm::slot const& s) const {
+  [[nodiscard]] std::string key_of(shm::slot const& s) const {
     std::size_t const size = s.key_size;
-    if (size <= shm::inline_key) {
-      auto const key = s.key.load();
+    if (size <= shm::slot_room) {
+      auto const key = s.room.load();
       return {key.data(), size};
     }
     if (size > omniconn::max_key_size) return "?";
@@ -166,7 +166,7 @@ class reader {
     unique_fd const arena(::open((stem_ + id).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     if (!arena) return "?";
     auto const about = shm::stat_own_file(arena.get());
-    std::uint64_t const at = std::uint64_t{index} * shm::key_cell;
+    std::uint64_t const at = s.key_at;
     if (!about || at > static_cast<std::uint64_t>(about->st_size) || size > static_cast<std::uint64_t>(about->st_size) - at) return "?";
     auto const key = copied<char>::read(arena.get(), static_cast<std::size_t>(at), size);
     return key ? std::string(&(*key)[0], size) : "?";

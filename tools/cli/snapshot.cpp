@@ -53,10 +53,10 @@ std::optional<diagnosis> snapshot::read_head() {
   auto const& head = (*heads)[0];
   if (head.magic != shm::directory_magic) return corrupt("the file is no omniconn directory");
   if (head.version != shm::format_version) return diagnosis(error_kind::version_mismatch, "the namespace is of version " + std::to_string(head.version) + " of the format, this tool knows " + std::to_string(shm::format_version));
-  if (!std::has_single_bit(head.slots) || head.slots < shm::chunk_slots || head.slots > shm::max_slots) return corrupt("the namespace's directory has an impossible number of slots");
+  if (!std::has_single_bit(head.slots) || head.slots < shm::min_slots || head.slots > shm::max_slots) return corrupt("the namespace's directory has an impossible number of slots");
   if (head.readers == 0 || head.readers > shm::max_claims || head.readers % shm::claims_of_a_line != 0) return corrupt("the namespace's directory has an impossible number of readers");
   layout_ = shm::geometry::of(head.slots, head.readers);
-  if (layout_.size != file_size_ || head.file_size != file_size_ || head.buckets != layout_.buckets) return corrupt("the namespace's directory has the wrong size");
+  if (layout_.size != file_size_ || head.file_size != file_size_) return corrupt("the namespace's directory has the wrong size");
   return std::nullopt;
 }
 
@@ -91,6 +91,14 @@ std::string snapshot::reader_name(std::uint16_t i) const {
   return size == 0 || size > shm::max_name_size + 1 ? "?" : std::string(entry.text.data(), size - 1);
 }
 
+std::optional<copied<std::uint64_t>> snapshot::claims_now(std::uint32_t index) const {
+  auto claims = copied<std::uint64_t>::read(fd_.get(), layout_.claims_at + std::size_t{index} * layout_.readers * sizeof(std::uint64_t), layout_.readers);
+  auto const first = copied<std::uint64_t>::read(fd_.get(), slot_at(index) + offsetof(slot, first_claim), 1);
+  if (!claims || !first) return std::nullopt;
+  claims->set(0, (*first)[0]);
+  return claims;
+}
+
 std::optional<std::uint64_t> snapshot::control_now(std::uint32_t index) const {
   auto const word = copied<std::uint64_t>::read(fd_.get(), slot_at(index), 1);
   return word ? std::optional((*word)[0]) : std::nullopt;
@@ -100,7 +108,7 @@ std::optional<std::uint64_t> snapshot::waiters() const {
   auto const head = copied<shm::header>::read(fd_.get(), 0, 1);
   if (!head) return std::nullopt;
   std::uint64_t n = (*head)[0].multi_waiters.load();
-  if (!for_each<shm::bucket>(layout_.buckets_at, layout_.buckets, [&n](std::uint32_t, shm::bucket const& b) { n += b.waiters.load(); })) return std::nullopt;
+  if (!for_each_slot([&n](std::uint32_t, slot const& s) { n += s.sleepers.load(); })) return std::nullopt;
   return n;
 }
 

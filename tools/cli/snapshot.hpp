@@ -41,6 +41,7 @@ class copied {
     return out;
   }
   Record const& operator[](std::size_t i) const noexcept { return reinterpret_cast<Record const*>(memory_.get())[i]; }
+  void set(std::size_t i, Record const& r) noexcept { reinterpret_cast<Record*>(memory_.get())[i] = r; }
 
  private:
   struct alignas(64) block {
@@ -75,9 +76,7 @@ class snapshot {
   /// One slot as it is now.
   [[nodiscard]] std::optional<copied<slot>> slot_now(std::uint32_t index) const { return copied<slot>::read(fd_.get(), slot_at(index), 1); }
   /// The words of its readers, `shm::readers_of` of them.
-  [[nodiscard]] std::optional<copied<std::uint64_t>> claims_now(std::uint32_t index) const {
-    return copied<std::uint64_t>::read(fd_.get(), layout_.claims_at + std::size_t{index} * layout_.readers * sizeof(std::uint64_t), layout_.readers);
-  }
+  [[nodiscard]] std::optional<copied<std::uint64_t>> claims_now(std::uint32_t index) const;
   [[nodiscard]] std::optional<std::uint64_t> control_now(std::uint32_t index) const;
 
   /// `visit(index, slot)` for each slot. \returns false where the file became shorter meanwhile.

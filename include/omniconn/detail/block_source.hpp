@@ -168,11 +168,21 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     std::scoped_lock const lock(mutex_);
     if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
-    transport_->reclaim([this](std::uint64_t token) {
+    auto const take_back = [this](std::uint64_t token) {
       if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
-    });
-    if (allocator_)
+    };
+    constexpr bool by_few_looks = requires { transport_->reclaim_some(take_back); };
+    if constexpr (by_few_looks) {
+      transport_->reclaim_some(take_back);
+    } else {
+      transport_->reclaim(take_back);
+    }
+    if (allocator_) {
       if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+      if constexpr (by_few_looks)
+        if (transport_->reclaim(take_back) != 0)
+          if (auto block = allocator_->allocate(size)) return owned_block<Transport, Allocator>(this->shared_from_this(), block->data());
+    }
     // One alignment more than the size: the allocator may have to round. Where that is more than there is left, the rest may still join a
     // free range at the end and hold it; where it cannot, it stays for others. What is too large for all is asked for as it is, and the transport says so.
     auto const have = transport_->memory();

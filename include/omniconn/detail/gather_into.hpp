@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include <omniconn/config.hpp>
@@ -32,6 +33,34 @@ template <bool Sums>
     at += piece.size();
   });
   info.checksum = sum.digest();
+}
+
+/// From this size on a put tells who waits how far it has come.
+inline constexpr std::size_t progress_from = std::size_t{16} << 10U;
+
+/// The same for large payloads that another processor reads in place: in steps, of which `advance` is told.
+template <class Advance>
+[[gnu::noinline]] void gather_in_steps(gather_list const& parts, mutable_bytes to, object_info& info, Advance const& advance) noexcept {
+  bool const sums = info.checksum_by != checksum_kind::none;
+  // Each step costs who waits a line of memory, and us the way to it: few in a large payload, but soon enough in a small one.
+  std::size_t const step = to.size() < (std::size_t{1} << 20U) ? std::size_t{16} << 10U : to.size() < (std::size_t{16} << 20U) ? std::size_t{64} << 10U : std::size_t{256} << 10U;
+  checksum_state sum;
+  std::size_t done = 0;
+  parts.for_each([&](const_bytes piece) noexcept {
+    while (!piece.empty()) {
+      std::size_t const left = step - done % step;
+      const_bytes const now = piece.first(piece.size() < left ? piece.size() : left);
+      if (sums) {
+        copy_with_checksum(to.data() + done, now, sum);
+      } else {
+        std::memcpy(to.data() + done, now.data(), now.size());
+      }
+      piece = piece.subspan(now.size());
+      done += now.size();
+      if (done % step == 0 && done != to.size()) advance(done);
+    }
+  });
+  if (sums) info.checksum = sum.digest();
 }
 
 }  // namespace detail

@@ -81,7 +81,7 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   shm_transport::options out;
   out.space = options.take_string("namespace", "");
   out.memory_pool_size = options.take_bytes_size("memory_pool_size", out.memory_pool_size);
-  out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_slots));
+  out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_keys));
   out.max_readers = static_cast<std::uint32_t>(options.take_uint("max_readers", 0, 0, shm::max_claims));
   out.max_namespace_bytes = options.take_bytes_size("max_namespace_bytes", 0);
   out.directory = options.take_string("directory", out.directory);

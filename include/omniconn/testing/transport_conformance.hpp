@@ -63,7 +63,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     of_two_producers_exactly_one_wins, erase_if_beside_puts_sees_whole_keys, of_two_readers_exactly_one_gets, nothing_is_lost_among_many_threads,
     cancel_and_put_race_and_nothing_is_lost,
     // what only some can do
-    a_watch_ends_when_every_reader_is_done, a_watch_ends_with_its_object_and_not_before, room_is_waited_for, the_oldest_unread_is_dropped,
+    a_watch_ends_when_every_reader_is_done, a_watch_ends_with_its_object_and_not_before, a_short_payload_is_put_whole, a_written_payload_is_put_at_once, what_is_put_whole_follows_the_same_rules, room_is_waited_for, the_oldest_unread_is_dropped,
     a_producer_s_death_ends_a_wait_for_it, a_reader_s_death_ends_what_waits_for_it);
 
 OMNICONN_END_NAMESPACE

@@ -206,6 +206,15 @@ concept transport_room = transport_policy<T> && requires(T& t, std::uint32_t see
   { t.drop_oldest() } -> std::same_as<bool>;
 };
 
+/// Optional: puts in one call. Short payloads go beside their keys, without a block; others have been written into their block before.
+template <class T>
+concept transport_put_whole = transport_policy<T> && T::caps.carries_info && requires(T& t, wire_key k, const_bytes payload, outgoing const& out, object_info const& i, publish_options const& o) {
+  requires std::same_as<std::remove_cvref_t<decltype(T::short_payload)>, std::size_t>;
+  { T::fits_whole(k.size(), payload.size()) } -> std::same_as<bool>;
+  { t.put_whole(k, payload, i, o) } -> std::same_as<result<locator>>;
+  { t.put_written(k, out, i, o) } -> std::same_as<result<locator>>;
+};
+
 /// Optional: a descriptor for foreign event loops, readable when `step` may find something new.
 template <class T>
 concept transport_fd = transport_policy<T> && requires(T& t) {

@@ -43,8 +43,8 @@ class shm_transport {
     std::string space;
     /// Bytes of payload memory that this participant's arena may grow to; it takes memory only as it needs it.
     std::uint64_t memory_pool_size = std::uint64_t{1} << 30U;
-    /// Slots of the namespace, rounded up to a power of two: the most objects that live at once, over all producers.
-    /// 0: whatever an existing namespace has, else 4,096. 256 bytes each.
+    /// Objects that may live at once, over all producers, rounded up to a power of two. There are twice as many slots, so that keys rarely meet: some more find a place, too.
+    /// 0: whatever an existing namespace has, else 4,096. 512 bytes each, and as many again for 32 readers.
     std::uint32_t max_keys = 0;
     /// The most readers of one object, or processes that hold a kept one at once: rounded up to a multiple of 8, 64 at most, 8 bytes per reader and slot.
     /// 0: whatever an existing namespace has, else 16.
@@ -73,6 +73,7 @@ class shm_transport {
                                      .leaves_process = true,
                                      .zero_copy_get = true,
                                      .hears_death = true,
+                                     .progressive = true,
                                      .keeps = true};
 
   /// Readers of one object in a namespace that was made without `max_readers`.
@@ -100,14 +101,14 @@ class shm_transport {
     namespace shm = detail::shm;
     if (o.memory_pool_size == 0 || o.memory_pool_size > (std::uint64_t{1} << 46U))
       return diagnosis(error_kind::misconfigured, "memory_pool_size must be between 1 byte and 64 TiB");
-    if (o.max_keys > shm::max_slots) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
-    std::uint32_t slots = o.max_keys;
-    if (slots != 0) slots = slots < shm::chunk_slots ? shm::chunk_slots : std::bit_ceil(slots);
+    if (o.max_keys > shm::max_keys) return diagnosis(error_kind::misconfigured, "max_keys may be 2,097,152 at most");
+    std::uint32_t keys = o.max_keys;
+    if (keys != 0) keys = std::bit_ceil(keys * shm::slots_of_a_key < shm::min_slots ? shm::min_slots / shm::slots_of_a_key : keys);
     if (o.max_namespace_bytes != 0 && o.max_namespace_bytes < 4096) return diagnosis(error_kind::misconfigured, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages");
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
-    auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {slots, readers, o.max_namespace_bytes}, true, o.until);
+    auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {keys, readers, o.max_namespace_bytes}, true, o.until);
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
@@ -163,6 +164,13 @@ class shm_transport {
     std::scoped_lock const lock(state_->put_mutex);
     return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks
   }
+  /// The same by a few looks, where those are likely to lie that came back just now: `reclaim` looks at every object that is out.
+  std::size_t reclaim_some(reclaim_sink sink) {
+    if (state_ == nullptr || state_->inherited()) return 0;
+    call const entered(state_.get());
+    std::scoped_lock const lock(state_->put_mutex);
+    return entered ? state_->writer.reclaim_some(sink) : state_->writer.flush(sink);
+  }
 
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
@@ -171,7 +179,28 @@ class shm_transport {
     if (!entered) return detail::closed_error();
     return detail::shm::begin_put(*state_, op, key, out, info, o);
   }
-  void advance(put_op&, std::uint64_t) noexcept {}
+  /// So many bytes are there: whoever waits for the object may read them already.
+  void advance(put_op& op, std::uint64_t ready) noexcept {
+    call const entered(state_.get());
+    if (entered && op.at_.load(std::memory_order_relaxed) == detail::stage::begun) detail::shm::advance_put(*state_, op, ready);
+  }
+  /// The most payload bytes that `put_whole` takes, and whether it takes so many beside a wire key of that size.
+  static constexpr std::size_t short_payload = detail::shm::slot_room;
+  [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
+  /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
+  result<locator> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
+    return detail::shm::put_at_once(*state_, key, payload, nullptr, info, o);
+  }
+  /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
+  result<locator> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+    call const entered(state_.get());
+    if (!entered) return detail::closed_error();
+    if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
+    return detail::shm::put_at_once(*state_, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
+  }
   result<progress> commit(put_op& op, object_info const& info) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
@@ -236,19 +265,13 @@ class shm_transport {
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
   [[nodiscard]] std::uint32_t room_seen() noexcept {
     call const entered(state_.get());
-    return entered ? state_->session->record().returned_seq.load() : 0;
+    return entered ? detail::shm::returned_so_far(*state_) : 0;
   }
   /// Waits until something of this producer came back since. \errors `no_space`: nothing of it is unread, so nothing can; `peer_lost`: whoever gets
   /// for stage `consumer` died; timed_out, cancelled, closed.
   result<void> wait_for_room(std::uint32_t seen, std::string_view consumer, deadline until, stop_token stop) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
-    {
-      std::scoped_lock const lock(state_->put_mutex);
-      state_->writer.collect();
-      if (state_->writer.objects_out() == 0 && state_->session->record().returned_seq.load() == seen)
-        return {error_kind::no_space, "there is no room although nothing of this producer is unread; raise memory_pool_size or max_keys"};
-    }
     return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
   }
   /// Drops this producer's oldest object that nobody holds now; of several readers, some may have had it. \returns false where there is none.
@@ -259,8 +282,7 @@ class shm_transport {
       std::optional<detail::shm::basic_producer<detail::shm::session>::put_mark> oldest;
       {
         std::scoped_lock const lock(state_->put_mutex);
-        state_->writer.collect();
-        oldest = state_->writer.take_oldest_unread();
+        oldest = state_->writer.take_oldest_unread(state_->crowded_home);
       }
       if (!oldest) return false;
       if (state_->drain_index(oldest->index, oldest->generation)) return true;
@@ -297,7 +319,7 @@ class shm_transport {
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
     std::size_t n = 0;
-    detail::shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
+    detail::shm::for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t) {
       if (state_->drain_if(index, hash)) ++n;
       return false;
     });
@@ -328,11 +350,16 @@ class shm_transport {
     if (!entered) return detail::closed_error();
     auto const& dir = state_->session->dir();
     std::uint64_t const hash = dir.hash(key);
-    return shm::for_each_ref(dir, hash, [&](std::uint32_t index) {
-      shm::slot const& s = dir.slot_at(index);
-      if (s.hash.load(std::memory_order_relaxed) != hash || shm::control::state(s.ctl.load()) != shm::slot_state::ready) return false;
-      return !shm::lease_is_over(dir, s);
-    });
+    for (int again = 0;; ++again) {
+      bool moved = false;
+      bool const found = shm::for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
+        shm::slot const& s = dir.slot_at(index);
+        if (s.hash.load(std::memory_order_relaxed) != hash) return false;
+        if (shm::control::state(word) == shm::slot_state::draining) moved = true;
+        return shm::control::state(word) == shm::slot_state::ready && !shm::lease_is_over(dir, s);
+      });
+      if (found || !shm::is_worth_another(dir, hash, again, moved)) return found;  // replaced: it may be where we had looked
+    }
   }
 
   [[nodiscard]] value describe(locator const& l) const {
@@ -371,11 +398,9 @@ class shm_transport {
       auto const memory = state_->writer.memory();
       out.memory = {memory.committed, memory.reserved};
     }
-    out.objects.capacity = dir.layout().slots;
-    for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
-      auto const s = shm::control::state(dir.slot_at(i).ctl.load(std::memory_order_relaxed));
-      if (s != shm::slot_state::free && s != shm::slot_state::taken && s != shm::slot_state::retired) ++out.objects.used;  // retired: nobody's, until its producer looks
-    }
+    out.objects.capacity = dir.layout().keys();
+    for (std::uint32_t i = 0; i != dir.layout().slots; ++i)
+      if (shm::control::is_object(dir.slot_at(i).ctl.load(std::memory_order_relaxed))) ++out.objects.used;
     for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
       auto const& p = dir.participant_at(i);
       auto const s = p.state.load();
@@ -425,12 +450,12 @@ class shm_transport {
     auto const& s = state_->session->dir().slot_at(index);
     std::size_t const size = s.key_size;
     if (size > caps.max_key) return false;
-    if (size <= detail::shm::inline_key) {
-      auto const key = s.key.load();
+    if (size <= detail::shm::slot_room) {
+      auto const key = s.room.load();
       out.assign(key.data(), size);
       return true;
     }
-    std::uint64_t const at = std::uint64_t{index} * detail::shm::key_cell;
+    std::uint64_t const at = s.key_at;
     auto arena = state_->session->arena(s.owner.load(std::memory_order_relaxed), s.arena & ~detail::shm::region_mask);
     if (!arena || !(*arena)->contains(at, size)) return false;
     out.assign(text_of((*arena)->at(at, size)));

@@ -15,16 +15,15 @@ namespace crash {
 struct leaks {
   unsigned records = 0;  ///< of participants that are dead
   unsigned slots = 0;    ///< in use, but neither leased nor a live process'
-  unsigned refs = 0;     ///< entries of buckets that lead to nothing
+  unsigned homes = 0;    ///< that do not know how far away an object of theirs lies
   unsigned claims = 0;   ///< of readers that are dead
-  unsigned chunks = 0;   ///< of participants that are gone
   unsigned files = 0;    ///< of nobody
   unsigned waiters = 0;  ///< counted, though nobody waits. \requires nobody waits
   unsigned in_use = 0;   ///< slots that are rightly in use
   std::string first;     ///< what was found first
 
   bool dying = false;    ///< a dead process' record is live: somebody has its lock and buries it
-  [[nodiscard]] unsigned all() const noexcept { return records + slots + refs + claims + chunks + files; }
+  [[nodiscard]] unsigned all() const noexcept { return records + slots + homes + claims + files; }
 };
 
 /// \requires nothing moves meanwhile.
@@ -55,7 +54,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
   for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
     auto const& s = dir.slot_at(i);
     std::uint64_t const word = s.ctl.load();
-    std::uint32_t const owner = s.owner.load(), chunk_owner = dir.chunk_at(i / shm::chunk_slots).owner.load();
+    std::uint32_t const owner = s.owner.load();
     std::string const name = "slot " + std::to_string(i) + " state " + std::to_string(static_cast<unsigned>(control::state(word))) + " of " + std::to_string(owner);
     bool held = false;
     for (std::uint32_t k = 0; k != shm::readers_of(dir, s); ++k) {
@@ -70,8 +69,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     bool right = true;
     switch (control::state(word)) {
       case slot_state::free: continue;
-      case slot_state::taken: right = chunk_owner != 0 && alive(chunk_owner - 1); break;
-      case slot_state::retired: right = alive(owner) || (chunk_owner != 0 && alive(chunk_owner - 1)); break;
+      case slot_state::taken: right = alive(control::taker(word)); break;
       case slot_state::writing:
       case slot_state::beaten: right = alive(owner); break;
       case slot_state::ready:
@@ -81,7 +79,9 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
       default: right = false;
     }
     if (!right) note(out.slots, name);
-    if (control::state(word) != slot_state::retired && control::state(word) != slot_state::taken) {
+    if (control::is_object(word)) {
+      std::uint32_t const home = dir.home_of(s.hash.load()), distance = (i - home) & (dir.layout().slots - 1);
+      if (distance != 0 && shm::spread::reach(dir.slot_at(home).spread.load()) < distance) note(out.homes, name + " far from its home " + std::to_string(home));
       ++out.in_use;
       if (owner < shm::max_participants) ++slots_of[owner];
     }
@@ -97,9 +97,6 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
       for (std::uint32_t k = 0; k <= p.regions; ++k) wanted.insert(where.arena_path(id | k));
     if (state == participant_state::live) wanted.insert(where.fifo_path(i));
   }
-  for (std::uint32_t n = 0; n != dir.layout().chunks; ++n)
-    if (std::uint32_t const owner = dir.chunk_at(n).owner.load(); owner != 0 && state_of(owner - 1) == participant_state::free)
-      note(out.chunks, "chunk " + std::to_string(n) + " of " + std::to_string(owner - 1));
   std::uint32_t listeners = 0;
   for (std::uint32_t i = 0; i != shm::max_participants; ++i) {
     if (dir.participant_at(i).listens.load() == 0) continue;
@@ -108,24 +105,7 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
   }
   if (listeners != dir.head().listeners.load()) note(out.records, "listeners " + std::to_string(dir.head().listeners.load()) + " instead of " + std::to_string(listeners));
   out.waiters = dir.head().multi_waiters.load();
-  for (std::uint32_t b = 0; b != dir.layout().buckets; ++b) {
-    out.waiters += dir.bucket_at(b).waiters.load();
-    for (auto const& entry : dir.bucket_at(b).refs) {
-      std::uint64_t const ref = entry.load();
-      if (ref == 0) continue;
-      std::uint32_t const index = shm::slot_ref::slot(ref);
-      std::string const name = "bucket " + std::to_string(b) + " to slot " + std::to_string(index);
-      if (index >= dir.layout().slots) {
-        note(out.refs, name);
-        continue;
-      }
-      auto const& s = dir.slot_at(index);
-      auto const state = control::state(s.ctl.load());
-      bool const right = ref == shm::slot_ref::make(s.hash.load(), control::generation(s.ctl.load()), index) &&
-                         (state == slot_state::writing || state == slot_state::ready || state == slot_state::draining || state == slot_state::beaten);
-      if (!right) note(out.refs, name + " state " + std::to_string(static_cast<unsigned>(state)));
-    }
-  }
+  for (std::uint32_t i = 0; i != dir.layout().slots; ++i) out.waiters += dir.slot_at(i).sleepers.load();
   for (auto const& file : files)
     if (!file.ends_with(".dir") && !wanted.contains(file)) note(out.files, file);
   return out;

@@ -38,7 +38,7 @@ struct totals {
     out.exactly("torn or foreign reads", torn, 0);
     out.exactly("unacknowledged objects seen", left, 0);
     out.exactly("opens that failed", broken, 0);
-    out.exactly("leaked slots, entries, claims, chunks, arenas, records", leaked, 0);
+    out.exactly("leaked slots, claims, arenas, records", leaked, 0);
     out.at_most("slowest open or clean-up (ms)", slowest_ms, one_second);
   }
 };
@@ -123,11 +123,11 @@ inline std::vector<std::string> names_with(std::vector<std::string_view> const& 
 
 /// Where each kind of victim dies. Every failpoint is in one of these at least: a test says so.
 inline std::vector<std::string> steps_of_producers() {
-  return names_with({"shm.put.", "shm.replace.", "shm.abort.", "shm.lock.", "shm.adopt.", "shm.arena.", "shm.chunk.", "shm.reclaim.", "shm.retire.", "shm.drain.", "shm.close."});
+  return names_with({"shm.put.", "shm.replace.", "shm.abort.", "shm.lock.", "shm.adopt.", "shm.whole.", "shm.arena.", "shm.retire.", "shm.drain.", "shm.withdraw.", "shm.close."});
 }
-inline std::vector<std::string> steps_of_consumers() { return names_with({"shm.get.", "shm.release.", "shm.retire.", "shm.open.", "shm.name.", "shm.listen."}); }
+inline std::vector<std::string> steps_of_consumers() { return names_with({"shm.get.", "shm.follow.", "shm.release.", "shm.retire.", "shm.open.", "shm.name.", "shm.listen."}); }
 inline std::vector<std::string> steps_of_cleaners() {
-  return names_with({"shm.directory.", "shm.open.", "shm.name.", "shm.recovery.", "shm.leave.", "shm.close.shut", "shm.close.withdrawn", "shm.drain.", "shm.retire.", "shm.listen.un"});
+  return names_with({"shm.directory.", "shm.open.", "shm.name.", "shm.recovery.", "shm.leave.", "shm.close.shut", "shm.close.withdrawn", "shm.drain.", "shm.withdraw.", "shm.retire.", "shm.listen.un"});
 }
 
 }  // namespace crash

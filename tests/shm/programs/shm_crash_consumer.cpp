@@ -7,6 +7,8 @@
 //   ok | no KIND | bad                                                             after it; bad: the bytes are not those of that key
 //   hit FAILPOINT | done
 #include <chrono>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <shm/crash/program.hpp>
@@ -18,12 +20,55 @@ using omniconn::deadline;
 
 connector* self = nullptr;
 unsigned looking_for = 0;
+constexpr std::size_t followed_size = 100'000;
 
 /// Ends the object between the claim on it and the second look, so that the claim is undone.
 void spoil(std::string_view name) noexcept {
   if (name != "shm.get.claimed") return;
   say("try erase " + std::to_string(looking_for));
   (void)self->cleanup(hop, key_name(looking_for));
+}
+
+/// What the victim reads while it is written: by a participant of the same process, which goes on, or gives up, once it is followed.
+struct written_now {
+  omniconn::shm_transport& writer;
+  omniconn::shm_transport::put_op op;
+  bool becomes_whole = true;
+};
+written_now* followed_now = nullptr;
+void go_on(std::string_view name) noexcept {
+  if (name != "shm.follow.claimed" || followed_now == nullptr) return;
+  auto& w = *std::exchange(followed_now, nullptr);
+  w.writer.advance(w.op, 40'000);
+  if (aims_at("shm.follow.read")) return;
+  if (w.becomes_whole) {
+    (void)w.writer.commit(w.op, {followed_size, 0, 0, omniconn::payload_kind::raw, omniconn::checksum_kind::none});
+  } else {
+    w.writer.abort(w.op);
+  }
+}
+
+void follow(settings const& s, connector& c, bool becomes_whole) {
+  auto other = s.open();
+  if (!other) return say("no open");
+  say("try nothing");
+  auto block = other->reserve(followed_size);
+  omniconn::key_scratch scratch;
+  auto const wire = c.keying().make(hop, "followed", scratch, omniconn::max_key_size);
+  if (!block || !wire) return say("no memory");
+  written_now w{other->transport(), {}, becomes_whole};
+  omniconn::const_bytes const piece = block->bytes();
+  omniconn::publish_options how;
+  how.readers = {1, {}};
+  if (!w.writer.begin(w.op, *wire, {omniconn::pieces(&piece, 1), 0, [](std::uint64_t) noexcept {}}, {followed_size, 0, 0, omniconn::payload_kind::raw, omniconn::checksum_kind::none}, how)) return say("no put");
+  followed_now = &w;
+  before_death = &go_on;
+  omniconn::get_options o;
+  o.until = deadline::after(std::chrono::milliseconds(becomes_whole ? 1000 : 5));
+  o.reader = "victim";
+  auto const view = c.get_view(hop, "followed", o);
+  before_death = nullptr;
+  say(static_cast<bool>(view) == becomes_whole ? "ok" : "bad");
 }
 
 }  // namespace
@@ -41,6 +86,7 @@ int main(int argc, char** argv) {
   self = &*c;
   numbers random(s.seed);
   std::vector<connector::view> held;
+  if (s.mode != "forever" || aims_at("shm.follow.") || aims_at("shm.withdraw.")) follow(s, *c, !aims_at("shm.follow.let_go") && !aims_at("shm.follow.read"));
   do {
     for (unsigned i = 0; i != s.ops; ++i) {
       unsigned const key = s.mode == "forever" ? random.below(s.ops) : i;

@@ -100,26 +100,19 @@ class producer {
     unsigned const key = n == 0 ? static_cast<unsigned>(settings_.seed % keys) : numbers_.below(keys);
     bool const there = live_.contains(key);
     unsigned const what = n == 0 ? 0 : numbers_.below(10);
-    if (!there) return what == 9 ? abort() : put(connector_, key, size(), numbers_.below(4) == 0 ? 3 : 1, what == 8);
+    if (!there) return what == 9 ? abort() : put(connector_, key, n == 0 ? 20'000 : size(), numbers_.below(4) == 0 ? 3 : 1, what == 8);
     if (what < 3) return put(connector_, key, size(), 1, true);
     if (what < 7) return take(connector_, key, false);
     what < 9 ? take(connector_, key, true) : erase(key);
   }
 
-  /// Objects in every slot, read by another, who then wants a slot itself; then we want one again.
-  void contend_for_chunks() {
-    auto other = settings_.open();
-    if (!other) return say("no open");
-    unsigned key = 100;
-    std::vector<unsigned> mine;
-    for (; mine.size() != 4 * std::size_t{settings_.slots}; ++key) {
-      put(connector_, key, 64, 1, false);
-      if (!live_.contains(key)) break;  // no slot is left
-      mine.push_back(key);
-    }
-    for (unsigned const k : mine) take(*other, k, false);
-    for (int i = 0; i != 20; ++i) put(*other, ++key, 64, 1, false);
-    for (int i = 0; i != 4; ++i) put(connector_, ++key, 64, 1, false);
+  /// A put that is refused because its key is taken.
+  void put_again() {
+    constexpr unsigned key = 5;
+    if (!live_.contains(key)) put(connector_, key, 70'000, 1, false);
+    say("try nothing");
+    (void)connector_.put(hop, key_name(key), view_of(object(1, 70'000)));
+    say("ok");
   }
 
   /// An object whose producer left and whose lease ends while we are there.
@@ -197,8 +190,8 @@ int main(int argc, char** argv) {
     ::kill(::getpid(), SIGKILL);
   }
   for (unsigned n = 0; n != s.ops || s.mode == "forever"; ++n) p.step(n);
-  if (aims_at("shm.chunk.") || s.mode == "chunks") p.contend_for_chunks();
   if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
+  if (aims_at("shm.put.refused")) p.put_again();
   if (aims_at("shm.adopt.") || s.mode == "lend") p.lend();
   p.close();
   say("done");

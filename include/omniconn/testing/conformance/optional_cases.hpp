@@ -101,6 +101,146 @@ TYPED_TEST_P(transport_conformance, a_watch_ends_with_its_object_and_not_before)
   }
 }
 
+// --- transport_put_whole ----------------------------------------------------------------------------------------------------
+
+TYPED_TEST_P(transport_conformance, a_short_payload_is_put_whole) {
+  if constexpr (!transport_put_whole<typename TestFixture::transport>) {
+    GTEST_SKIP() << "no transport_put_whole";
+  } else {
+    auto producer = this->open("producer");
+    auto consumer = this->open("consumer");
+    unsigned put_so_far = 0, too_long = 0;
+    for (std::size_t const key_size : {0U, 1U, 7U, 8U, 15U, 16U, 17U, 64U, 112U, 127U, 128U, 129U, 200U})
+      for (std::size_t const size : {0U, 1U, 8U, 15U, 16U, 17U, 63U, 64U, 111U, 112U, 113U, 127U, 128U, 129U}) {
+        std::string const key(key_size, static_cast<char>('a' + key_size % 26));
+        auto const data = test_pattern(size, key_size + size);
+        object_info info;
+        info.size = size;
+        info.trace = 7 + size;
+        auto const put = (*producer)->put_whole(key, data, info, producer->usual());
+        if (!TestFixture::transport::fits_whole(key_size, size)) {
+          ++too_long;
+          EXPECT_TRUE(failed_with(put, error_kind::too_large)) << key_size << " " << size;
+          EXPECT_FALSE((*consumer)->exists(key).value_or(true)) << key_size << " " << size;
+          continue;
+        }
+        ++put_so_far;
+        ASSERT_TRUE(succeeded(put)) << key_size << " " << size;
+        EXPECT_TRUE(failed_with((*producer)->put_whole(key, data, info, producer->usual()), error_kind::already_exists));
+        EXPECT_TRUE(failed_with(producer->put(key, data), error_kind::already_exists));
+        find_options by_place;
+        by_place.where = &*put;
+        auto got = consumer->get(key, this->patient(), put_so_far % 2 == 0 ? find_options{} : by_place);
+        ASSERT_TRUE(succeeded(got)) << key_size << " " << size;
+        EXPECT_TRUE(same_bytes(got->bytes, data)) << key_size << " " << size;
+        EXPECT_EQ(got->info.size, size);
+        EXPECT_EQ(got->info.trace, 7 + size);
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->bytes.data()) % 16, 0U) << "for any number";
+        this->let_go(std::move(*got));
+        EXPECT_TRUE(failed_with(consumer->get(key, deadline::immediate(), by_place), error_kind::stale_handle)) << "it is gone";
+      }
+    EXPECT_GT(put_so_far, 50U);
+    EXPECT_GT(too_long, 10U);
+    object_info wrong;
+    wrong.size = 5;
+    EXPECT_TRUE(failed_with((*producer)->put_whole("wrong", test_pattern(4, 1), wrong, producer->usual()), error_kind::misconfigured));
+  }
+}
+
+TYPED_TEST_P(transport_conformance, a_written_payload_is_put_at_once) {
+  if constexpr (!transport_put_whole<typename TestFixture::transport>) {
+    GTEST_SKIP() << "no transport_put_whole";
+  } else {
+    auto producer = this->open("producer");
+    auto consumer = this->open("consumer");
+    for (std::size_t const size : {std::size_t{1}, std::size_t{64}, std::size_t{1000}, std::size_t{300'000}})
+      for (std::string const& key : {std::string("key"), std::string(300, 'k')}) {
+        auto const data = test_pattern(size, size);
+        auto* const block = producer->block(size);
+        ASSERT_NE(block, nullptr);
+        std::memcpy(block->bytes.data(), data.data(), size);
+        const_bytes const piece = block->bytes;
+        object_info info;
+        info.size = size;
+        ASSERT_TRUE(succeeded(producer->put(key, test_pattern(8, 1))));
+        auto const out = producer->hand_over(piece, *block);
+        EXPECT_TRUE(failed_with((*producer)->put_written(key, out, info, producer->usual()), error_kind::already_exists));
+        EXPECT_EQ((*consumer)->erase(key).value_or(9), 1U);
+        auto const put = (*producer)->put_written(key, out, info, producer->usual());
+        ASSERT_TRUE(succeeded(put)) << "the block is still the caller's";
+        find_options by_place;
+        by_place.where = &*put;
+        auto got = consumer->get(key, this->patient(), by_place);
+        ASSERT_TRUE(succeeded(got));
+        EXPECT_TRUE(same_bytes(got->bytes, data));
+        this->let_go(std::move(*got));
+        producer->reclaim();
+        EXPECT_EQ(block->returned, 1) << "once";
+      }
+    std::vector<std::byte> const elsewhere(100);
+    const_bytes const foreign(elsewhere);
+    object_info info;
+    info.size = foreign.size();
+    if constexpr (TestFixture::caps.own_memory) {
+      EXPECT_TRUE(failed_with((*producer)->put_written("key", outgoing{pieces(&foreign, 1), 0, [](std::uint64_t) noexcept {}}, info, producer->usual()), error_kind::misconfigured));
+    }
+  }
+}
+
+TYPED_TEST_P(transport_conformance, what_is_put_whole_follows_the_same_rules) {
+  if constexpr (!transport_put_whole<typename TestFixture::transport>) {
+    GTEST_SKIP() << "no transport_put_whole";
+  } else {
+    auto producer = this->open("producer");
+    auto consumer = this->open("consumer");
+    auto const put = [&](wire_key key, std::uint64_t seed, publish_options const& how) {
+      object_info info;
+      info.size = 8;
+      return (*producer)->put_whole(key, test_pattern(8, seed), info, how);
+    };
+    auto replacing = producer->usual();
+    replacing.existing = on_existing::replace;
+    ASSERT_TRUE(succeeded(producer->put("replaced", test_pattern(1000, 1))));
+    auto held = consumer->get("replaced", this->patient());
+    ASSERT_TRUE(succeeded(held));
+    ASSERT_TRUE(succeeded(put("replaced", 2, replacing)));
+    EXPECT_TRUE(same_bytes(held->bytes, test_pattern(1000, 1))) << "who holds the old one keeps it";
+    this->let_go(std::move(*held));
+    ASSERT_TRUE(succeeded(put("replaced", 3, replacing)));
+    auto got = consumer->get("replaced", this->patient());
+    ASSERT_TRUE(succeeded(got));
+    EXPECT_TRUE(same_bytes(got->bytes, test_pattern(8, 3)));
+    this->let_go(std::move(*got));
+    EXPECT_FALSE((*consumer)->exists("replaced").value_or(true)) << "one object, not three";
+
+    auto limited = producer->usual();
+    limited.max_objects = 1;
+    ASSERT_TRUE(succeeded(put("first", 1, limited)));
+    EXPECT_TRUE(failed_with(put("second", 1, limited), error_kind::quota_exceeded));
+    auto small = producer->usual();
+    small.max_bytes = 12;
+    EXPECT_TRUE(failed_with(put("second", 1, small), error_kind::quota_exceeded)) << "the first one's bytes count";
+    EXPECT_EQ((*consumer)->erase("first").value_or(9), 1U);
+    EXPECT_TRUE(succeeded(put("second", 1, limited)));
+    std::size_t listed = 0;
+    EXPECT_EQ((*consumer)->erase_if([&listed](wire_key key) { return key == "second" && ++listed != 0; }).value_or(9), 1U);
+
+    publish_options two;
+    two.readers = {2, {}};
+    ASSERT_TRUE(succeeded(put("for two", 1, two)));
+    for (std::string_view const reader : {"a", "b"}) {
+      find_options by;
+      by.reader = reader;
+      auto share = consumer->get("for two", this->patient(), by);
+      ASSERT_TRUE(succeeded(share)) << reader;
+      this->let_go(std::move(*share));
+    }
+    EXPECT_FALSE((*consumer)->exists("for two").value_or(true));
+    (*producer)->close();
+    EXPECT_TRUE(failed_with(put("late", 1, producer->usual()), error_kind::closed));
+  }
+}
+
 // --- transport_room -------------------------------------------------------------------------------------------------------
 
 TYPED_TEST_P(transport_conformance, room_is_waited_for) {

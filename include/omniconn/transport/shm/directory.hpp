@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 #include <omniconn/detail/forks.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/detail/posix.hpp>
+#include <omniconn/detail/prefetch.hpp>
 #include <omniconn/transport/shm/fifo.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 
@@ -131,7 +133,7 @@ class byte_lock {
 
 /// What whoever opens a namespace wants it to have room for; 0: as much as it has, or the usual. `bytes` counts for its maker only.
 struct bounds {
-  std::uint32_t slots = 0;
+  std::uint32_t keys = 0;
   std::uint32_t readers = 0;
   std::uint64_t bytes = 0;
 };
@@ -229,7 +231,7 @@ class directory {
         opened->open_gate();
         return diagnosis(error_kind::misconfigured, path + ": the namespace is in use with " + option + " " + std::to_string(has) + "; ask for no more, or take another namespace, or end its users");
       };
-      if (wanted.slots > opened->geometry_.slots) return too_small("max_keys", opened->geometry_.slots);
+      if (wanted.keys > opened->geometry_.keys()) return too_small("max_keys", opened->geometry_.keys());
       if (wanted.readers > opened->geometry_.readers) return too_small("max_readers", opened->geometry_.readers);
       opened->where_ = where;
       return std::move(*opened);
@@ -256,6 +258,8 @@ class directory {
   static constexpr std::uint32_t most_participants = max_participants;
   /// Attempts after which who waits for a lock asks whether its holder lives.
   static constexpr std::uint32_t patience = 100;
+  /// More looks before it is said that nothing is there: one errs once in a thousand times where one key is replaced without a pause, as the object lies now here, now there.
+  static constexpr int looks = 8;
   /// Between two attempts.
   static void pause(std::uint32_t attempt) noexcept {
     timespec const ms{0, 1'000'000};
@@ -278,18 +282,35 @@ class directory {
   [[nodiscard]] header& head() const noexcept { return *at<header>(0); }
   [[nodiscard]] participant& participant_at(std::uint32_t i) const noexcept { return at<participant>(geometry_.participants_at)[i]; }
   [[nodiscard]] reader_name& name_at(std::uint32_t i) const noexcept { return at<reader_name>(geometry_.names_at)[i]; }
-  [[nodiscard]] chunk& chunk_at(std::uint32_t i) const noexcept { return at<chunk>(geometry_.chunks_at)[i]; }
-  [[nodiscard]] bucket& bucket_at(std::uint32_t i) const noexcept { return at<bucket>(geometry_.buckets_at)[i & (geometry_.buckets - 1)]; }
   [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
-  /// Place `k` of the readers of slot `i`.
+  /// Place `k` of the readers of slot `i`. The first lies in the slot: most objects have one reader.
   [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
-    return at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
+    return k == 0 ? slot_at(i).first_claim : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
   }
-  [[nodiscard]] bucket& home_of(std::uint64_t hash) const noexcept { return bucket_at(static_cast<std::uint32_t>(hash)); }
+  /// Epoch << 32 | participant + 1 of who puts a key of that hash; 0: nobody.
+  [[nodiscard]] std::atomic<std::uint64_t>& lock_of(std::uint64_t hash) const noexcept {
+    return at<std::atomic<std::uint64_t>>(geometry_.locks_at)[home_of(hash) / slots_of_a_lock];
+  }
+  /// The slot that keys of that hash are looked for in first.
+  [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (geometry_.slots - 1); }
 
+  /// The lines of a slot, which the caller is about to describe an object in.
+  void prefetch_to_write(std::uint32_t index) const noexcept {
+    auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
+    for (std::size_t k = 0; k != sizeof(slot); k += cache_line) detail::prefetch_to_write(at + k);
+  }
+  /// The same of one that the caller is about to claim: its first line is written, the rest read.
+  void prefetch_to_claim(std::uint32_t index) const noexcept {
+    auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
+    detail::prefetch_to_write(at);
+    for (std::size_t k = cache_line; k != sizeof(slot); k += cache_line) prefetch(at + k);
+  }
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] static std::uint64_t sum(slot const& s, std::uint64_t generation) noexcept { return sum_of(s, generation); }
+  /// The same in two steps.
+  [[nodiscard]] static std::uint64_t sum_before(description const& d) noexcept { return sum_of_words(d); }
+  [[nodiscard]] static std::uint64_t sum_after(std::uint64_t before, std::uint64_t generation) noexcept { return sum_with(before, generation); }
 
  private:
   template <class T>
@@ -298,7 +319,7 @@ class directory {
   }
 
   static result<void, diagnosis> make(names const& where, bounds const& wanted) {
-    auto const g = geometry::of(wanted.slots == 0 ? usual_slots : wanted.slots, wanted.readers == 0 ? usual_claims : wanted.readers);
+    auto const g = geometry::of((wanted.keys == 0 ? usual_keys : wanted.keys) * slots_of_a_key, wanted.readers == 0 ? usual_claims : wanted.readers);
     auto fd = unnamed_file(where.folder, g.size, g.size);
     if (!fd) return diagnosis(fd.error());
     // Whoever opens it needs two descriptors: a directory with a name that its maker cannot open would be nobody's.
@@ -317,7 +338,6 @@ class directory {
     head->id = random_u64();
     head->hash_seed = random_u64();
     head->file_size = g.size;
-    head->buckets = g.buckets;
     failpoint("shm.directory.filled");
     if (auto linked = link_file(fd->get(), where.directory_path()); !linked) return diagnosis(linked.error());
     failpoint("shm.directory.linked");
@@ -337,14 +357,16 @@ class directory {
       return {error_kind::version_mismatch,
               "the namespace is in use by another version of the shared-memory format; end its users or take another namespace"};
     std::uint32_t const slots = head->slots;
-    if (!std::has_single_bit(slots) || slots < chunk_slots || slots > max_slots)
+    if (!std::has_single_bit(slots) || slots < min_slots || slots > max_slots)
       return {error_kind::corrupt, "the namespace's directory has an impossible number of slots; end its users, then `omniconn gc --rebuild`"};
     std::uint32_t const readers = head->readers;
     if (readers == 0 || readers > max_claims || readers % claims_of_a_line != 0)
       return {error_kind::corrupt, "the namespace's directory has an impossible number of readers; end its users, then `omniconn gc --rebuild`"};
     auto const g = geometry::of(slots, readers);
-    if (g.size != file_size || head->file_size != file_size || head->buckets != g.buckets)
+    if (g.size != file_size || head->file_size != file_size)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
+    // A page that a put or get meets first would cost it a fault, and keys lie anywhere. Refused by old kernels: then they do.
+    if (constexpr std::size_t at_once = std::size_t{16} << 20U; file_size <= at_once) static_cast<void>(::madvise(mapping->base(), file_size, MADV_POPULATE_WRITE));
     directory out;
     out.seed_ = head->hash_seed;
     out.id_ = head->id;

@@ -2,10 +2,13 @@
 // What the calls of one transport object share, and the operations that they drive.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -13,6 +16,7 @@
 #include <unistd.h>
 
 #include <omniconn/config.hpp>
+#include <omniconn/core/checksum.hpp>
 #include <omniconn/core/locator.hpp>
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
@@ -43,17 +47,22 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
   basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
-      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0) {}
+      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
   std::uint16_t reader;
-  std::int64_t spin_ns;
+  std::int64_t spin_ns;                              ///< how long a get looks before it sleeps
+  std::int64_t follow_ns;                            ///< how long it stays awake for a writer that does not get on; 0: one processor, which the writer needs
+  std::size_t follow_from = std::size_t{16} << 10U;  ///< bytes of a payload from which on a waiting get reads it while it is being written; less is there before it has looked
   std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
   std::string put_for;   ///< the stage of the last put
+  std::uint32_t crowded_home = everywhere;  ///< of the last put's key, where it found no slot near it: room elsewhere is none. Under the put mutex
   unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
   std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+
+  static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
 
   result<int> native_fd() {
     std::scoped_lock const lock(put_mutex);
@@ -91,6 +100,17 @@ template <class Session> struct basic_endpoint : call_gate {
 
 using endpoint = basic_endpoint<session>;
 
+/// An object that a get has claimed while it is being written.
+struct followed {
+  bool on = false;
+  std::uint32_t index = 0;
+  std::uint32_t place = 0;
+  std::uint64_t word = 0;         ///< the slot's, when it was claimed
+  const_bytes bytes;              ///< where it comes to lie
+  std::size_t done = 0;           ///< bytes that were read
+  std::optional<checksum_state> sum;  ///< of them, where who waits wants it
+};
+
 template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
   [[nodiscard]] locator where() const noexcept { return where_; }
@@ -98,6 +118,8 @@ template <class Session> struct basic_put_operation : staged_operation {
   basic_endpoint<Session>* owner_ = nullptr;
   locator where_;
   std::uint64_t hash_ = 0;
+  std::uint64_t serial_ = 0;  // of the producer's list
+  std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
   deadline until_;  // of the locks of a replacing put
@@ -105,17 +127,31 @@ template <class Session> struct basic_put_operation : staged_operation {
 using put_operation = basic_put_operation<session>;
 
 template <class Session> struct basic_get_operation : staged_operation {
-  basic_get_operation() noexcept { is_get_ = true; }
+  basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
+  /// The payload's checksum, where it was read while it was being written.
+  [[nodiscard]] std::optional<std::uint64_t> digest() const noexcept { return digest_; }
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::found) become(stage::idle);
     return std::move(hold_);
   }
 
+  /// The caller's key may end with the call; a get that is done at once needs no copy of it, and one that waits none on the heap: freeing it would come after the object.
+  void keep(wire_key key) {
+    if (key.size() <= short_.size()) {
+      std::memcpy(short_.data(), key.data(), key.size());
+      key_ = {short_.data(), key.size()};
+    } else {
+      long_.assign(key);
+      key_ = long_;
+    }
+  }
+
   wire_key key_;
-  std::string kept_;
+  std::array<char, slot_room> short_;
+  std::string long_;
   std::uint64_t hash_ = 0;
   std::uint16_t reader_ = 0;
   std::uint16_t awaited_ = 0;   ///< the stage whose death ends the wait, as the number of its name + 1
@@ -123,9 +159,14 @@ template <class Session> struct basic_get_operation : staged_operation {
   bool by_locator_ = false;
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;
+  bool verifies_ = false;       ///< the caller will want the checksum
+  bool moved_ = false;          ///< the last look saw an object of the key that was just going
+  bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;
   locator where_;
   basic_object_hold<Session> hold_;
+  followed following_;
+  std::optional<std::uint64_t> digest_;
 };
 using get_operation = basic_get_operation<session>;
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
-//   header | participants | reader names | chunks | buckets | slots | claims
+//   header | participants | reader names | key locks | slots | claims
 //
-// Payloads lie in one arena file per producer, which readers map read-only. The directory is writable by every process of the
-// user, so everything read from it is checked before it is used.
+// An object lies in the slot that its key's hash names, its home, or in one of the next. So a reader that waits for a key knows where to look, and one line
+// of memory changes hands when the object comes. Short keys and payloads lie in the slot; other payloads in one arena file per producer, which readers map read-only.
+// The directory is writable by every process of the user, so everything read from it is checked before it is used.
 //
 // The atomics are a parameter for the model checker (docs/model-checking.md), which runs what is shipped on memory of its own.
 #pragma once
@@ -19,13 +20,14 @@
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/checksum.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/xxh3.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 4;
+inline constexpr std::uint32_t format_version = 5;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
@@ -33,12 +35,23 @@ inline constexpr std::size_t max_name_size = 56;
 inline constexpr std::uint32_t max_claims = 64;        // readers of one object; how many a namespace has room for is its maker's choice
 inline constexpr std::uint32_t usual_claims = 16;
 inline constexpr std::uint32_t claims_of_a_line = 8;
-inline constexpr std::uint32_t chunk_slots = 16;  // slots are leased to producers in chunks, so that taking one needs no atomics
-inline constexpr std::uint32_t max_slots = 1U << 21U;
-inline constexpr std::uint32_t usual_slots = 4096;
-inline constexpr std::uint32_t inline_key = 32;
+inline constexpr std::uint32_t max_keys = 1U << 21U;
+inline constexpr std::uint32_t usual_keys = 4096;
+inline constexpr std::uint32_t slots_of_a_key = 2;  // half full at most, a key's object lies at its home or a few slots behind
+inline constexpr std::uint32_t min_slots = 32;
+inline constexpr std::uint32_t max_slots = max_keys * slots_of_a_key;
+inline constexpr std::uint32_t window = 128;          // slots that a key's object may lie in; half full, one put in 10^10 finds them all taken
+inline constexpr std::uint32_t slots_of_a_lock = 8;
+inline constexpr std::uint32_t slot_room = 128;       // bytes of a slot for the key, and behind it a short payload
 inline constexpr std::uint64_t region_mask = 0xffff;  // of an arena's id: 0 for the arena, else a number of memory that its producer lends
-inline constexpr std::size_t key_cell = 4096;     // place of one long key in the producer's arena: one page
+inline constexpr std::uint64_t in_slot = 1;           // in place of an arena's id: the payload lies in the slot
+inline constexpr std::size_t grain = 4096;            // of progress: bytes of a payload
+inline constexpr std::size_t key_cell = 4096;         // place of one long key in the producer's arena: one page
+
+/// A short payload lies behind the key, aligned for any number.
+constexpr std::size_t behind_key(std::size_t key_size) noexcept { return (key_size + 15) / 16 * 16; }
+constexpr std::size_t room_beside(std::size_t key_size) noexcept { return behind_key(key_size) < slot_room ? slot_room - behind_key(key_size) : 0; }
+constexpr bool fits_slot(std::size_t key_size, std::size_t size) noexcept { return key_size <= slot_room && size <= room_beside(key_size); }
 
 /// A word that one process writes while others may look: a look in between sees an old or a new value, never a torn one. What makes the value
 /// trustworthy is a sequentially consistent word beside it.
@@ -55,6 +68,24 @@ class shared_word {
   Atomic<T> word_;
 };
 
+/// Calls `visit(i, word)` for each eight bytes, the last of them filled with zeros, until it returns false. No copy of a size that is not known here: that is a call each.
+template <class Visit> bool for_each_word_of(void const* bytes, std::size_t size, Visit visit) noexcept {
+  auto const* const from = static_cast<unsigned char const*>(bytes);
+  std::size_t i = 0;
+  for (; (i + 1) * sizeof(std::uint64_t) <= size; ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, from + i * sizeof word, sizeof word);
+    if (!visit(i, word)) return false;
+  }
+  std::size_t const rest = size % sizeof(std::uint64_t);
+  if (rest == 0) return true;
+  unsigned char last[sizeof(std::uint64_t)]{};
+  for (std::size_t k = 0; k != rest; ++k) last[k] = from[i * sizeof(std::uint64_t) + k];
+  std::uint64_t word;
+  std::memcpy(&word, last, sizeof word);
+  return visit(i, word);
+}
+
 /// A short text in shared words.
 template <std::size_t N, template <class> class Atomic>
 class shared_text {
@@ -66,6 +97,21 @@ class shared_text {
     std::memcpy(words.data(), text, size < N ? size : N);
     for (std::size_t i = 0; i != words.size(); ++i) words_[i] = words[i];
   }
+  /// Bytes from `at` on, a multiple of 8; what is between their end and the next word becomes 0, the rest stays.
+  void store_at(std::size_t at, void const* bytes, std::size_t size) noexcept {
+    for_each_word_of(bytes, size, [this, first = at / sizeof(std::uint64_t)](std::size_t i, std::uint64_t word) { return words_[first + i] = word, true; });
+  }
+  /// The first words from `words` on, so many.
+  void store_words(std::uint64_t const* words, std::size_t n) noexcept {
+    for (std::size_t i = 0; i != n; ++i) words_[i] = words[i];
+  }
+  /// Whether it begins with these bytes, and with zeros up to the next word.
+  [[nodiscard]] bool begins_with(void const* bytes, std::size_t size) const noexcept {
+    return for_each_word_of(bytes, size, [this](std::size_t i, std::uint64_t word) { return words_[i] == word; });
+  }
+  [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words_[i]; }
+  /// \requires nobody writes: whoever has a claim on the object, its producer
+  [[nodiscard]] std::byte const* data() const noexcept { return reinterpret_cast<std::byte const*>(words_.data()); }
   [[nodiscard]] std::array<char, N> load() const noexcept {
     std::array<std::uint64_t, N / sizeof(std::uint64_t)> words;
     for (std::size_t i = 0; i != words.size(); ++i) words[i] = words_[i];
@@ -86,7 +132,7 @@ template <template <class> class Atomic> struct alignas(64) basic_header {
   std::uint64_t id;         ///< random: locators of an earlier directory of the same name are stale
   std::uint64_t hash_seed;  ///< random: nobody can choose keys that collide
   std::uint64_t file_size;
-  std::uint32_t buckets;
+  std::uint32_t reserved;
   Atomic<std::uint32_t> deaths;     ///< participants that ended without saying goodbye
   Atomic<std::uint32_t> dead;       ///< set before the last user unlinks the file: whoever opened it meanwhile opens anew
   Atomic<std::uint32_t> multi_seq;  ///< rung by every publication while somebody waits for several keys at once
@@ -138,7 +184,7 @@ template <template <class> class Atomic> class basic_stage_set {
 /// Its FIFO, `<stem>.p<index>`, wakes those who have it open when it ends, and wakes it when somebody writes.
 template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<participant_state> state;
-  Atomic<std::uint32_t> returned_seq;        ///< counts blocks given back: the producer looks at its chunks only when it moved
+  Atomic<std::uint32_t> room_seq;            ///< futex: moves when room came back that threads of it wait for
   shared_word<std::uint64_t, Atomic> arena;  ///< id in the arena's file name, 0 = none yet
   shared_word<std::uint64_t, Atomic> arena_size;
   shared_word<std::uint64_t, Atomic> since_ns;  ///< CLOCK_BOOTTIME
@@ -148,7 +194,7 @@ template <template <class> class Atomic> struct alignas(64) basic_participant {
   Atomic<std::uint32_t> died;     ///< ended without saying goodbye; stays until the record is used again
   Atomic<std::uint32_t> answers;  ///< moves when its FIFO was rung: the process runs
   Atomic<std::uint32_t> listens;  ///< its FIFO is rung with every event: somebody of it waits in a foreign event loop
-  Atomic<std::uint32_t> wants_room;  ///< threads of it that sleep on `returned_seq`
+  Atomic<std::uint32_t> wants_room;  ///< threads of it that wait for room: whoever frees some moves `room_seq`
   basic_stage_set<Atomic> puts;   ///< stages that it has put for
   basic_stage_set<Atomic> gets;
   shared_word<std::uint64_t, Atomic> process;  ///< the same for all participants of one process: they end together
@@ -168,50 +214,40 @@ template <template <class> class Atomic> struct alignas(64) basic_reader_name {
 using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
-/// A chunk whose slots are all idle may be taken over by a producer that needs one: the owner may be idle for ever.
-template <template <class> class Atomic> struct basic_chunk {
-  Atomic<std::uint32_t> owner;     ///< participant + 1, 0 = free
-  Atomic<std::uint32_t> returned;  ///< bit per slot: retired, its producer may take it back. Idempotent, unlike a free list.
-};
-using chunk = basic_chunk<std::atomic>;
+/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `writing`: the key is taken, the payload is on its way.
+/// `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
+enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, beaten };
 
-/// Keys whose hash falls here first look here. Entries are added and removed by one CAS each; the lock only keeps two puts of one
-/// key apart, so a get never takes it.
-template <template <class> class Atomic> struct alignas(64) basic_bucket {
-  Atomic<std::uint32_t> seq;      ///< futex: moves with every event of a key of this bucket
-  Atomic<std::uint32_t> waiters;
-  Atomic<std::uint64_t> lock;     ///< epoch << 32 | participant + 1; 0 = free
-  Atomic<std::uint32_t> reach;    ///< entries of keys of this bucket lie in the next `reach` buckets too; only grows
-  std::uint32_t reserved;
-  std::array<Atomic<std::uint64_t>, 5> refs;  ///< see `slot_ref`
-};
-using bucket = basic_bucket<std::atomic>;
-static_assert(sizeof(bucket) == 64);
-inline constexpr std::uint32_t max_reach = 32;
-
-/// An entry of a bucket: part of the key's hash 22 | part of the generation 20 | slot + 1 22. The generation keeps a process that was
-/// stopped in the middle of a removal from removing the entry of the slot's next object.
-struct slot_ref {
-  static constexpr std::uint64_t make(std::uint64_t hash, std::uint64_t generation, std::uint32_t slot) noexcept {
-    return (hash >> 42U) << 42U | (generation & 0xfffffU) << 22U | (slot + 1U);
-  }
-  static constexpr bool may_match(std::uint64_t ref, std::uint64_t hash) noexcept { return (ref & 0x3fffffU) != 0 && ref >> 42U == hash >> 42U; }
-  static constexpr std::uint32_t slot(std::uint64_t ref) noexcept { return static_cast<std::uint32_t>(ref & 0x3fffffU) - 1U; }
-};
-
-/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `beaten`: a replacing put came between begin and commit of this
-/// one; its producer gives it up.
-enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, retired, beaten };
-
-/// taker 12 | generation 44 | state 8; the taker is 0 unless the state is `taken`.
+/// tag 12 | generation 44 | state 8. The tag is the taker where the state is `taken`, 0 where it is `free`, else the upper bits of the key's hash: one word tells who
+/// waits whether to look closer, and a flipped bit of the hash is noticed.
 struct control {
-  static constexpr std::uint64_t make(std::uint64_t generation, slot_state s) noexcept { return generation << 8U | static_cast<std::uint64_t>(s); }
-  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept {
-    return std::uint64_t{participant} << 52U | make(generation, slot_state::taken);
-  }
+  static constexpr std::uint64_t tag_of(std::uint64_t hash) noexcept { return hash >> 52U; }
+  static constexpr std::uint64_t make(std::uint64_t generation, slot_state s, std::uint64_t tag) noexcept { return tag << 52U | (generation << 20U >> 12U) | static_cast<std::uint64_t>(s); }
+  static constexpr std::uint64_t free(std::uint64_t generation) noexcept { return make(generation, slot_state::free, 0); }
+  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept { return make(generation, slot_state::taken, participant); }
+  /// The same object in another state.
+  static constexpr std::uint64_t become(std::uint64_t c, slot_state s) noexcept { return (c & ~std::uint64_t{0xff}) | static_cast<std::uint64_t>(s); }
   static constexpr slot_state state(std::uint64_t c) noexcept { return static_cast<slot_state>(c & 0xffU); }
   static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c << 12U >> 20U; }
+  static constexpr std::uint64_t tag(std::uint64_t c) noexcept { return c >> 52U; }
   static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
+  /// Whether the object that `seen` was of can still be read, now or when it is whole.
+  static constexpr bool may_be_claimed(std::uint64_t now, std::uint64_t seen) noexcept {
+    return become(now, slot_state::free) == become(seen, slot_state::free) && (state(now) == slot_state::ready || state(now) == slot_state::writing);
+  }
+  /// An object, whole or not yet: not `free`, not `taken`.
+  static constexpr bool is_object(std::uint64_t c) noexcept { return state(c) > slot_state::taken; }
+};
+
+/// In a key's home: how many objects whose home it is lie elsewhere, and how far away at most: reach 16 | count 16. Raised before such an object can be seen, lowered after its end.
+/// Who dies in between leaves it too high, which costs looks, and nothing else.
+struct spread {
+  static constexpr std::uint32_t count(std::uint32_t w) noexcept { return w & 0xffffU; }
+  static constexpr std::uint32_t reach(std::uint32_t w) noexcept { return w >> 16U < window ? w >> 16U : window - 1; }
+  static constexpr std::uint32_t raised(std::uint32_t w, std::uint32_t distance) noexcept {
+    return (w >> 16U < distance ? distance : w >> 16U) << 16U | (count(w) == 0xffffU ? 0xffffU : count(w) + 1);
+  }
+  static constexpr std::uint32_t lowered(std::uint32_t w) noexcept { return count(w) == 0 || count(w) == 0xffffU ? w : count(w) == 1 ? 0 : w - 1; }
 };
 
 /// A reader's place at an object: generation 24 | since 18 | participant 8 | reader 11 | named 1 | state 2.
@@ -238,72 +274,98 @@ struct claim {
   }
 };
 
-/// One object. Shared words are written by the producer while the state is `writing` and do not change until it is `free` again. The claims of its readers
-/// lie in a part of their own; a long key lies in the arena, on the slot's page.
+/// One object. Its words are written by its producer while it has the slot, and do not change until it is `free` again; but `bell`, `sleepers` and `spread` are of the keys whose home the
+/// slot is, whatever lies in it. The claims of its readers but the first lie in a part of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
 
+  // The line that who waits looks at, and that a hand-over changes.
   Atomic<std::uint64_t> ctl;
-  Atomic<std::uint64_t> hash;                  ///< of the wire key
-  Atomic<std::uint64_t> expires;               ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
-  shared_word<std::uint64_t, Atomic> offset;   ///< of the payload in the arena
-  shared_word<std::uint64_t, Atomic> size;
-  shared_word<std::uint64_t, Atomic> checksum;
-  shared_word<std::uint64_t, Atomic> trace;
-  shared_word<std::uint64_t, Atomic> arena;
-
-  shared_word<std::uint64_t, Atomic> lease;
-  shared_word<std::uint64_t, Atomic> sum;  ///< `sum_of` the words that do not change
-  Atomic<std::uint32_t> owner;             ///< participant
+  Atomic<std::uint64_t> hash;               ///< of the wire key
+  Atomic<std::uint64_t> first_claim;
+  Atomic<std::uint32_t> bell;               ///< futex: moves while somebody sleeps, with every event of a key whose home this is
+  Atomic<std::uint32_t> sleepers;           ///< on `bell`, or about to be
+  Atomic<std::uint32_t> spread;             ///< see `shm::spread`
+  Atomic<std::uint32_t> owner;              ///< participant
+  shared_word<std::uint64_t, Atomic> size;  ///< of the payload
+  shared_word<std::uint64_t, Atomic> sum;   ///< `sum_of` the words that do not change
   shared_word<std::uint16_t, Atomic> key_size;
   shared_word<std::uint16_t, Atomic> kind;
   shared_word<std::uint16_t, Atomic> checksum_kind;
-  Atomic<std::uint16_t> readers;           ///< how many claims count, or `kept`
-  Atomic<std::uint16_t> replaces;          ///< put with on_existing::replace: no other put beats it
-  Atomic<std::uint16_t> touched;           ///< a kept object was read since somebody looked for one to drop
-  shared_text<inline_key, Atomic> key;
+  Atomic<std::uint16_t> readers;            ///< how many claims count, or `kept`
+
+  shared_word<std::uint64_t, Atomic> checksum;
+  shared_word<std::uint64_t, Atomic> trace;
+  shared_word<std::uint64_t, Atomic> arena;   ///< or `in_slot`
+  shared_word<std::uint64_t, Atomic> offset;  ///< of the payload in the arena
+  shared_word<std::uint64_t, Atomic> key_at;  ///< of a long key in the arena of its producer
+  shared_word<std::uint64_t, Atomic> lease;
+  Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
+  Atomic<std::uint16_t> replaces;             ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint16_t> touched;              ///< a kept object was read since somebody looked for one to drop
+  Atomic<std::uint32_t> advanced;             ///< while it is being written: how many grains of the payload are there
+
+  shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`
 };
 using slot = basic_slot<std::atomic>;
-static_assert(sizeof(slot) == 128);
+static_assert(sizeof(slot) == 256);
 
-/// Checksum of what does not change between commit and retirement. A bit that flips in it is found before the words are believed.
-template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept {
-  std::uint16_t const key_size = s.key_size;
-  constexpr std::size_t numbers = 9;
-  std::array<std::uint64_t, numbers + inline_key / sizeof(std::uint64_t)> words{
-      s.hash.load(std::memory_order_relaxed), s.offset, s.size, s.checksum, s.trace, s.arena, s.lease,
-      std::uint64_t{key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U,
-      std::uint64_t{s.owner.load(std::memory_order_relaxed)} | std::uint64_t{s.readers.load(std::memory_order_relaxed)} << 32U};
-  std::size_t n = numbers;
-  if (key_size <= inline_key) {
-    auto const text = s.key.load();
-    std::memcpy(words.data() + n, text.data(), text.size());
-    n = words.size();
-  }
-  return seeded_hash(const_bytes(reinterpret_cast<std::byte const*>(words.data()), n * sizeof(std::uint64_t)), generation);
+/// What a slot says of its object and does not change between commit and retirement, before it is written there. The names are those of `basic_slot`.
+struct description {
+  std::uint64_t hash = 0, size = 0, sum = 0, checksum = 0, trace = 0, arena = 0, offset = 0, key_at = 0, lease = 0;
+  std::uint32_t owner = 0;
+  std::uint16_t key_size = 0, kind = 0, checksum_kind = 0, readers = 0, replaces = 0;
+  struct {
+    char const* key = nullptr;  ///< `key_size` bytes
+    [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
+    std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
+  } room;
+};
+
+/// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
+/// multiplied, masked so that no place is like another: a flipped bit of one factor changes the product, unless the other is 0, one time in 2^64. On the way of each put and get: half of what XXH3
+/// costs for so few bytes.
+std::uint64_t sum_of_words(auto const& s) noexcept {
+  constexpr auto mask = [](std::uint64_t i) noexcept { return 0x9e37'79b9'7f4a'7c15U * (2 * i + 1); };
+  constexpr auto pair = [mask](std::uint64_t i, std::uint64_t a, std::uint64_t b) noexcept { return xxh3_fold(a ^ mask(2 * i), b ^ mask(2 * i + 1)); };
+  constexpr auto value = [](auto const& word) noexcept -> std::uint64_t {
+    if constexpr (requires { word.load(std::memory_order_relaxed); }) {
+      return word.load(std::memory_order_relaxed);
+    } else {
+      return word;
+    }
+  };
+  std::uint64_t const key_size = s.key_size;
+  std::uint64_t sum = pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
+                      pair(4, key_size | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
+  std::size_t const words = key_size <= slot_room ? (key_size + 7U) / 8U : 0;
+  for (std::size_t i = 0; i < words; i += 2) sum += pair(5 + i / 2, s.room.word(i), i + 1 < words ? s.room.word(i + 1) : 0);
+  return sum;
 }
+inline std::uint64_t sum_with(std::uint64_t sum, std::uint64_t generation) noexcept { return xxh3_avalanche(sum ^ generation * 0xd6e8'feb8'6659'fd93U); }
+template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept { return sum_with(sum_of_words(s), generation); }
 
 /// Where the parts lie, derived from the number of slots and readers alone.
 struct geometry {
-  std::uint32_t slots = 0, readers = 0, chunks = 0, buckets = 0;
-  std::size_t participants_at = 0, names_at = 0, chunks_at = 0, buckets_at = 0, slots_at = 0, claims_at = 0, size = 0;
+  std::uint32_t slots = 0, readers = 0, locks = 0;
+  std::size_t participants_at = 0, names_at = 0, locks_at = 0, slots_at = 0, claims_at = 0, size = 0;
 
-  /// \requires `slots` is a power of two in [chunk_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
+  /// \requires `slots` is a power of two in [min_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
   static constexpr geometry of(std::uint32_t slots, std::uint32_t readers) noexcept {
     geometry g;
     g.slots = slots;
     g.readers = readers;
-    g.chunks = slots / chunk_slots;
-    g.buckets = slots / 2;
+    g.locks = slots / slots_of_a_lock;
     g.participants_at = sizeof(header);
     g.names_at = g.participants_at + max_participants * sizeof(participant);
-    g.chunks_at = g.names_at + max_names * sizeof(reader_name);
-    g.buckets_at = (g.chunks_at + g.chunks * sizeof(chunk) + 63) / 64 * 64;
-    g.slots_at = g.buckets_at + std::size_t{g.buckets} * sizeof(bucket);
+    g.locks_at = g.names_at + max_names * sizeof(reader_name);
+    g.slots_at = (g.locks_at + g.locks * sizeof(std::uint64_t) + 63) / 64 * 64;
     g.claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
     g.size = g.claims_at + std::size_t{g.slots} * readers * sizeof(std::uint64_t);
     return g;
   }
+  /// Objects that there is room for whatever their keys; as many again mostly find a place, too.
+  [[nodiscard]] constexpr std::uint32_t keys() const noexcept { return slots / slots_of_a_key; }
 };
 
 }  // namespace detail::shm

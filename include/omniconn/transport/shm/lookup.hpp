@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,96 +20,47 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/detail/futex.hpp>
 #include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/shm/adopt.hpp>
 #include <omniconn/transport/shm/endpoint.hpp>
+#include <omniconn/transport/shm/follow.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
-
-/// An object that cannot be claimed although nobody else has it, or that has another hash than the entry that leads to it: it may have been changed
-/// after the put.
-inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
-  auto const& s = dir.slot_at(index);
-  return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
-}
-
-/// Validates what was claimed and makes it the operation's. false: another key with the same hash.
-///
-/// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t generation, std::uint32_t claimed) {
-  auto const& dir = e.session->dir();
-  auto const& s = dir.slot_at(index);
-  basic_object_hold<Session> held(e.session, index, generation, claimed);  // gives the claim back on every way out but the last
-  failpoint("shm.get.adopting");
-  if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
-  std::uint64_t const size = s.size;
-  std::uint16_t const key_size = s.key_size;
-  std::shared_ptr<mapped_arena const> mapped;
-  if (std::uint64_t const id = s.arena; id != 0) {
-    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id);
-    if (!arena) return arena.error();
-    mapped = std::move(*arena);
-  } else if (size != 0) {
-    return {error_kind::corrupt, "the namespace's directory has an object without an arena"};
-  }
-  if (!op.by_locator_) {
-    if (key_size != op.key_.size()) return false;
-    if (key_size <= inline_key) {
-      auto const key = s.key.load();
-      if (std::string_view(key.data(), key_size) != op.key_) return false;
-    } else {
-      auto keys = mapped;  // of memory that is lent they lie in its producer's arena
-      if (std::uint64_t const id = s.arena; (id & region_mask) != 0) {
-        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), id & ~region_mask);
-        if (!arena) return arena.error();
-        keys = std::move(*arena);
-      }
-      std::uint64_t const at = std::uint64_t{index} * key_cell;
-      if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-      if (text_of(keys->at(at, key_size)) != op.key_) return false;
-    }
-  }
-  if (mapped != nullptr) {
-    std::uint64_t const at = s.offset;
-    if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
-    auto const bytes = mapped->at(at, size);
-    held.set_bytes(std::move(mapped), bytes);
-  }
-  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
-  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
-  op.hold_ = std::move(held);
-  failpoint("shm.get.adopted");
-  op.become(stage::found);
-  e.gets.fetch_add(1, std::memory_order_relaxed);
-  e.get_bytes.fetch_add(size, std::memory_order_relaxed);
-  return true;
-}
+/// Whether to look once more before it is said that nothing is there: once always, and again while somebody is just putting the key, or taking it away.
+inline bool is_worth_another(auto const& dir, std::uint64_t hash, int looks, bool moved) noexcept { return looks < dir.looks && (looks == 0 || moved || dir.lock_of(hash).load() != 0); }
 
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
 template <class Session> result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto const& dir = e.session->dir();
   if (op.watches_) {
     std::uint64_t const word = dir.slot_at(op.index_).ctl.load();
-    if (control::generation(word) == op.generation_ && control::state(word) != slot_state::retired) return progress::pending;
+    if (control::generation(word) == op.generation_) return progress::pending;
     op.become(stage::found);
     return progress::done;
   }
-  bool consumed = false, found = false, is_broken = false;
+  if (op.following_.on)
+    if (auto const now = follow_on(e, op)) return *now;
+  op.moved_ = false;
+  bool consumed = false, found = false, is_broken = false, is_coming = false;
+  std::uint32_t coming = 0;
+  std::uint64_t coming_word = 0;
   error broken{error_kind::corrupt};
-  auto attempt = [&](std::uint32_t index, std::uint64_t generation) -> bool {
+  auto attempt = [&](std::uint32_t index, std::uint64_t word) -> bool {
     std::uint32_t claimed = 0;
-    failpoint("shm.get.ref_found");
-    auto const outcome = take_claim(dir, index, generation, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
+    dir.prefetch_to_claim(index);
+    failpoint("shm.get.found");
+    auto const outcome = take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
+    if (outcome == claim_outcome::gone) op.moved_ = true;
     if (outcome != claim_outcome::taken) {
-      is_broken = (outcome == claim_outcome::not_ours || outcome == claim_outcome::gone) && is_damaged(dir, index, control::make(generation, slot_state::ready));
+      is_broken = (outcome == claim_outcome::not_ours || outcome == claim_outcome::gone) && is_damaged(dir, index, word);
       if (is_broken) broken = damaged_error();
       return is_broken;
     }
-    auto adopted = adopt(e, op, index, generation, claimed);
+    auto adopted = adopt(e, op, index, basic_object_hold<Session>(e.session, index, control::generation(word), claimed));
     if (!adopted) {
       broken = adopted.error();
       is_broken = true;
@@ -124,11 +76,16 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
     if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
-    attempt(op.index_, op.generation_);
+    if (state == slot_state::ready) attempt(op.index_, word);
   } else {
-    for_each_ref(dir, op.hash_, [&](std::uint32_t index) {
+    for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) {
       auto const& s = dir.slot_at(index);
-      std::uint64_t const word = s.ctl.load();
+      if (!is_coming && is_worth_following(e, op, s, word) && s.hash.load(std::memory_order_relaxed) == op.hash_) {
+        is_coming = true;
+        coming = index;
+        coming_word = word;
+      }
+      if (control::state(word) == slot_state::draining) op.moved_ = true;
       if (control::state(word) != slot_state::ready) return false;
       if (s.hash.load(std::memory_order_relaxed) != op.hash_) {
         if (!is_damaged(dir, index, word)) return false;
@@ -139,12 +96,13 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
         e.drain_index(index, control::generation(word));
         return false;
       }
-      return attempt(index, control::generation(word));
+      return attempt(index, word);
     });
   }
   if (is_broken) return op.fail(broken);
   if (found) return progress::done;
   if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
+  if (is_coming) start_following(e, op, coming, coming_word);
   return progress::pending;
 }
 
@@ -178,6 +136,9 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
 template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
+  op.following_.on = op.may_follow_ = false;
+  op.digest_.reset();
+  op.verifies_ = o.verifies;
   op.reader_ = e.reader;
   op.watches_ = false;
   if (!o.reader.empty()) {
@@ -197,10 +158,11 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   }
   op.key_ = key;
   auto now = look(e, op);
+  // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
+  for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
   if (!now || *now != progress::pending) return now;
   if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
-  op.kept_.assign(key);  // the caller's key may end with this call; a get that is done at once needs no copy of it
-  op.key_ = op.kept_;
+  op.keep(key);
   op.awaited_ = 0;
   if (o.flow != nullptr) {
     // Names are advice: who holds the gate for long does not keep us.
@@ -218,17 +180,37 @@ template <class Session> bool is_lost(basic_endpoint<Session>& e, basic_get_oper
 /// The end of an operation that is lost. \requires it is locked and looks.
 template <class Session> result<progress> end_lost(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   if (auto const now = look(e, op); !now || *now != progress::pending) return now;  // it may have put before it died
+  let_go(op);
   return op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
 }
 
 template <class Session> result<progress> step_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) {
+  if (op.at_.load(std::memory_order_acquire) == stage::found) return progress::done;  // as after each wait: no lock
   locked_operation const lock(op);
   if (lock.at() == stage::found) return progress::done;
   if (lock.at() != stage::looking) return op.failure_;
   call const entered(e);
-  if (!entered) return op.fail(closed_error());
+  if (!entered) {
+    let_go(op);
+    return op.fail(closed_error());
+  }
   auto const now = look(*e, op);
   return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
+}
+
+/// One look at the line that changes when something comes: whether a closer one is worth it.
+template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
+  auto const& dir = e.session->dir();
+  if (op.watches_ || op.by_locator_) {
+    std::uint64_t const word = dir.slot_at(op.index_).ctl.load(std::memory_order_acquire);
+    return control::generation(word) != op.generation_ || (!op.watches_ && control::state(word) != slot_state::writing);
+  }
+  if (auto const& f = op.following_; f.on) {
+    auto const& s = dir.slot_at(f.index);
+    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
+    return is_there(dir, op.hash_);  // another, of a put that replaces
+  }
+  return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
@@ -245,35 +227,54 @@ template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_o
   op.hold_.finish(disposition::give_back);
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
   // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
-  if (call const entered(e); entered) ring_sleepers(e->session->dir(), e->session->dir().home_of(op.hash_));
+  if (call const entered(e); entered) ring(e->session->dir(), op.hash_);
   op.fail(cancelled_error());
 }
 
-/// Sleeps until a block or slot of this producer came back since `seen` was read, or there is another reason to look.
+/// What `wait_for_return` compares with: moves when something of this producer came back that it knows of, or memory of others.
+template <class Session> std::uint32_t returned_so_far(basic_endpoint<Session>& e) {
+  std::scoped_lock const lock(e.put_mutex);
+  return e.writer.ended_so_far() + e.session->record().room_seq.load();
+}
+
+/// Sleeps until room of this producer came back since `seen` was read, or there is another reason to look.
 template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e, std::uint32_t seen, std::string_view consumer, deadline until, std::stop_token const& stop) {
   auto const& dir = e.session->dir();
   auto& record = e.session->record();
   auto const awaited = e.session->stage_id(consumer, until);
   auto bell = [&]() noexcept {
-    record.returned_seq.fetch_add(1);
-    dir.wake(record.returned_seq);
+    record.room_seq.fetch_add(1);
+    dir.wake(record.room_seq);
   };
   record.wants_room.fetch_add(1);
   struct leaving {
     decltype(record.wants_room)& n;
     ~leaving() { n.fetch_sub(1); }
   } const counted{record.wants_room};
-  typename Session::sleeper const known(*e.session, record.returned_seq);
+  typename Session::sleeper const known(*e.session, record.room_seq);
   std::stop_callback const on_stop(stop, bell);
   std::stop_callback const on_close(e.closing.get_token(), bell);
-  for (;;) {
+  for (bool first = true;; first = false) {
+    std::uint32_t const before = record.room_seq.load();
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the put was cancelled while it waited for room"};
     if (awaited && e.session->lost(*awaited, Session::side::gets))
       return error{error_kind::peer_lost, "there is no room, and the process that reads this edge has died", 0, severity::connection};
-    if (record.returned_seq.load() != seen) return {};
-    if (!dir.sleep(record.returned_seq, seen, until) && record.returned_seq.load() == seen)
+    bool for_a_slot = false;
+    {
+      std::scoped_lock const lock(e.put_mutex);
+      for_a_slot = e.crowded_home != everywhere;
+      e.writer.collect_all();  // now that whoever frees something tells us
+      if (e.writer.ended_so_far() + before != seen) return {};
+      if (first && e.writer.objects_out() == 0) return {error_kind::no_space, "there is no room although nothing of this producer is unread; raise memory_pool_size or max_keys"};
+    }
+    // A slot is anybody's, and who frees another's object does not tell us: asked for now and then.
+    deadline const nap = for_a_slot ? deadline::after(std::chrono::milliseconds(5)) : until;
+    bool const is_nap = nap < until;
+    if (!dir.sleep(record.room_seq, before, is_nap ? nap : until) && record.room_seq.load() == before) {
+      if (is_nap) return {};
       return {error_kind::timed_out, "no room came free before the deadline: readers do not keep up"};
+    }
   }
 }
 
@@ -292,21 +293,30 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto const& dir = e.session->dir();
   auto& head = dir.head();
   bool const one = ops.size() == 1;
-  auto& home = dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0);
-  auto& seq = one ? home.seq : head.multi_seq;
-  auto& waiters = one ? home.waiters : head.multi_waiters;
+  auto& home = dir.slot_at(dir.home_of(one ? static_cast<get_op*>(ops[0])->hash_ : 0));
+  auto& seq = one ? home.bell : head.multi_seq;
+  auto& waiters = one ? home.sleepers : head.multi_waiters;
 
-  if (one && e.spin_ns != 0) {
-    std::uint32_t const before = seq.load();
-    if (std::size_t const i = ready(); i != ops.size()) return i;
-    std::int64_t const end = deadline::now_ns() + e.spin_ns;
+  // Looks at the line that changes, and not at the clock more than needed. While a writer gets on, it pays to stay awake. \returns whether the operation has ended
+  auto const spin = [&](get_op& op, std::int64_t patience) {
+    std::size_t seen = op.following_.done;
+    std::int64_t end = deadline::now_ns() + patience;
     do {
       for (int i = 0; i != 64; ++i) {
-        if (seq.load(std::memory_order_acquire) != before) break;
+        if (may_be_there(e, op) && look_again(e, op)) return true;
         cpu_relax();
       }
-      if (seq.load(std::memory_order_acquire) != before) break;
-    } while (deadline::now_ns() < end);
+      if (std::size_t const done = op.following_.done; done != seen) {
+        seen = done;
+        end = deadline::now_ns() + (patience > e.follow_ns ? patience : e.follow_ns);
+      }
+    } while (deadline::now_ns() < end && !until.passed() && op.is(stage::looking) && !stop.stop_requested() && !e.closing.stop_requested());
+    return false;
+  };
+  auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
+  if (alone != nullptr) {
+    alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
+    if (e.spin_ns != 0 && spin(*alone, e.spin_ns)) return std::size_t{0};
   }
 
   using word = std::remove_reference_t<decltype(seq)>;
@@ -350,6 +360,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
     if (std::size_t const i = lost(); i != ops.size()) return i;
+    if (alone != nullptr && alone->following_.on && e.follow_ns != 0 && spin(*alone, e.follow_ns)) return std::size_t{0};  // woken when the put began
     if (!asked && deadline::now_ns() >= ask_at) {
       asked = true;
       each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writing side of a participant: its arena and the slots that it has leased. One writer, so a crash cannot corrupt it.
+// The writing side of a participant: its arena, and what it has put. One writer, so a crash cannot corrupt it.
 #pragma once
 
 #include <array>
@@ -24,9 +24,14 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
+inline constexpr std::uint32_t everywhere = ~std::uint32_t{0};
+inline constexpr std::uint32_t no_page = ~std::uint32_t{0};  // for a key: it lies in its slot
+
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
-/// The arena file: one page per leased slot for long keys, then the payload memory. Both are sparse until used.
+/// The arena file: a page for each long key, then the payload memory. Both are sparse until used.
+///
+/// Nobody tells a producer that an object of it has ended: it looks at the slot, whose generation has moved on then. So a block comes back without a list that processes share.
 template <class Session> class basic_producer {
  public:
   basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page), limit_(limit_of(s.dir().head().bytes_limit)) {}
@@ -51,150 +56,121 @@ template <class Session> class basic_producer {
     return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed);
   }
 
-  /// A slot that is `taken` for us, or `no_space`. The caller makes it `writing`.
-  result<std::uint32_t> take_slot() {
-    if (free_.empty()) collect();
-    for (;;) {
-      if (free_.empty() && !lease_chunk() && !take_over_chunk())
-        return {error_kind::no_space, "every slot of the namespace is in use; raise max_keys, or let readers keep up"};
-      std::uint32_t const index = free_.back();
-      free_.pop_back();
-      auto& s = session_.dir().slot_at(index);
-      std::uint64_t word = s.ctl.load();
-      if (control::state(word) != slot_state::free) continue;  // another's, who lost the chunk or took it from us: it comes back by its bit
-      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), session_.me()))) continue;
-      failpoint("shm.put.slot_taken");
-      // After the slot: whoever takes the chunk over looks at its slots after that, so that one of the two sees the other.
-      if (owns_chunk(index / chunk_slots)) return index;
-      s.ctl.store(control::make(control::generation(word), slot_state::free));
-      give_to_keeper(session_.dir(), index, session_.me());
-    }
+  /// Room for one more object: nothing is allocated where nothing may fail.
+  void expect_object() {
+    std::size_t const tokens = returned_.size() + out_ + 1;
+    if (returned_.capacity() < tokens) returned_.reserve(2 * tokens);
+    if (objects_.size() != objects_.capacity()) return;
+    forget_ended();
+    if (2 * objects_.size() >= objects_.capacity()) objects_.reserve(objects_.capacity() == 0 ? first_objects : 2 * objects_.capacity());
   }
-
-  /// Returns a slot that was never ready, its next generation begun.
-  void return_slot(std::uint32_t index) noexcept {
-    auto& s = session_.dir().slot_at(index);
-    s.ctl.store(control::make(control::generation(s.ctl.load()) + 1, slot_state::free));
-    free_.push_back(index);
-  }
-
-  /// Room for one more token to come back: nothing is allocated where nothing may fail.
-  void expect_token() {
-    std::size_t const needed = returned_.size() + out_ + 1;
-    if (returned_.capacity() < needed) returned_.reserve(2 * needed);
-    if (order_.size() == order_.capacity()) {
-      forget_oldest();
-      std::erase_if(order_, [this](put_mark const& m) { return is_gone(m); });
-      if (2 * order_.size() >= order_.capacity()) order_.reserve(2 * order_.size() + 64);
-    }
-  }
-  /// \requires `expect_token` was called for it.
-  void set_token(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, outgoing const& out) noexcept {
-    release_token(index);  // of an object that ended here and that we did not look after since
-    entry_of(index) = {out.token, generation, size, region, out.dispose, true};
+  /// What became of a put. \requires `expect_object` was called for it \returns a number to name it by, as long as it is unfinished
+  std::uint64_t add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, std::uint32_t key_page, outgoing const& out) noexcept {
+    objects_.push_back({++serial_, out.token, generation, size, region, out.dispose, index, key_page, true});
     if (auto* const lent = regions_.find(region)) ++lent->uses;
     ++out_;
     out_bytes_ += size;
-    order_.push_back({index, generation});
+    return serial_;
   }
-  void forget_token(std::uint32_t index) noexcept { take_token(index); }
+  /// The same for a payload that lies in the slot: there is no block.
+  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, [](std::uint64_t) noexcept {}}); }
+  /// A put has ended without an object: its block comes back.
+  void drop_object(std::uint64_t serial) noexcept {
+    if (auto* const o = find_object(serial)) end_object(*o);
+  }
+  /// The same where the caller keeps the block.
+  void forget_object(std::uint64_t serial) noexcept {
+    auto* const o = find_object(serial);
+    if (o == nullptr) return;
+    o->dispose = [](std::uint64_t) noexcept {};
+    end_object(*o);
+  }
 
   /// Objects and payload bytes that are still with readers, as far as `collect` has looked.
   [[nodiscard]] std::size_t objects_out() const noexcept { return out_; }
   [[nodiscard]] std::uint64_t bytes_out() const noexcept { return out_bytes_; }
+  /// Counts the objects that have been found ended.
+  [[nodiscard]] std::uint32_t ended_so_far() const noexcept { return ended_; }
 
   struct put_mark {
     std::uint32_t index = 0;
     std::uint64_t generation = 0;
   };
-  /// The oldest object that nobody reads now, or none. One that is kept and was read since the last look counts as young again. What is returned is
-  /// not asked for again.
-  std::optional<put_mark> take_oldest_unread() noexcept {
+  /// The oldest object that nobody reads now, or none. One that is kept and was read since the last look counts as young again.
+  /// \param home where not `everywhere`, one in its window: another's end would make no room
+  std::optional<put_mark> take_oldest_unread(std::uint32_t home = everywhere) noexcept {
     auto const& dir = session_.dir();
-    for (std::size_t left = 2 * (order_.size() - oldest_); left != 0 && oldest_ != order_.size(); --left) {
-      put_mark const mark = order_[oldest_++];
-      auto& s = dir.slot_at(mark.index);
+    for (std::size_t i = first_, left = 2 * objects_.size(); i < objects_.size() && left != 0; ++i, --left) {
+      auto& o = objects_[i];
+      if (!o.out) continue;
+      if (home != everywhere && ((o.index - home) & (dir.layout().slots - 1)) >= window) continue;
+      auto& s = dir.slot_at(o.index);
       std::uint64_t const word = s.ctl.load();
-      bool const unfinished = word == control::make(mark.generation, slot_state::writing);  // another thread copies: it will be here the next time
-      if (is_gone(mark) || (!unfinished && word != control::make(mark.generation, slot_state::ready))) continue;
-      bool stays = unfinished;
-      if (is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0) stays = true;
-      for (std::uint32_t k = 0; k != readers_of(dir, s) && !stays; ++k) stays = claim::state_of(dir.claim_at(mark.index, k).load()) == claim::state::hold;
-      if (!stays) return mark;
-      if (order_.size() == order_.capacity()) forget_oldest();
-      order_.push_back(mark);  // there is room: one was just taken out
+      if (control::generation(word) != o.generation || control::state(word) != slot_state::ready) continue;  // ended, or another thread is writing it
+      if (is_kept(s) && s.touched.exchange(0, std::memory_order_relaxed) != 0) {
+        if (objects_.size() == objects_.capacity()) {
+          forget_ended();
+          if (objects_.size() == objects_.capacity()) continue;
+          i = first_ - 1;  // all have moved
+          continue;
+        }
+        auto again = o;
+        o.out = false;
+        again.serial = ++serial_;
+        objects_.push_back(again);
+        continue;
+      }
+      bool held = false;
+      for (std::uint32_t k = 0; k != readers_of(dir, s) && !held; ++k) held = claim::state_of(dir.claim_at(o.index, k).load()) == claim::state::hold;
+      if (!held) return put_mark{o.index, o.generation};
     }
     return std::nullopt;
   }
 
-  /// The block of a slot is nobody's any more.
-  void release_token(std::uint32_t index) noexcept {
-    auto const& entry = entry_of(index);
-    if (!take_token(index)) return;
-    if (entry.dispose != nullptr) {
-      entry.dispose(entry.token);
-    } else {
-      returned_.push_back(entry.token);
-    }
-  }
-
-  /// Writes a key that does not fit the slot into the slot's page of the arena.
-  result<void> store_key(std::uint32_t index, std::string_view key) {
+  /// A page of the arena for a key that has no room in its slot.
+  result<std::uint32_t> take_key_page() {
     if (auto opened = open_arena(); !opened) return opened.error();
-    std::uint64_t const at = std::uint64_t{index} * key_cell;
-    if (!key_pages_[index]) {  // once for each slot, not a system call for each put: nobody takes a page away from a producer that lives
-      if (auto backed = allocate(at, key_cell); !backed) return backed.error();
-      key_pages_[index] = true;
-      failpoint("shm.arena.key_page");
+    free_pages_.reserve(pages_ + std::size_t{1});
+    if (free_pages_.empty()) collect();
+    if (free_pages_.empty() && pages_ == session_.dir().layout().slots) collect_all();
+    if (!free_pages_.empty()) {
+      std::uint32_t const warm = free_pages_.back();
+      free_pages_.pop_back();
+      return warm;
     }
+    if (pages_ == session_.dir().layout().slots) return {error_kind::no_space, "as many keys of over 128 bytes are in use as the namespace has slots; raise max_keys, or let readers keep up"};
+    if (auto backed = allocate(std::uint64_t{pages_} * key_cell, key_cell); !backed) return backed.error();
+    failpoint("shm.arena.key_page");
+    return pages_++;
+  }
+  void give_back_key_page(std::uint32_t n) noexcept {
+    if (n != no_page) free_pages_.push_back(n);  // there is room: it was one of `pages_`
+  }
+  /// \returns where in the arena
+  std::uint64_t store_key(std::uint32_t n, std::string_view key) noexcept {
+    std::uint64_t const at = std::uint64_t{n} * key_cell;
     std::memcpy(mapping_.base() + at, key.data(), key.size());
-    return {};
+    return at;
   }
-
-  /// Takes back what readers gave back: O(leased chunks), and only when something came back.
+  /// Takes back what readers are done with, as far as a few looks show: the oldest, mostly. Where many objects stay for long, what came and went since is among the newest.
   void collect() noexcept {
-    auto const& dir = session_.dir();
-    std::uint32_t const seq = session_.record().returned_seq.load();
-    if (seq == seen_seq_) return;
-    seen_seq_ = seq;
-    for (std::size_t k = 0; k != chunks_.size();) {
-      std::uint32_t const n = chunks_[k];
-      auto& c = dir.chunk_at(n);
-      std::uint32_t bits = owns_chunk(n) && c.returned.load(std::memory_order_relaxed) != 0 ? c.returned.exchange(0) : 0;
-      if (std::uint32_t const owner = c.owner.load(); owner != session_.me() + 1) {
-        lose_chunk(k);
-        failpoint("shm.chunk.lost");
-        if (bits == 0) continue;
-        c.returned.fetch_or(bits);  // of the new owner's slots, perhaps
-        count_return(dir, owner - 1);
-        continue;
-      }
-      ++k;
-      for (; bits != 0; bits &= bits - 1) {
-        auto const bit = static_cast<std::uint32_t>(__builtin_ctz(bits));
-        if (bit >= chunk_slots) break;
-        std::uint32_t const index = n * chunk_slots + bit;
-        auto& s = dir.slot_at(index);
-        std::uint64_t word = s.ctl.load();
-        bool freed = control::state(word) == slot_state::free && !is_listed(index);  // by another that took the chunk over meanwhile, or lost it to us
-        failpoint("shm.reclaim.found");
-        if (control::state(word) == slot_state::retired) freed = s.ctl.compare_exchange_strong(word, control::make(control::generation(word) + 1, slot_state::free));
-        failpoint("shm.reclaim.slot_freed");
-        if (freed) free_.push_back(index);
-        if (ended(index)) release_token(index);  // a bit without a retirement frees nothing
-      }
-    }
-    for (std::size_t i = 0; i != strays_.size();)
-      if (ended(strays_[i])) {
-        release_token(strays_[i]);
-        strays_[i] = strays_.back();
-        strays_.pop_back();
-      } else {
-        ++i;
-      }
+    std::uint32_t const before = ended_;
+    std::size_t i = first_;
+    for (int in_vain = 0; i < objects_.size() && in_vain != looks; ++i)
+      if (objects_[i].out && !end_if_over(objects_[i])) ++in_vain;
+    if (ended_ == before)
+      for (std::size_t k = objects_.size(), n = 0; k-- > i && n != looks; ++n)
+        if (objects_[k].out) end_if_over(objects_[k]);
+    skip_ended();
+  }
+  /// The same by looking at all.
+  void collect_all() noexcept {
+    for (std::size_t i = first_; i < objects_.size(); ++i)
+      if (objects_[i].out) end_if_over(objects_[i]);
+    skip_ended();
   }
 
-  /// Frees the slots of puts that were begun and not ended: the participant leaves.
+  /// Ends puts that were begun and not ended: the participant leaves.
   void withdraw_unfinished() noexcept {
     auto const& dir = session_.dir();
     for (std::uint32_t index = 0; index != dir.layout().slots; ++index) {
@@ -202,14 +178,16 @@ template <class Session> class basic_producer {
       std::uint64_t const word = s.ctl.load();
       if (control::state(word) != slot_state::writing && control::state(word) != slot_state::beaten) continue;
       if (s.owner.load() != session_.me()) continue;
-      remove_ref(dir, s.hash.load(std::memory_order_relaxed), control::generation(word), index);
-      failpoint("shm.close.ref_removed");
-      s.ctl.store(control::make(control::generation(word) + 1, slot_state::free));
-      give_to_keeper(dir, index, session_.me());
+      withdraw(dir, index, control::generation(word));
+      failpoint("shm.close.object_withdrawn");
     }
   }
 
   std::size_t reclaim(reclaim_sink sink) {
+    collect_all();
+    return flush(sink);
+  }
+  std::size_t reclaim_some(reclaim_sink sink) {
     collect();
     return flush(sink);
   }
@@ -236,10 +214,7 @@ template <class Session> class basic_producer {
     return regions_.add(user, session_.where(), arena_id_, session_.record());
   }
   result<void> forget(std::uint64_t region) {
-    collect();
-    for (std::uint32_t const n : chunks_)  // whoever had the last share may not have come to tell us
-      for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index)
-        if (auto const& entry = entry_of(index); entry.set && (entry.region & region_mask) == region && ended(index)) release_token(index);
+    collect_all();
     return regions_.remove(region, session_.where());
   }
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
@@ -252,14 +227,68 @@ template <class Session> class basic_producer {
   // Not std::min: <algorithm> costs every user 6,000 lines.
   static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
 
-  struct block_entry {
+  static constexpr std::size_t first_objects = 1024;
+  static constexpr int looks = 2;
+
+  struct put_object {
+    std::uint64_t serial = 0;      // grows
     std::uint64_t token = 0;
     std::uint64_t generation = 0;  // of the slot
     std::uint64_t size = 0;        // of the payload
     std::uint64_t region = 0;      // that it lies in
     void (*dispose)(std::uint64_t) noexcept = nullptr;
-    bool set = false;
+    std::uint32_t index = 0;       // of the slot
+    std::uint32_t key_page = no_page;
+    bool out = false;              // with readers, as far as we know
   };
+
+  bool end_if_over(put_object& o) noexcept {
+    if (control::generation(session_.dir().slot_at(o.index).ctl.load()) == o.generation) return false;
+    end_object(o);
+    return true;
+  }
+  /// The block is nobody's any more.
+  void end_object(put_object& o) noexcept {
+    if (!std::exchange(o.out, false)) return;
+    --out_;
+    ++ended_;
+    out_bytes_ -= o.size;
+    if (auto* const lent = regions_.find(o.region)) --lent->uses;
+    give_back_key_page(o.key_page);
+    if (o.dispose != nullptr) {
+      o.dispose(o.token);
+    } else {
+      returned_.push_back(o.token);
+    }
+  }
+  put_object* find_object(std::uint64_t serial) noexcept {
+    std::size_t low = first_, high = objects_.size();
+    while (low < high) {
+      std::size_t const middle = low + (high - low) / 2;
+      if (objects_[middle].serial < serial) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low != objects_.size() && objects_[low].serial == serial && objects_[low].out ? &objects_[low] : nullptr;
+  }
+  void skip_ended() noexcept {
+    while (first_ < objects_.size() && !objects_[first_].out) ++first_;
+    while (!objects_.empty() && !objects_.back().out && objects_.size() > first_) objects_.pop_back();
+    if (first_ == objects_.size()) {
+      objects_.clear();
+      first_ = 0;
+    }
+  }
+  void forget_ended() noexcept {
+    collect_all();
+    std::size_t n = 0;
+    for (std::size_t i = first_; i < objects_.size(); ++i)
+      if (objects_[i].out) objects_[n++] = objects_[i];
+    objects_.resize(n);
+    first_ = 0;
+  }
 
   /// The same where the participants together may have `limit` bytes: booked by one at a time, and only as much as is needed, so that others have theirs.
   result<memory_region> grow_within(std::size_t needed) {
@@ -316,7 +345,6 @@ template <class Session> class basic_producer {
     if (mapping_.base() != nullptr) return {};
     auto const& dir = session_.dir();
     keys_size_ = std::size_t{dir.layout().slots} * key_cell;
-    key_pages_.resize(dir.layout().slots);
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
@@ -345,107 +373,6 @@ template <class Session> class basic_producer {
     return {};
   }
 
-  bool lease_chunk() {
-    auto const& dir = session_.dir();
-    for (std::uint32_t k = 0; k != dir.layout().chunks; ++k) {
-      // Each participant starts elsewhere, so that they rarely meet.
-      std::uint32_t const n = (k + session_.me() * 7) % dir.layout().chunks;
-      std::uint32_t none = 0;
-      if (dir.chunk_at(n).owner.load(std::memory_order_relaxed) != 0 || !dir.chunk_at(n).owner.compare_exchange_strong(none, session_.me() + 1)) continue;
-      failpoint("shm.chunk.leased");
-      adopt_chunk(n);
-      if (!free_.empty()) return true;
-    }
-    return false;
-  }
-
-  /// Takes a chunk from another producer that has no use for it now: all its objects were read, but it has not put since, and perhaps never will.
-  bool take_over_chunk() {
-    auto const& dir = session_.dir();
-    for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-      auto& c = dir.chunk_at(n);
-      std::uint32_t owner = c.owner.load();
-      // Ours by its mark, but unknown to us: an earlier user of our record died with it.
-      bool const known = owner == session_.me() + 1 && !entries_.empty() && entries_[n] != nullptr;
-      if (known || !chunk_is_idle(dir, n) || !c.owner.compare_exchange_strong(owner, session_.me() + 1)) continue;
-      failpoint("shm.chunk.taken_over");
-      adopt_chunk(n);
-      if (!free_.empty()) return true;
-    }
-    return false;
-  }
-
-  void adopt_chunk(std::uint32_t n) {
-    auto const& dir = session_.dir();
-    if (entries_.empty()) entries_.resize(dir.layout().chunks);
-    if (entries_[n] == nullptr) entries_[n] = std::make_unique<std::array<block_entry, chunk_slots>>();
-    for (std::size_t k = 0; k != chunks_.size(); ++k)
-      if (chunks_[k] == n) {  // taken over and given up again before we noticed
-        lose_chunk(k);
-        break;
-      }
-    chunks_.push_back(n);
-    free_.reserve(chunks_.size() * chunk_slots);
-    strays_.reserve(strays_.size() + chunks_.size() * chunk_slots);
-    for (std::uint32_t i = chunk_slots; i-- != 0;) {
-      std::uint32_t const index = n * chunk_slots + i;
-      auto& s = dir.slot_at(index);
-      std::uint64_t word = s.ctl.load();
-      std::uint64_t const generation = control::generation(word);
-      if (control::state(word) == slot_state::retired) {
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, index);  // who retired it may have died before
-        failpoint("shm.chunk.ref_removed");
-        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
-        word = s.ctl.load();
-        failpoint("shm.chunk.slot_freed");
-      }
-      // Others are of the former owner, who was quicker: they come back by their bit.
-      if (control::state(word) == slot_state::free) free_.push_back(index);
-    }
-  }
-
-  /// Another producer has taken `chunks_[k]` over.
-  void lose_chunk(std::size_t k) noexcept {
-    std::uint32_t const n = chunks_[k];
-    chunks_[k] = chunks_.back();
-    chunks_.pop_back();
-    std::erase_if(free_, [n](std::uint32_t index) { return index / chunk_slots == n; });
-    for (std::uint32_t index = n * chunk_slots; index != (n + 1) * chunk_slots; ++index) {
-      if (!entry_of(index).set) continue;
-      if (ended(index)) {
-        release_token(index);
-      } else {
-        strays_.push_back(index);
-      }
-    }
-  }
-
-  [[nodiscard]] bool is_listed(std::uint32_t index) const noexcept {
-    for (auto const i : free_)
-      if (i == index) return true;
-    return false;
-  }
-  bool take_token(std::uint32_t index) noexcept {
-    auto& entry = entry_of(index);
-    if (!std::exchange(entry.set, false)) return false;
-    --out_;
-    out_bytes_ -= entry.size;
-    if (auto* const lent = regions_.find(entry.region)) --lent->uses;
-    return true;
-  }
-  [[nodiscard]] bool owns_chunk(std::uint32_t n) const noexcept { return session_.dir().chunk_at(n).owner.load() == session_.me() + 1; }
-  /// The object that we put into this slot is gone.
-  [[nodiscard]] bool ended(std::uint32_t index) noexcept {
-    std::uint64_t const word = session_.dir().slot_at(index).ctl.load();
-    return control::generation(word) != entry_of(index).generation || control::state(word) == slot_state::retired;
-  }
-  [[nodiscard]] bool is_gone(put_mark const& m) noexcept { return !entry_of(m.index).set || entry_of(m.index).generation != m.generation; }
-  void forget_oldest() noexcept {
-    order_.erase(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(oldest_));
-    oldest_ = 0;
-  }
-  [[nodiscard]] block_entry& entry_of(std::uint32_t index) noexcept { return (*entries_[index / chunk_slots])[index % chunk_slots]; }
-
   Session& session_;
   std::uint64_t pool_size_;
   std::uint64_t limit_;  // of all producers together
@@ -455,17 +382,15 @@ template <class Session> class basic_producer {
   unique_fd fd_;
   file_mapping mapping_;
   lent_regions regions_;
-  std::vector<bool> key_pages_;        // by slot: whether memory is behind it
-  std::uint32_t seen_seq_ = 0;
-  std::vector<std::uint32_t> chunks_;  // leased
-  std::vector<std::unique_ptr<std::array<block_entry, chunk_slots>>> entries_;  // by chunk
-  std::vector<std::uint32_t> free_;    // last in, first out: warm
-  std::vector<std::uint32_t> strays_;  // slots in use by us in chunks that are not ours any more
-  std::vector<std::uint64_t> returned_;
-  std::size_t out_ = 0;                // tokens that will come back
-  std::uint64_t out_bytes_ = 0;        // and the payload bytes behind them
-  std::vector<put_mark> order_;        // of the puts, from `oldest_` on; what has ended meanwhile goes when room is needed
-  std::size_t oldest_ = 0;
+  std::uint32_t pages_ = 0;                // for keys, that have memory
+  std::vector<std::uint32_t> free_pages_;
+  std::vector<put_object> objects_;        // by age, from `first_` on; some have ended
+  std::size_t first_ = 0;
+  std::uint64_t serial_ = 0;
+  std::size_t out_ = 0;                    // of them that have not, as far as we know
+  std::uint64_t out_bytes_ = 0;
+  std::uint32_t ended_ = 0;
+  std::vector<std::uint64_t> returned_;    // tokens that `reclaim` hands out
 };
 using producer = basic_producer<session>;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → taken → writing → ready → (draining →) retired → free with the next generation. Only the owner of its chunk takes it
-// from free to ready and from retired to free; anybody may drain and retire. A reader claims first and validates afterwards: the claim is a
-// sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of the two sees the other.
+// Life of a slot: free → taken → (writing →) ready → (draining →) free with the next generation. A producer takes any free one near the key's home; anybody may drain and
+// retire. A reader claims first and validates afterwards: the claim is a sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of
+// the two sees the other.
 //
 // `dir` is a `directory`, or what the model checker takes for one: all that is asked of the system is asked through it.
 #pragma once
@@ -26,84 +26,92 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-/// Tells everybody who waits for a key of this bucket, or for several keys, to look again.
+/// Tells everybody who sleeps until something happens to a key with this home, or waits for several keys, to look again.
+///
+/// Who waits counts itself in, reads the bell, looks, sleeps; we change the slot, then read the count. All sequentially consistent, so that either it sees the change or we see it. Who
+/// spins looks at the slot itself, and a bell that nobody sleeps on is left alone: the line is the one that changes hands.
 inline void ring(auto const& dir, auto& home) noexcept {
-  // The waiter counts itself in, reads seq, looks, sleeps; we change the slot, then seq, then read the count. All sequentially
-  // consistent, so that either it sees the change or we see the waiter.
-  home.seq.fetch_add(1);
-  if (home.waiters.load() != 0) dir.wake(home.seq);
+  if (home.sleepers.load() != 0) {
+    home.bell.fetch_add(1);
+    dir.wake(home.bell);
+  }
   if (auto& head = dir.head(); head.multi_waiters.load() != 0) {
     head.multi_seq.fetch_add(1);
     dir.wake(head.multi_seq);
   }
   ring_listeners(dir);
 }
+inline void ring(auto const& dir, std::uint64_t hash) noexcept { ring(dir, dir.slot_at(dir.home_of(hash))); }
 
 /// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
 inline void ring_all(auto const& dir) noexcept {
-  auto const wake = [&dir](auto& seq, auto const& waiters) {
-    if (waiters.load() == 0) return;
-    seq.fetch_add(1);
-    dir.wake(seq);
+  auto const wake = [&dir](auto& bell, auto const& sleepers) {
+    if (sleepers.load() == 0) return;
+    bell.fetch_add(1);
+    dir.wake(bell);
   };
-  for (std::uint32_t i = 0; i != dir.layout().buckets; ++i) wake(dir.bucket_at(i).seq, dir.bucket_at(i).waiters);
+  for (std::uint32_t i = 0; i != dir.layout().slots; ++i) wake(dir.slot_at(i).bell, dir.slot_at(i).sleepers);
   wake(dir.head().multi_seq, dir.head().multi_waiters);
   ring_listeners(dir);
 }
 
-/// As `ring`, where nothing was published: only for those who sleep already. Who counts itself in later looks later, and sees the change.
-inline void ring_sleepers(auto const& dir, auto& home) noexcept {
-  if (home.waiters.load() != 0 || dir.head().multi_waiters.load() != 0 || dir.head().listeners.load() != 0) ring(dir, home);
-}
-
-/// Calls `visit(index)` for the slot of every entry that may belong to this hash, until it returns true.
+/// Calls `visit(index, control word)` for each slot that may have an object of this hash, until it returns true.
 template <class Directory, class Visit>
-bool for_each_ref(Directory const& dir, std::uint64_t hash, Visit&& visit) {
-  auto const& home = dir.home_of(hash);
-  std::uint32_t reach = home.reach.load();
-  if (reach > max_reach) reach = max_reach;  // hostile until checked
-  auto const first = static_cast<std::uint32_t>(hash);
-  for (std::uint32_t d = 0; d <= reach; ++d)
-    for (auto const& entry : dir.bucket_at(first + d).refs) {
-      std::uint64_t const ref = entry.load();
-      if (!slot_ref::may_match(ref, hash)) continue;
-      std::uint32_t const index = slot_ref::slot(ref);
-      if (index < dir.layout().slots && visit(index)) return true;
-    }
+bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
+  std::uint32_t const home = dir.home_of(hash);
+  auto const look = [&](std::uint32_t index) {
+    std::uint64_t const word = dir.slot_at(index).ctl.load();
+    return control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word);
+  };
+  if (look(home)) return true;
+  std::uint32_t const elsewhere = dir.slot_at(home).spread.load();
+  if (elsewhere == 0) return false;
+  std::uint32_t const last = dir.layout().slots - 1;
+  for (std::uint32_t d = 1; d <= spread::reach(elsewhere) && d <= last; ++d)
+    if (look((home + d) & last)) return true;
   return false;
 }
 
-/// false: no place for another key near its bucket.
-inline bool insert_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
-  auto& home = dir.home_of(hash);
-  auto const first = static_cast<std::uint32_t>(hash);
-  std::uint64_t const ref = slot_ref::make(hash, generation, index);
-  for (std::uint32_t d = 0; d <= max_reach; ++d)
-    for (auto& entry : dir.bucket_at(first + d).refs) {
-      if (entry.load(std::memory_order_relaxed) != 0) continue;
-      // Before the entry: a reader that sees the entry's bell must look far enough.
-      std::uint32_t reach = home.reach.load();
-      while (reach < d && !home.reach.compare_exchange_weak(reach, d)) {
-      }
-      failpoint("shm.put.reach_raised");
-      std::uint64_t expected = 0;
-      if (entry.compare_exchange_strong(expected, ref)) return true;
+/// Takes the free slot that is nearest to a key's home. The caller describes its object and publishes it, or frees it again. \returns false: none is free
+inline bool take_slot(auto const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index) noexcept {
+  std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
+  for (std::uint32_t d = 0; d != window && d <= last; ++d) {
+    std::uint32_t const i = (home + d) & last;
+    auto& s = dir.slot_at(i);
+    std::uint64_t word = s.ctl.load();
+    while (control::state(word) == slot_state::free) {
+      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), participant))) continue;
+      failpoint("shm.put.slot_taken");
+      index = i;
+      return true;
     }
+  }
   return false;
 }
 
-/// Idempotent; anybody may call it.
-inline void remove_ref(auto const& dir, std::uint64_t hash, std::uint64_t generation, std::uint32_t index) noexcept {
-  std::uint64_t const ref = slot_ref::make(hash, generation, index);
-  auto const& home = dir.home_of(hash);
-  std::uint32_t reach = home.reach.load();
-  if (reach > max_reach) reach = max_reach;
-  auto const first = static_cast<std::uint32_t>(hash);
-  for (std::uint32_t d = 0; d <= reach; ++d)
-    for (auto& entry : dir.bucket_at(first + d).refs) {
-      std::uint64_t expected = ref;
-      if (entry.compare_exchange_strong(expected, 0)) return;
-    }
+/// Before the object in slot `index` can be seen: whoever looks for a key of that hash looks so far.
+inline void widen(auto const& dir, std::uint64_t hash, std::uint32_t index) noexcept {
+  std::uint32_t const home = dir.home_of(hash);
+  if (index == home) return;
+  auto& word = dir.slot_at(home).spread;
+  std::uint32_t w = word.load();
+  while (!word.compare_exchange_weak(w, spread::raised(w, (index - home) & (dir.layout().slots - 1)))) {
+  }
+  failpoint("shm.put.widened");
+}
+/// After its end, by the one who ended it.
+inline void narrow(auto const& dir, std::uint64_t hash, std::uint32_t index) noexcept {
+  std::uint32_t const home = dir.home_of(hash);
+  if (index == home || ((index - home) & (dir.layout().slots - 1)) >= window) return;  // a flipped bit names another home, mostly one that is far away
+  auto& word = dir.slot_at(home).spread;
+  std::uint32_t w = word.load();
+  while (!word.compare_exchange_weak(w, spread::lowered(w))) {
+  }
+}
+
+/// Frees a slot whose object nobody could read, its next generation begun. \returns true for the one caller that freed it.
+inline bool free_slot(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
+  return dir.slot_at(index).ctl.compare_exchange_strong(word, control::free(control::generation(word) + 1));
 }
 
 /// Number of places for readers of a slot's object, whatever the shared word says.
@@ -115,38 +123,16 @@ inline std::uint32_t readers_of(auto const& dir, auto const& s) noexcept {
 /// For anybody, any number of times: each place is one that holds it now.
 inline bool is_kept(auto const& s) noexcept { return s.readers.load(std::memory_order_relaxed) == s.kept; }
 
-/// No slot of the chunk has anything that somebody may still want.
-inline bool chunk_is_idle(auto const& dir, std::uint32_t n) noexcept {
-  for (std::uint32_t i = n * chunk_slots; i != (n + 1) * chunk_slots; ++i)
-    if (auto const state = control::state(dir.slot_at(i).ctl.load()); state != slot_state::free && state != slot_state::retired) return false;
-  return true;
-}
-
-/// Participant `i` has something to take back.
-inline void count_return(auto const& dir, std::uint32_t i) noexcept {
-  if (i >= max_participants) return;
+/// Participant `i` may have room again. Sequentially consistent like what made it: it counts itself in, looks, sleeps; we make room, then read the count.
+inline void tell_of_room(auto const& dir, std::uint32_t i) noexcept {
+  if (i >= std::remove_cvref_t<decltype(dir)>::most_participants) return;
   auto& p = dir.participant_at(i);
-  p.returned_seq.fetch_add(1);
-  if (p.wants_room.load() != 0) dir.wake(p.returned_seq);  // it counts itself in, looks, sleeps; we change, then read the count
+  if (p.wants_room.load() == 0) return;
+  p.room_seq.fetch_add(1);
+  dir.wake(p.room_seq);
 }
 
-/// Tells the keeper of the slot's chunk that the slot is its again; `except` knows. Whoever puts may have lost its chunk to another meanwhile.
-inline void give_to_keeper(auto const& dir, std::uint32_t index, std::uint32_t except) noexcept {
-  auto& c = dir.chunk_at(index / chunk_slots);
-  c.returned.fetch_or(1U << (index % chunk_slots));
-  failpoint("shm.retire.bit_set");
-  if (std::uint32_t const keeper = c.owner.load() - 1; keeper != except) count_return(dir, keeper);
-}
-
-/// Tells the producer of a retired slot that it may take it back. Idempotent: recovery repeats it for one who died on the way here.
-inline void give_to_owner(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint64_t hash, std::uint32_t owner) noexcept {
-  remove_ref(dir, hash, generation, index);
-  failpoint("shm.retire.ref_removed");
-  give_to_keeper(dir, index, owner);
-  count_return(dir, owner);
-}
-
-/// Retires the slot if nobody needs this generation any more. Anyone may call it, any number of times.
+/// Frees the slot if nobody needs the object of this generation any more. Anyone may call it, any number of times.
 /// \returns true for the one caller that retired it.
 inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   auto& s = dir.slot_at(index);
@@ -168,23 +154,39 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
     std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
     failpoint("shm.retire.unneeded");
-    if (!s.ctl.compare_exchange_strong(c, control::make(generation, slot_state::retired))) continue;
-    failpoint("shm.retire.retired");
-    give_to_owner(dir, index, generation, hash, owner);
+    if (!s.ctl.compare_exchange_strong(c, control::free(generation + 1))) continue;
+    failpoint("shm.retire.freed");
+    narrow(dir, hash, index);
+    tell_of_room(dir, owner);  // its block is free; it sees so by the generation
     failpoint("shm.retire.owner_told");
-    ring_sleepers(dir, dir.home_of(hash));  // who waits by locator learns that it is gone
+    ring(dir, hash);  // who waits by locator learns that it is gone
     return true;
   }
 }
 
 /// Nobody finds the object any more; who holds it keeps it. \returns true for the one caller that took it away.
 inline bool drain(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
-  std::uint64_t c = control::make(generation, slot_state::ready);
-  if (!dir.slot_at(index).ctl.compare_exchange_strong(c, control::make(generation, slot_state::draining))) return false;
+  auto& s = dir.slot_at(index);
+  std::uint64_t c = s.ctl.load();
+  std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
+  if (control::generation(c) != generation || control::state(c) != slot_state::ready || !s.ctl.compare_exchange_strong(c, control::become(c, slot_state::draining))) return false;
   failpoint("shm.drain.draining");
-  ring_sleepers(dir, dir.home_of(dir.slot_at(index).hash.load(std::memory_order_relaxed)));
+  ring(dir, hash);
   try_retire(dir, index, generation);
   return true;
+}
+
+/// An object that will never be whole: its producer gave it up, or died. Whoever reads it already keeps the memory until it notices. For anybody, any number of times.
+inline void withdraw(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
+  auto& s = dir.slot_at(index);
+  std::uint64_t c = s.ctl.load();
+  std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
+  do {
+    if (control::generation(c) != generation || (control::state(c) != slot_state::writing && control::state(c) != slot_state::beaten)) return;
+  } while (!s.ctl.compare_exchange_strong(c, control::become(c, slot_state::draining)));
+  failpoint("shm.withdraw.draining");
+  ring(dir, hash);
+  try_retire(dir, index, generation);
 }
 
 inline bool expired(auto const& s, std::uint64_t now) noexcept {
@@ -249,19 +251,20 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
   return {claim_outcome::waiting, 0, 0};
 }
 
-/// Takes a place at generation `generation` of a slot for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word.
-inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t participant,
+/// Takes a place at the object that `word`, seen as a slot's control word, is of for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word; the object is
+/// whole, or still being written.
+inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t word, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
   auto& s = dir.slot_at(index);
-  std::uint64_t const ready = control::make(generation, slot_state::ready);
+  std::uint64_t const generation = control::generation(word);
   for (;;) {
-    if (s.ctl.load() != ready) return claim_outcome::gone;
+    if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;
     bool const kept = is_kept(s);
     auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
     if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
-    auto& word = dir.claim_at(index, chosen.place);
+    auto& place_word = dir.claim_at(index, chosen.place);
     std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(chosen.seen), claim::state::hold, dir.claim_time());
-    if (!word.compare_exchange_strong(chosen.seen, mine)) continue;
+    if (!place_word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");
     // Two takers of one reader name (two threads, two replicas) may each have found a free place. Who sees the other yields: whichever came
@@ -272,7 +275,7 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
       std::uint64_t const w = dir.claim_at(index, i).load();
       twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
     }
-    if (!twice && s.ctl.load() == ready) {
+    if (!twice && control::may_be_claimed(s.ctl.load(), word)) {
       failpoint("shm.get.validated");
       if (kept && s.touched.load(std::memory_order_relaxed) == 0) s.touched.store(1, std::memory_order_relaxed);
       place = chosen.place;
@@ -280,9 +283,9 @@ inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint6
     }
     // By CAS, not by a store: the word may belong to the next generation already.
     std::uint64_t undo = mine;
-    word.compare_exchange_strong(undo, claim::emptied(mine));
+    place_word.compare_exchange_strong(undo, claim::emptied(mine));
     failpoint("shm.get.undone");
-    ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));  // whoever saw the place taken looks again
+    ring(dir, s.hash.load(std::memory_order_relaxed));  // whoever saw the place taken looks again
     try_retire(dir, index, generation);
   }
 }
@@ -300,22 +303,23 @@ inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t ge
   failpoint("shm.release.claim_ended");
   std::uint64_t const hash = dir.slot_at(index).hash.load(std::memory_order_relaxed);
   bool const retired = try_retire(dir, index, generation);
-  if (!retired) consumed ? ring_sleepers(dir, dir.home_of(hash)) : ring(dir, dir.home_of(hash));
+  if (!retired) ring(dir, hash);
   return retired;
 }
 
 /// Keeps two puts of one key apart. Readers never take it.
-template <class Directory> class basic_bucket_lock {
-  using bucket = std::remove_reference_t<decltype(std::declval<Directory const&>().bucket_at(0))>;
+template <class Directory> class basic_key_lock {
+  using word = std::remove_reference_t<decltype(std::declval<Directory const&>().lock_of(0))>;
 
  public:
   /// \errors `peer_stalled`: a stopped process has held it until the deadline, or for a second. The lock of a dead one is taken over: what it protects
   /// is changed by single stores, so there is nothing to repair.
-  [[nodiscard]] static result<basic_bucket_lock> acquire(Directory const& dir, bucket& home, std::uint32_t participant, deadline until = {}) noexcept {
-    std::uint64_t const mine = std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
+  [[nodiscard]] static result<basic_key_lock> acquire(Directory const& dir, std::uint64_t hash, std::uint32_t participant, deadline until = {}) noexcept {
+    auto& lock = dir.lock_of(hash);
+    std::uint64_t const mine = mark_of(dir, participant);
     for (std::uint32_t i = 0;; ++i) {
       std::uint64_t seen = 0;
-      if (home.lock.compare_exchange_strong(seen, mine)) return basic_bucket_lock(home, mine);
+      if (lock.compare_exchange_strong(seen, mine)) return basic_key_lock(lock, mine);
       // Asked once before the first yield: where others want to run, a hundred of them take a second.
       if (i == Directory::patience || i >= 2 * Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
@@ -323,33 +327,50 @@ template <class Directory> class basic_bucket_lock {
         bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
                            (holder == participant || dir.held_elsewhere(holder + 1));
         if (!alive) {
-          home.lock.compare_exchange_strong(seen, 0);
+          lock.compare_exchange_strong(seen, 0);
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
         if (i == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
-        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's bucket: it is stopped, or has no processor"};
-        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's bucket"};
+        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's lock: it is stopped, or has no processor"};
+        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's lock"};
       }
       dir.pause(i);
     }
   }
-  basic_bucket_lock(basic_bucket_lock&& other) noexcept : home_(std::exchange(other.home_, nullptr)), mine_(other.mine_) {}
-  basic_bucket_lock& operator=(basic_bucket_lock&&) = delete;
-  ~basic_bucket_lock() { release(); }
+  /// The same without waiting. False: somebody else has it.
+  [[nodiscard]] static basic_key_lock try_acquire(Directory const& dir, std::uint64_t hash, std::uint32_t participant) noexcept {
+    auto& lock = dir.lock_of(hash);
+    std::uint64_t seen = 0;
+    std::uint64_t const mine = mark_of(dir, participant);
+    return lock.compare_exchange_strong(seen, mine) ? basic_key_lock(lock, mine) : basic_key_lock();
+  }
+  basic_key_lock() noexcept = default;
+  basic_key_lock(basic_key_lock&& other) noexcept : word_(std::exchange(other.word_, nullptr)), mine_(other.mine_) {}
+  basic_key_lock& operator=(basic_key_lock&& other) noexcept {
+    release();
+    word_ = std::exchange(other.word_, nullptr);
+    mine_ = other.mine_;
+    return *this;
+  }
+  explicit operator bool() const noexcept { return word_ != nullptr; }
+  ~basic_key_lock() { release(); }
   void release() noexcept {
-    if (home_ == nullptr) return;
+    if (word_ == nullptr) return;
     std::uint64_t mine = mine_;
-    home_->lock.compare_exchange_strong(mine, 0);
-    home_ = nullptr;
+    word_->compare_exchange_strong(mine, 0);
+    word_ = nullptr;
   }
 
  private:
-  basic_bucket_lock(bucket& home, std::uint64_t mine) noexcept : home_(&home), mine_(mine) {}
-  bucket* home_;
-  std::uint64_t mine_;
+  basic_key_lock(word& w, std::uint64_t mine) noexcept : word_(&w), mine_(mine) {}
+  static std::uint64_t mark_of(Directory const& dir, std::uint32_t participant) noexcept {
+    return std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
+  }
+  word* word_ = nullptr;
+  std::uint64_t mine_ = 0;
 };
-using bucket_lock = basic_bucket_lock<directory>;
+using key_lock = basic_key_lock<directory>;
 
 }  // namespace detail::shm
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of a put: take a slot, describe the object, reserve the key, publish.
+// The way of a put: take a slot near the key's home, describe the object, reserve the key, publish.
 #pragma once
 
 #include <array>
@@ -27,33 +27,101 @@ struct reader_numbers {
   std::uint32_t count = 0;
   bool named = false;
   bool kept = false;
-  std::array<std::uint16_t, max_claims> names{};
+  std::array<std::uint16_t, max_claims> names;  ///< where `named`; else as they came: clearing them would cost a small put 4 ns
 
-  static result<reader_numbers> of(auto& s, reader_set const& readers, deadline until) {
-    reader_numbers out;
+  reader_numbers() noexcept {}  // NOLINT(modernize-use-equals-default,cppcoreguidelines-pro-type-member-init)
+  result<void> assign(auto& s, reader_set const& readers, deadline until) {
     std::uint32_t const places = s.dir().layout().readers;
-    out.kept = readers.anybody;
-    out.count = out.kept ? places : readers.size();
-    out.named = !out.kept && !readers.names.empty();
-    if (out.count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
-    if (out.count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 64 readers at most"};
-    if (out.count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
-    if (!out.named) return out;
+    kept = readers.anybody;
+    count = kept ? places : readers.size();
+    named = !kept && !readers.names.empty();
+    if (count == 0) return {error_kind::misconfigured, "an object needs at least one reader"};
+    if (count > max_claims) return {error_kind::misconfigured, "an object in shared memory may have 64 readers at most"};
+    if (count > places) return {error_kind::misconfigured, "the namespace was made for fewer readers of one object; who opens it first needs max_readers"};
+    return named ? assign_names(s, readers, until) : result<void>();
+  }
+
+ private:
+  result<void> assign_names(auto& s, reader_set const& readers, deadline until) {
     for (std::uint32_t i = 0; i != readers.names.size(); ++i) {
       auto id = s.name_id(readers.names[i], until);
       if (!id) return id.error();
       for (std::uint32_t k = 0; k != i; ++k)
-        if (out.names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
-      out.names[i] = *id;
+        if (names[k] == *id) return {error_kind::misconfigured, "a reader is named twice"};
+      names[i] = *id;
     }
-    return out;
+    return {};
   }
 };
 
-/// Takes a slot and writes all of it but the payload. The slot is `writing` afterwards, but nothing leads to it.
-template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out, object_info const& info,
-                                             reader_numbers const& readers, publish_options const& o) {
-  std::unique_lock lock(e.put_mutex);
+/// The claim word of place `i`: nobody has it.
+inline std::uint64_t place_of(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
+  return claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty);
+}
+
+/// Where a payload and a key lie for readers.
+struct object_place {
+  payload_place payload;
+  std::uint32_t key_page = no_page;
+  std::uint64_t key_at = 0;
+};
+
+/// What is known before a slot is taken.
+inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
+  description d;
+  d.hash = hash;
+  d.owner = me;
+  d.size = info.size;
+  d.key_size = static_cast<std::uint16_t>(key.size());
+  d.kind = static_cast<std::uint16_t>(info.kind);
+  d.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
+  d.readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count);
+  d.checksum = info.checksum;
+  d.trace = info.trace;
+  d.arena = lies.payload.arena;
+  d.offset = lies.payload.offset;
+  d.key_at = lies.key_at;
+  d.lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
+  d.replaces = o.existing == on_existing::replace ? 1 : 0;
+  if (key.size() <= slot_room) for_each_word_of(key.data(), key.size(), [&d](std::size_t i, std::uint64_t word) noexcept { return d.room.words[i] = word, true; });
+  return d;
+}
+
+/// Writes all of a slot that is `taken` for us but payload and control word.
+inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, description const& d, reader_numbers const& readers) noexcept {
+  s.checksum = d.checksum;
+  s.trace = d.trace;
+  s.arena = d.arena;
+  s.offset = d.offset;
+  s.key_at = d.key_at;
+  s.lease = d.lease;
+  s.expires.store(0, std::memory_order_relaxed);
+  s.replaces.store(d.replaces, std::memory_order_relaxed);
+  s.touched.store(0, std::memory_order_relaxed);
+  s.advanced.store(0, std::memory_order_relaxed);
+  if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
+  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(place_of(readers, generation, i), std::memory_order_relaxed);
+  // Last the line that who waits looks at, which it takes from us meanwhile.
+  dir.claim_at(index, 0).store(place_of(readers, generation, 0), std::memory_order_relaxed);
+  s.hash.store(d.hash, std::memory_order_relaxed);
+  s.owner.store(d.owner, std::memory_order_relaxed);
+  s.size = d.size;
+  s.sum = d.sum;
+  s.key_size = d.key_size;
+  s.kind = d.kind;
+  s.checksum_kind = d.checksum_kind;
+  s.readers.store(d.readers, std::memory_order_relaxed);
+}
+
+inline constexpr char const* taken_text = "an object with this key exists; wait until it is consumed, clean it up, or put with on_existing::replace";
+/// \requires the put mutex is held
+template <class Session> error no_slot(basic_endpoint<Session>& e, std::uint64_t hash) noexcept {
+  e.crowded_home = e.session->dir().home_of(hash);
+  return {error_kind::no_space, "every slot near the key's is in use; raise max_keys, or let readers keep up"};
+}
+
+/// What every put has to know first. \requires `lock` holds the put mutex, and holds it afterwards.
+template <class Session> result<void> admit(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, std::uint64_t size, publish_options const& o) {
   auto& writer = e.writer;
   if (o.flow != nullptr && o.flow->from != e.put_for) {
     lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
@@ -62,65 +130,71 @@ template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Se
     lock.lock();
     if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
   }
-  auto const lies = writer.place_of(payload);  // under this lock, or the memory may be taken back
-  if (!lies) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
-  writer.expect_token();
-  auto const& dir = e.session->dir();
+  writer.expect_object();
+  e.crowded_home = everywhere;
   auto const full = [&]() noexcept {
-    return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + payload.size() > o.max_bytes);
+    return (o.max_objects != 0 && writer.objects_out() >= o.max_objects) || (o.max_bytes != 0 && writer.bytes_out() + size > o.max_bytes);
   };
-  if (o.max_bytes != 0 && payload.size() > o.max_bytes) return {error_kind::too_large, "the payload alone is larger than max_unread_bytes"};
+  if (o.max_bytes != 0 && size > o.max_bytes) return {error_kind::too_large, "the payload alone is larger than max_unread_bytes"};
   if (full()) {
-    writer.collect();
+    writer.collect_all();
     if (full()) return {error_kind::quota_exceeded, "max_unread_objects or max_unread_bytes is reached; let readers keep up, or set on_full to wait or drop_oldest"};
   }
-  for (;;) {
-    auto taken = writer.take_slot();
-    if (!taken) return taken.error();
-    std::uint32_t const index = *taken;
-    auto& s = dir.slot_at(index);
-    std::uint64_t word = s.ctl.load();
-    std::uint64_t const generation = control::generation(word);
-    // Before the state: whoever sees `writing` judges by these three, even if it came here for the slot's last object. The slot is ours already.
-    s.hash.store(hash, std::memory_order_relaxed);
-    s.replaces.store(o.existing == on_existing::replace ? 1 : 0, std::memory_order_relaxed);
-    s.owner.store(e.session->me(), std::memory_order_relaxed);
-    failpoint("shm.put.slot_named");
-    if (!s.ctl.compare_exchange_strong(word, control::make(generation, slot_state::writing))) continue;  // only where somebody wrote into the directory
-    failpoint("shm.put.writing");
-    if (key.size() > inline_key) {
-      if (auto const stored = writer.store_key(index, key); !stored) {
-        writer.return_slot(index);
-        return stored.error();
-      }
-      failpoint("shm.put.key_stored");
-    } else {
-      s.key.store(key.data(), key.size());
-    }
-    s.key_size = static_cast<std::uint16_t>(key.size());
-    s.arena = payload.empty() ? writer.arena_id() : lies->arena;
-    s.offset = lies->offset;
-    s.size = payload.size();
-    s.trace = info.trace;
-    s.kind = static_cast<std::uint16_t>(info.kind);
-    s.lease = o.lease.count() <= 0 || !lies->survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
-    s.expires.store(0, std::memory_order_relaxed);
-    s.readers.store(readers.kept ? s.kept : static_cast<std::uint16_t>(readers.count), std::memory_order_relaxed);
-    if (readers.kept) s.touched.store(0, std::memory_order_relaxed);
-    for (std::uint32_t i = 0; i != readers.count; ++i)
-      dir.claim_at(index, i).store(claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty), std::memory_order_relaxed);
-    failpoint("shm.put.described");
-    writer.set_token(index, generation, payload.size(), lies->arena, out);
-    return index;
-  }
+  return {};
 }
 
-/// Whether a live object or an unfinished put has the key. \requires the bucket's lock is held.
+/// Where key and payload come to lie. \requires the put mutex is held \errors as `describe_object`
+template <class Session> result<object_place> place_object(basic_endpoint<Session>& e, wire_key key, const_bytes payload) {
+  auto& writer = e.writer;
+  object_place lies;
+  auto const at = writer.place_of(payload);  // under this lock, or the memory may be taken back
+  if (!at) return {error_kind::misconfigured, "the payload does not lie in the transport's memory; write it into a reserved block, or adopt the memory"};
+  lies.payload = *at;
+  if (key.size() > slot_room) {
+    auto const page = writer.take_key_page();
+    if (!page) return page.error();
+    lies.key_page = *page;
+    lies.key_at = writer.store_key(*page, key);
+    if (payload.empty()) lies.payload.arena = writer.arena_id();
+    failpoint("shm.put.key_stored");
+  } else if (payload.empty()) {
+    lies.payload.arena = in_slot;
+  }
+  return lies;
+}
+
+/// Takes a slot and describes the object in it. The slot is `taken` afterwards, and nobody sees the object.
+template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out,
+                                             object_info const& info, reader_numbers const& readers, publish_options const& o) {
+  std::unique_lock lock(e.put_mutex);
+  if (auto const may = admit(e, lock, payload.size(), o); !may) return may.error();
+  auto& writer = e.writer;
+  auto const& dir = e.session->dir();
+  auto const placed = place_object(e, key, payload);
+  if (!placed) return placed.error();
+  object_place const lies = *placed;
+  std::uint32_t index = 0;
+  if (!take_slot(dir, hash, e.session->me(), index)) {
+    writer.give_back_key_page(lies.key_page);
+    return no_slot(e, hash);
+  }
+  auto& s = dir.slot_at(index);
+  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  object_info stored = info;
+  stored.size = payload.size();
+  description d = described(e.session->me(), key, hash, lies, stored, readers, o);
+  d.sum = dir.sum_after(dir.sum_before(d), generation);  // for who reads behind us; the end has another
+  describe(dir, s, index, generation, d, readers);
+  failpoint("shm.put.described");
+  op.serial_ = writer.add_object(index, generation, payload.size(), lies.payload.arena, lies.key_page, out);
+  return index;
+}
+
+/// Whether a live object or an unfinished put has the key. \requires its lock is held.
 template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
-  return for_each_ref(dir, hash, [&](std::uint32_t index) {
+  return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
     auto const& s = dir.slot_at(index);
-    std::uint64_t const word = s.ctl.load();
     auto const now = control::state(word);
     if (s.hash.load(std::memory_order_relaxed) != hash) return false;
     if (now == slot_state::writing) return true;
@@ -137,7 +211,22 @@ inline bool beat(auto const& dir, std::uint32_t index, std::uint64_t hash) noexc
   auto& s = dir.slot_at(index);
   std::uint64_t word = s.ctl.load();
   if (control::state(word) != slot_state::writing || s.hash.load(std::memory_order_relaxed) != hash || s.replaces.load(std::memory_order_relaxed) != 0) return false;
-  return s.ctl.compare_exchange_strong(word, control::make(control::generation(word), slot_state::beaten));
+  return s.ctl.compare_exchange_strong(word, control::become(word, slot_state::beaten));
+}
+
+/// Ends every other object of the key. \requires its lock is held, and the object in slot `index` is `ready`.
+template <class Session> void replace_others(basic_endpoint<Session>& e, std::uint64_t hash, std::uint32_t index) {
+  for_each_of(e.session->dir(), hash, [&](std::uint32_t other, std::uint64_t) {
+    if (other != index && !beat(e.session->dir(), other, hash)) e.drain_if(other, hash);
+    failpoint("shm.replace.old_drained");
+    return false;
+  });
+}
+
+inline result<void> check_put(wire_key key, outgoing const& out) noexcept {
+  if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
+  if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
+  return {};
 }
 
 /// Ends a put that was begun: the key is free, the block on its way home.
@@ -146,15 +235,13 @@ template <class Session> void give_up(basic_put_operation<Session>& op) noexcept
   op.fail(cancelled_error());
   if (owner.inherited()) return;  // the parent's put, which goes on; and who has the locks here may be a thread of the parent
   call const entered(&owner);
-  if (entered) {
-    auto const& dir = owner.session->dir();
-    remove_ref(dir, op.hash_, control::generation(dir.slot_at(op.index_).ctl.load()), op.index_);
+  if (entered) {  // its block comes home like that of an object that was read: somebody may be reading it
+    withdraw(owner.session->dir(), op.index_, op.generation_);
+    failpoint("shm.abort.withdrawn");
+    return;
   }
-  failpoint("shm.abort.ref_removed");
-  std::scoped_lock const lock(owner.put_mutex);
-  owner.writer.release_token(op.index_);
-  if (entered) owner.writer.return_slot(op.index_);  // else close has freed it
-  failpoint("shm.abort.slot_returned");
+  std::scoped_lock const lock(owner.put_mutex);  // close has withdrawn it
+  owner.writer.drop_object(op.serial_);
 }
 
 template <class Session> basic_put_operation<Session>::~basic_put_operation() {
@@ -163,46 +250,61 @@ template <class Session> basic_put_operation<Session>::~basic_put_operation() {
 
 template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
   if (op.at_.load(std::memory_order_relaxed) == stage::begun) return {error_kind::misconfigured, "the put operation is in use"};
-  if (key.size() > max_key_size) return {error_kind::too_large, "the wire key is longer than 4,096 bytes"};
-  if (out.parts.size() > 1) return {error_kind::misconfigured, "a payload in shared memory is one piece; gather it first"};
+  if (auto const good = check_put(key, out); !good) return good.error();
   const_bytes const payload = out.parts.empty() ? const_bytes{} : out.parts.front();
   if (info.size > payload.size()) return {error_kind::misconfigured, "object_info.size is larger than the payload's piece"};
-  auto const readers = reader_numbers::of(*e.session, o.readers, o.until);
-  if (!readers) return readers.error();
+  reader_numbers readers;
+  if (auto const good = readers.assign(*e.session, o.readers, o.until); !good) return good.error();
 
   auto const& dir = e.session->dir();
   std::uint64_t const hash = dir.hash(key);
-  auto const described = describe_object(e, key, hash, payload, out, info, *readers, o);
+  auto const described = describe_object(e, op, key, hash, payload, out, info, readers, o);
   if (!described) return described.error();
   std::uint32_t const index = *described;
-  std::uint64_t const generation = control::generation(dir.slot_at(index).ctl.load(std::memory_order_relaxed));
+  auto& s = dir.slot_at(index);
+  std::uint64_t const taken = s.ctl.load(std::memory_order_relaxed), generation = control::generation(taken);
 
-  auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, dir.home_of(hash), e.session->me(), o.until);
-  if (locked) failpoint("shm.put.bucket_locked");
+  auto locked = basic_key_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, hash, e.session->me(), o.until);
+  if (locked) failpoint("shm.put.key_locked");
   error failure{error_kind::peer_stalled};
-  bool inserted = false;
+  bool reserved = false;
   if (!locked) {
     failure = locked.error();
   } else if (o.existing == on_existing::fail && key_is_taken(e, hash)) {
-    failure = {error_kind::already_exists, "an object with this key exists; wait until it is consumed, clean it up, or put with on_existing::replace"};
-  } else if (inserted = insert_ref(dir, hash, generation, index); !inserted) {
-    failure = {error_kind::no_space, "too many keys share a bucket of the namespace; raise max_keys"};
+    failure = {error_kind::already_exists, taken_text};
+  } else {
+    widen(dir, hash, index);
+    s.ctl.store(control::make(generation, slot_state::writing, control::tag_of(hash)));
+    reserved = true;
   }
-  if (!inserted) {
-    std::scoped_lock const lock(e.put_mutex);
-    e.writer.forget_token(index);  // the caller keeps the block of a put that did not begin
-    e.writer.return_slot(index);
+  if (!reserved) {
+    {
+      std::scoped_lock const lock(e.put_mutex);
+      e.writer.forget_object(op.serial_);  // the caller keeps the block of a put that did not begin. Before the slot: whoever looks meanwhile must not take it back
+    }
+    failpoint("shm.put.refused");
+    free_slot(dir, index, taken);
+    tell_of_room(dir, e.session->me());  // it counted
     return failure;
   }
-  failpoint("shm.put.ref_inserted");
+  failpoint("shm.put.writing");
+  locked->release();
+  if (payload.size() >= e.follow_from && e.follow_ns != 0) ring(dir, hash);  // who sleeps wakes while we write
+  failpoint("shm.put.announced");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
   op.index_ = index;
+  op.generation_ = generation;
   op.hash_ = hash;
   op.existing_ = o.existing;
   op.until_ = o.until;
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
   return progress::done;
+}
+
+/// So many bytes of the payload are there. Whole grains count; the rest is there when the object is.
+template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, std::uint64_t ready) noexcept {
+  e.session->dir().slot_at(op.index_).advanced.store(static_cast<std::uint32_t>(ready / grain), std::memory_order_release);
 }
 
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
@@ -216,37 +318,114 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
   s.kind = static_cast<std::uint16_t>(info.kind);
   s.trace = info.trace;
-  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed)), tag = control::tag_of(op.hash_);
   s.sum = dir.sum(s, generation);
-  auto& home = dir.home_of(op.hash_);
-  std::uint64_t unfinished = control::make(generation, slot_state::writing);
-  std::uint64_t const ready = control::make(generation, slot_state::ready);
+  std::uint64_t unfinished = control::make(generation, slot_state::writing, tag);
+  std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = basic_bucket_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, home, e.session->me(), op.until_);
+    auto locked = basic_key_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, op.hash_, e.session->me(), op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
     }
-    failpoint("shm.replace.bucket_locked");
+    failpoint("shm.replace.key_locked");
     s.ctl.store(ready);
     failpoint("shm.replace.ready");
-    for_each_ref(dir, op.hash_, [&](std::uint32_t other) {
-      if (other != op.index_ && !beat(dir, other, op.hash_)) e.drain_if(other, op.hash_);
-      failpoint("shm.replace.old_drained");
-      return false;
-    });
+    replace_others(e, op.hash_, op.index_);
   } else if (!s.ctl.compare_exchange_strong(unfinished, ready)) {
     give_up(op);
     return op.fail({error_kind::already_exists, "a put with on_existing::replace took the key between begin and commit of this one"});
   }
   failpoint("shm.put.ready");
-  ring(dir, home);
+  ring(dir, op.hash_);
   failpoint("shm.put.rung");
   op.at_.store(stage::found, std::memory_order_relaxed);
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
   return progress::done;
+}
+
+/// Attempts to have the lock of a key and our own at once, before it waits for our own with the key's.
+inline constexpr int most_attempts = 100;
+
+/// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
+///
+/// What can be known before a slot is taken is made before, so that little is left to do with its first line, which who waits takes from us again and again.
+template <class Session>
+result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
+  if (info.size != payload.size()) return {error_kind::misconfigured, "object_info.size is not the payload's"};
+  reader_numbers readers;
+  if (auto const good = readers.assign(*e.session, o.readers, o.until); !good) return good.error();
+
+  auto const& dir = e.session->dir();
+  std::uint64_t const hash = dir.hash(key);
+  dir.prefetch_to_write(dir.home_of(hash));
+  std::uint32_t index = 0;
+  std::uint64_t generation = 0;
+  using locked_key = basic_key_lock<std::remove_cvref_t<decltype(dir)>>;
+  locked_key locked;
+  {
+    std::unique_lock lock(e.put_mutex);
+    object_place lies;
+    lies.payload = {in_slot, 0, true};
+    auto const prepare = [&]() -> result<void> {
+      if (auto const may = admit(e, lock, payload.size(), o); !may) return may;
+      if (block == nullptr) return {};
+      auto const placed = place_object(e, key, payload);
+      if (!placed) return placed.error();
+      lies = *placed;
+      return {};
+    };
+    for (int attempt = 0;; ++attempt) {
+      if (auto const ready = prepare(); !ready) return ready.error();
+      locked = locked_key::try_acquire(dir, hash, e.session->me());
+      if (locked) break;
+      // Waits for the key with nothing that our other threads need, and then not for them, who may be making memory: another process would take us for stopped.
+      e.writer.give_back_key_page(lies.key_page);
+      lies.key_page = no_page;
+      lock.unlock();
+      auto waited = locked_key::acquire(dir, hash, e.session->me(), o.until);
+      if (!waited) return waited.error();
+      locked = std::move(*waited);
+      if (attempt == most_attempts ? (lock.lock(), true) : lock.try_lock()) {
+        if (auto const ready = prepare(); !ready) return ready.error();
+        break;
+      }
+      locked.release();
+      lock.lock();
+    }
+    failpoint("shm.whole.key_locked");
+    description d = described(e.session->me(), key, hash, lies, info, readers, o);
+    std::uint64_t const sum = dir.sum_before(d);
+    error failure{error_kind::already_exists, taken_text};
+    bool const is_taken = o.existing == on_existing::fail && key_is_taken(e, hash);
+    if (is_taken || !take_slot(dir, hash, e.session->me(), index)) {
+      if (!is_taken) failure = no_slot(e, hash);
+      e.writer.give_back_key_page(lies.key_page);
+      return failure;
+    }
+    auto& s = dir.slot_at(index);
+    generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+    if (block == nullptr && !payload.empty()) s.room.store_at(behind_key(key.size()), payload.data(), payload.size());
+    d.sum = dir.sum_after(sum, generation);
+    describe(dir, s, index, generation, d, readers);
+    failpoint("shm.whole.described");
+    widen(dir, hash, index);
+    if (block != nullptr) {
+      e.writer.add_object(index, generation, payload.size(), lies.payload.arena, lies.key_page, *block);
+    } else {
+      e.writer.add_object(index, generation, payload.size());
+    }
+    s.ctl.store(control::make(generation, slot_state::ready, control::tag_of(hash)));
+    failpoint("shm.whole.ready");
+  }
+  if (o.existing == on_existing::replace) replace_others(e, hash, index);
+  ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
+  failpoint("shm.whole.rung");
+  e.puts.fetch_add(1, std::memory_order_relaxed);
+  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
+  return locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
 }
 
 }  // namespace detail::shm

@@ -30,16 +30,14 @@ inline void drop_claims(auto const& dir, std::uint32_t participant) noexcept {
   for (std::uint32_t i = 0; i != dir.layout().slots; ++i) {
     auto& s = dir.slot_at(i);
     std::uint64_t const c = s.ctl.load();
-    if (control::state(c) == slot_state::retired)
-      give_to_owner(dir, i, control::generation(c), s.hash.load(std::memory_order_relaxed), s.owner.load(std::memory_order_relaxed));
-    if (control::state(c) != slot_state::ready && control::state(c) != slot_state::draining) continue;
+    if (!control::is_object(c)) continue;
     for (std::uint32_t k = 0; k != dir.layout().readers; ++k) {
       auto& word = dir.claim_at(i, k);
       std::uint64_t w = word.load();
       if (claim::state_of(w) != claim::state::hold || claim::participant(w) != participant) continue;
       if (!word.compare_exchange_strong(w, claim::emptied(w))) continue;
       failpoint("shm.recovery.claim_dropped");
-      ring(dir, dir.home_of(s.hash.load(std::memory_order_relaxed)));
+      ring(dir, s.hash.load(std::memory_order_relaxed));
     }
     try_retire(dir, i, control::generation(c));  // also where it died between its last word and this
     failpoint("shm.recovery.claims_of_slot_dropped");
@@ -52,54 +50,31 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
   std::uint32_t in_use = 0;
   std::uint64_t const now = dir.now();
   bool const begins = dir.participant_at(i).state.load() == participant_state::live;
-  for (std::uint32_t n = 0; n != dir.layout().chunks; ++n) {
-    auto& c = dir.chunk_at(n);
-    bool const mine = c.owner.load() == i + 1;
-    for (std::uint32_t k = n * chunk_slots; k != (n + 1) * chunk_slots; ++k) {
-      auto& s = dir.slot_at(k);
-      std::uint64_t word = s.ctl.load();
-      std::uint64_t const generation = control::generation(word);
-      if (control::state(word) == slot_state::free) continue;
-      if (control::state(word) == slot_state::taken) {
-        if (control::taker(word) == i && s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
-        continue;
-      }
-      if (std::uint32_t const owner = s.owner.load(); owner != i) {
-        if (!mine || control::state(word) != slot_state::retired) continue;
-        // Put by a former keeper of the chunk, read since: the keeper would have taken it back, and the one that put looks whether it ended.
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
-        s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free));
-        count_return(dir, owner);
-        continue;
-      }
-      if (control::state(word) == slot_state::ready) {
-        std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
-        std::uint64_t said = s.expires.load();
-        // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
-        if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
-        failpoint("shm.recovery.lease_begun");
-        if (expired(s, now)) drain(dir, k, generation);
-      } else if (control::state(word) == slot_state::draining) {
-        try_retire(dir, k, generation);  // who drained it may have died before it could
-      }
-      word = s.ctl.load();
-      auto const state = control::state(word);
-      if (state == slot_state::writing || state == slot_state::beaten || state == slot_state::retired) {
-        remove_ref(dir, s.hash.load(std::memory_order_relaxed), generation, k);
-        failpoint("shm.recovery.ref_removed");
-        if (s.ctl.compare_exchange_strong(word, control::make(generation + 1, slot_state::free))) give_to_keeper(dir, k, i);
-        failpoint("shm.recovery.slot_freed");
-      } else if (state != slot_state::free) {
-        ++in_use;
-      }
+  for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
+    auto& s = dir.slot_at(k);
+    std::uint64_t const word = s.ctl.load();
+    auto const state = control::state(word);
+    if (state == slot_state::free) continue;
+    if (state == slot_state::taken) {
+      if (control::taker(word) == i) free_slot(dir, k, word);  // its home may go on looking so far: nobody knows whether it was told to
+      continue;
     }
-    if (mine && chunk_is_idle(dir, n)) {
-      c.returned.store(0);
-      failpoint("shm.recovery.chunk_emptied");
-      std::uint32_t me = i + 1;
-      c.owner.compare_exchange_strong(me, 0);
-      failpoint("shm.recovery.chunk_freed");
+    if (s.owner.load() != i) continue;
+    if (state == slot_state::ready) {
+      std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
+      std::uint64_t said = s.expires.load();
+      // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
+      if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
+      failpoint("shm.recovery.lease_begun");
+      if (expired(s, now)) drain(dir, k, control::generation(word));
+    } else if (state == slot_state::draining) {
+      try_retire(dir, k, control::generation(word));  // who drained it may have died before it could
+    } else {
+      withdraw(dir, k, control::generation(word));
+      failpoint("shm.recovery.withdrawn");
     }
+    std::uint64_t const left = s.ctl.load();
+    if (control::generation(left) == control::generation(word) && control::state(left) != slot_state::free) ++in_use;
   }
   return in_use;
 }
@@ -146,8 +121,9 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
     auto const& s = dir.slot_at(k);
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
-    if (s.arena == arena) need(s.offset, s.size);
-    if (s.key_size > inline_key) need(std::uint64_t{k} * key_cell, key_cell);
+    // Somebody may read as far as the writer had said, whatever it was about to say of the size.
+    if (std::uint64_t const whole = s.size, said = std::uint64_t{s.advanced.load(std::memory_order_relaxed)} * grain; s.arena == arena) need(s.offset, whole > said ? whole : said);
+    if (s.key_size > slot_room) need(s.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
   std::uint64_t pages = 0;
@@ -179,20 +155,30 @@ inline void bury(auto const& dir, std::uint32_t i) noexcept {
 }
 
 /// Memory of participant `i` was given back: where the namespace has a limit, others may have asked for it in vain. All are told, as one may be about to sleep.
-inline void tell_of_room(auto const& dir, std::uint32_t i) noexcept {
+inline void tell_others_of_room(auto const& dir, std::uint32_t i) noexcept {
   if (dir.head().bytes_limit == 0) return;
   for (std::uint32_t k = 0; k != max_participants; ++k)
-    if (k != i && dir.participant_at(k).state.load() == participant_state::live) count_return(dir, k);
+    if (auto& p = dir.participant_at(k); k != i && p.state.load() == participant_state::live) {
+      p.room_seq.fetch_add(1);
+      if (p.wants_room.load() != 0) dir.wake(p.room_seq);
+    }
 }
 
-/// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same.
-inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
+/// Objects of participant `i`.
+inline std::uint32_t slots_in_use(auto const& dir, std::uint32_t i) noexcept {
+  std::uint32_t n = 0;
+  for (std::uint32_t k = 0; k != dir.layout().slots; ++k)
+    if (auto& s = dir.slot_at(k); control::is_object(s.ctl.load()) && s.owner.load() == i) ++n;
+  return n;
+}
+
+/// Settles participant `i`, whose lock the caller holds. \requires nobody else of this process does the same. \returns its objects that stay
+inline std::uint32_t settle(auto const& dir, names const& where, std::uint32_t i) noexcept {
   auto& p = dir.participant_at(i);
-  if (p.state.load() == participant_state::free) return;
+  if (p.state.load() == participant_state::free) return 0;
   stop_listening(dir, i);
   dir.remove_fifo(i);
   for (;;) {
-    std::uint32_t const seen = p.returned_seq.load();
     std::uint32_t const in_use = settle_slots(dir, i);
     failpoint("shm.recovery.slots_settled");
     if (in_use == 0) {
@@ -204,19 +190,19 @@ inline void settle(auto const& dir, names const& where, std::uint32_t i) noexcep
       p.regions = 0;
       p.memory = 0;
       failpoint("shm.recovery.arena_forgotten");
-      tell_of_room(dir, i);  // before the state: whoever finds us dead in between tells again
+      tell_others_of_room(dir, i);  // before the state: whoever finds us dead in between tells again
       p.state.store(participant_state::free);
       failpoint("shm.recovery.record_freed");
-      return;
+      return 0;
     }
     if (std::uint64_t const arena = p.arena & ~region_mask; arena != 0)
       if (std::uint64_t const left = give_back_memory(dir, where, i, arena, in_use); left != unknown_memory) p.memory = left;
     failpoint("shm.recovery.memory_returned");
-    tell_of_room(dir, i);
+    tell_others_of_room(dir, i);
     p.state.store(participant_state::orphan);
     failpoint("shm.recovery.orphaned");
     // Whoever retired a slot meanwhile saw `live` and left the rest to us.
-    if (p.returned_seq.load() == seen) return;
+    if (slots_in_use(dir, i) == in_use) return in_use;
   }
 }
 
@@ -227,14 +213,13 @@ inline void sweep_one(auto const& dir, names const& where, std::uint32_t i) noex
     auto const state = p.state.load();
     if (state == participant_state::free || !dir.try_lock(i + 1)) return;
     failpoint("shm.recovery.locked");
-    std::uint32_t const seen = p.returned_seq.load();  // before the look: what comes after it counts, too
     if (p.state.load() == participant_state::live) bury(dir, i);
     failpoint("shm.recovery.claims_dropped");
-    settle(dir, where, i);
+    std::uint32_t const left = settle(dir, where, i);
     dir.unlock(i + 1);
     failpoint("shm.recovery.unlocked");
     // A slot retired between our last look and the unlock: its retirer could not get the lock, so it is ours.
-    if (p.state.load() != participant_state::orphan || p.returned_seq.load() == seen) return;
+    if (p.state.load() != participant_state::orphan || slots_in_use(dir, i) == left) return;
   }
 }
 

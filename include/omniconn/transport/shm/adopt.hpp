@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What makes of a claim the object of a get.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/core/object.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/failpoint.hpp>
+#include <omniconn/transport/concept.hpp>
+#include <omniconn/transport/shm/endpoint.hpp>
+#include <omniconn/transport/shm/protocol.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
+
+/// An object that cannot be claimed although nobody else has it, or whose hash is not the one that its control word has a part of: it may have been changed
+/// after the put.
+inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
+  auto const& s = dir.slot_at(index);
+  return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
+}
+
+/// Validates what was claimed and makes it the operation's. false: another key with the same hash.
+///
+/// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
+template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, basic_object_hold<Session> held) {  // which gives the claim back on every way out but the last
+  auto const& dir = e.session->dir();
+  auto const& s = dir.slot_at(index);
+  std::uint64_t const generation = held.generation();
+  failpoint("shm.get.adopting");
+  if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
+  std::uint64_t const size = s.size;
+  std::uint16_t const key_size = s.key_size;
+  std::uint64_t const where = s.arena;
+  std::shared_ptr<mapped_arena const> mapped;
+  if (where == in_slot) {
+    if (!fits_slot(key_size, static_cast<std::size_t>(size))) return {error_kind::corrupt, "the namespace's directory has an object in a slot that has no room for it"};
+  } else {
+    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where);
+    if (!arena) return arena.error();
+    mapped = std::move(*arena);
+  }
+  if (!op.by_locator_) {
+    if (key_size != op.key_.size()) return false;
+    if (key_size <= slot_room) {
+      if (!s.room.begins_with(op.key_.data(), op.key_.size())) return false;
+    } else {
+      auto keys = mapped;  // of memory that is lent they lie in its producer's arena
+      if ((where & region_mask) != 0) {
+        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
+        if (!arena) return arena.error();
+        keys = std::move(*arena);
+      }
+      std::uint64_t const at = s.key_at;
+      if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+      if (text_of(keys->at(at, key_size)) != op.key_) return false;
+    }
+  }
+  if (mapped != nullptr) {
+    std::uint64_t const at = s.offset;
+    if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
+    auto const bytes = mapped->at(at, size);
+    held.set_bytes(std::move(mapped), bytes);
+  } else if (size != 0) {
+    held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
+  }
+  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
+  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
+  op.hold_ = std::move(held);
+  failpoint("shm.get.adopted");
+  op.become(stage::found);
+  e.gets.fetch_add(1, std::memory_order_relaxed);
+  e.get_bytes.fetch_add(size, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
