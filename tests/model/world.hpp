@@ -252,11 +252,11 @@ class stage {
     info.trace = label::make(tag, block);
     omniconn::publish_options o;
     o.readers = {readers, {}};
+    dir_.write(block, tag);
     if (!shm::begin_put(endpoint_, op, key, out, info, o)) {
       free_.push_back(block);
       return;
     }
-    dir_.write(block, tag);
     shm::give_up(op);
   }
 
@@ -349,6 +349,8 @@ class stage {
     }
     for (int looks = 0; looks != 2; ++looks) {
       auto const now = shm::step_get(&endpoint_, op);
+      if (auto const& f = op.following_; f.on)  // it reads behind the writer: the block must not be another object's
+        if (std::uint64_t const trace = dir_.slot_at(f.index).trace; label::block(trace) < blocks && dir_.read(label::block(trace)) != label::tag(trace)) vm->violation("who follows an object reads another's bytes");
       if (now && *now == omniconn::progress::done) return read(op, how);
       if (!now && now.error().kind() == omniconn::error_kind::corrupt) vm->violation("a get calls an object corrupt");
     }

@@ -91,6 +91,11 @@ class shm_follow : public testing::Test {
     info.checksum = checksum(data);
     return producer->transport().commit(op, info);
   }
+  template <class Condition> static bool eventually(Condition const& holds) {
+    auto const end = deadline::after(std::chrono::seconds(30));
+    while (!holds() && !end.passed()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return holds();
+  }
   static get_options by(std::chrono::milliseconds patience) {
     get_options o;
     o.until = deadline::after(patience);
@@ -245,17 +250,35 @@ TEST_F(shm_follow, who_sleeps_is_woken_when_a_put_begins) {
   shm_transport::put_op op;
   std::thread writer([&] {
     while (waiting == 0) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that it sleeps; else it sees the put by itself
     begin(op);
-    while (claimed == 0) std::this_thread::yield();
+    EXPECT_TRUE(eventually([] { return claimed != 0; }));
     write(op, 0, 40'000);
     write(op, 40'000, size);
     EXPECT_TRUE(commit(op));
   });
-  auto const view = sleeper->get_view(hop, "k", by(std::chrono::seconds(30)));
+  auto const view = sleeper->get_view(hop, "k", by(std::chrono::seconds(120)));
   writer.join();
   ASSERT_TRUE(view) << view.error().message();
   EXPECT_TRUE(is_data(view->bytes()));
   EXPECT_EQ(claimed, 1);
+}
+
+// It has slept through the end of the writer: nobody else would tell it that the memory is wanted back.
+TEST_F(shm_follow, who_sleeps_over_a_put_that_is_given_up_is_woken) {
+  auto sleeper = open(std::chrono::nanoseconds(0));
+  shm_transport::put_op op;
+  begin(op);
+  std::stop_source stop;
+  auto o = by(std::chrono::seconds(60));
+  o.stop = stop.get_token();
+  std::thread waiter([&] { EXPECT_TRUE(sleeper->get_view(hop, "k", o) == error_kind::cancelled); });
+  ASSERT_TRUE(eventually([&] { return waiting != 0 && (claimed != 0 || ::sysconf(_SC_NPROCESSORS_ONLN) < 2); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that it sleeps; else it notices by itself
+  producer->transport().abort(op);
+  EXPECT_TRUE(eventually([&] { return let_go == claimed; }));
+  stop.request_stop();
+  waiter.join();
 }
 
 // Two puts that replace do not beat each other: whichever is whole first is there.

@@ -39,7 +39,7 @@ using namespace omniconn::detail::shm;
 
 constexpr std::uint64_t gen = 7;
 constexpr std::uint64_t hash_of_key = 0x1234'5678'9abc'def0;
-constexpr std::uint32_t at = (hash_of_key & 127) + 3;  // the slot, beside the key's home
+constexpr std::uint32_t at = (hash_of_key & 255) + 3;  // the slot, beside the key's home
 constexpr std::uint64_t tag = control::tag_of(hash_of_key);
 constexpr std::uint16_t me = 5, other = 6;
 constexpr std::uint16_t ann = 10, bob = 11;
@@ -51,7 +51,7 @@ class shm_protocol : public testing::Test {
     folder_ = ::shm_test::root() + "/omniconn-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
     ASSERT_EQ(::mkdir(folder_.c_str(), 0700), 0);
     names const where(folder_, "protocol");
-    auto opened = directory::open(where, {.keys = 64}, true);
+    auto opened = directory::open(where, {.keys = 128}, true);  // more slots than a window has
     ASSERT_TRUE(opened) << opened.error().message();
     dir_.emplace(std::move(*opened));
     dir_->open_gate();

@@ -391,6 +391,17 @@ TEST_F(shm_test, keys_of_one_home_lie_behind_one_another_until_there_is_no_place
   }
 }
 
+TEST_F(shm_test, what_came_back_is_found_wherever_it_lies) {
+  auto producer = open();
+  auto reader = open();
+  for (int i = 0; i != 20; ++i) ASSERT_TRUE(producer->put(std::to_string(i), test_pattern(200, 1)));
+  producer->reclaim();
+  EXPECT_EQ(producer->returned(), 0);
+  read(*reader, "10", test_pattern(200, 1));
+  producer->reclaim();
+  EXPECT_EQ(producer->returned(), 1) << "among older and newer ones that are still out";
+}
+
 // Room elsewhere is none: what is dropped for a key lies in its way.
 TEST_F(shm_test, what_is_dropped_for_a_slot_lies_near_the_keys_home) {
   auto o = options();
