@@ -106,6 +106,12 @@ class producer {
     what < 9 ? take(connector_, key, true) : erase(key);
   }
 
+  /// A put that replaces and is long enough to be begun and ended in two calls.
+  void replace() {
+    constexpr unsigned key = 4;
+    for (int i = 0; i != 5; ++i) put(connector_, key, 70'000, 1, true);
+  }
+
   /// A put that is refused because its key is taken.
   void put_again() {
     constexpr unsigned key = 5;
@@ -191,6 +197,7 @@ int main(int argc, char** argv) {
   }
   for (unsigned n = 0; n != s.ops || s.mode == "forever"; ++n) p.step(n);
   if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
+  if (aims_at("shm.replace.")) p.replace();
   if (aims_at("shm.put.refused")) p.put_again();
   if (aims_at("shm.adopt.") || s.mode == "lend") p.lend();
   p.close();
