@@ -456,17 +456,13 @@ class connector {
   /// A payload that has room beside its key, unless that is long.
   template <transport_put_whole T = Transport>
   [[gnu::always_inline]] result<receipt> publish_short(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
-    auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     std::size_t const size = static_cast<std::size_t>(info.size);
-    if (!T::fits_whole(wire->size(), size)) return publish_in_block(e, key, parts, info, o);
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    if (!T::fits_whole(to.wire.size(), size)) return publish_in_block(e, key, parts, info, o);
     std::array<std::byte, T::short_payload> bytes;
     detail::gather_into<caps.leaves_process>(parts, mutable_bytes(bytes).first(size), info);
-    auto const where = c.transport.put_whole(*wire, const_bytes(bytes).first(size), info, how);
+    auto const where = core_->transport.put_whole(to.wire, const_bytes(bytes).first(size), info, to.how);
     if (!where) return where.error();
     return receipt{info.size, *where};
   }
@@ -474,15 +470,10 @@ class connector {
   /// A payload that lies in its block already. On failure the block is the caller's.
   template <transport_put_whole T = Transport>
   result<receipt> publish_written(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
-    static_assert(caps.carries_info);
-    auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
-    auto const where = c.transport.put_written(*wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, how);
+    auto const where = core_->transport.put_written(to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, to.how);
     if (!where) return where.error();
     block.handed_over();
     return receipt{info.size, *where};
@@ -525,7 +516,20 @@ class connector {
     return out;
   }
 
-  /// What a put asks of the transport.
+  /// Where a put goes, and what it asks for.
+  struct addressed {
+    key_scratch scratch;
+    wire_key wire;
+    publish_options how;
+  };
+  [[gnu::always_inline]] result<void> address(addressed& to, edge const& e, std::string_view key, put_options const& o) const {
+    auto const wire = core_->keying.make(e, key, to.scratch, caps.max_key);
+    if (!wire) return wire.error();
+    to.wire = *wire;
+    return ask(to.how, e, o);
+  }
+
+  /// What a put asks of the transport. \requires `e` lives as long as `how`.
   [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
     how = core_->usual;
     how.until = o.until;
@@ -545,11 +549,8 @@ class connector {
     requires(caps.gathers || (transport_adopt<Transport> && caps.carries_info))
   {
     auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     if (info.checksum_by != checksum_kind::none) {
       checksum_state sum;
       parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
@@ -568,7 +569,7 @@ class connector {
       all = with_envelope;
     }
     typename Transport::put_op op;
-    auto now = c.transport.begin(op, *wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, how);
+    auto now = c.transport.begin(op, to.wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, to.how);
     if (now && *now == progress::pending)
       if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
     if (now) now = c.transport.commit(op, stored);
@@ -581,11 +582,8 @@ class connector {
   template <class Fill>
   [[gnu::always_inline]] result<receipt> publish(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
-    key_scratch scratch;
-    auto wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -593,7 +591,7 @@ class connector {
     outgoing const payload{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
     typename Transport::put_op op;
     // Before the copy: a taken key costs no copy, and a transport may wake its readers while we write.
-    auto begun = c.transport.begin(op, *wire, payload, stored, how);
+    auto begun = c.transport.begin(op, to.wire, payload, stored, to.how);
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();

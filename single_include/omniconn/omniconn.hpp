@@ -5066,14 +5066,13 @@ struct description {
   std::uint32_t owner = 0;
   std::uint16_t key_size = 0, kind = 0, checksum_kind = 0, readers = 0, replaces = 0;
   struct {
-    char const* key = nullptr;  ///< `key_size` bytes
     [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
     std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
   } room;
 };
 
 /// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
-/// multiplied, masked so that no place is like another: a flipped bit of one factor changes the product, unless the other is 0, one time in 2^64. On the way of each put and get: half of what XXH3
+/// multiplied, masked so that no place is like another: a flipped bit changes the sum but once in about 2^64. On the way of each put and get: half of what XXH3
 /// costs for so few bytes.
 std::uint64_t sum_of_words(auto const& s) noexcept {
   constexpr auto mask = [](std::uint64_t i) noexcept { return 0x9e37'79b9'7f4a'7c15U * (2 * i + 1); };
@@ -5455,7 +5454,9 @@ class directory {
     if (g.size != file_size || head->file_size != file_size)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
     // A page that a put or get meets first would cost it a fault, and keys lie anywhere. Refused by old kernels: then they do.
+#if defined(MADV_POPULATE_WRITE)
     if (constexpr std::size_t at_once = std::size_t{16} << 20U; file_size <= at_once) static_cast<void>(::madvise(mapping->base(), file_size, MADV_POPULATE_WRITE));
+#endif
     directory out;
     out.seed_ = head->hash_seed;
     out.id_ = head->id;
@@ -5865,7 +5866,8 @@ namespace detail::shm {
 ///
 /// Who waits counts itself in, reads the bell, looks, sleeps; we change the slot, then read the count. All sequentially consistent, so that either it sees the change or we see it. Who
 /// spins looks at the slot itself, and a bell that nobody sleeps on is left alone: the line is the one that changes hands.
-inline void ring(auto const& dir, auto& home) noexcept {
+inline void ring(auto const& dir, std::uint64_t hash) noexcept {
+  auto& home = dir.slot_at(dir.home_of(hash));
   if (home.sleepers.load() != 0) {
     home.bell.fetch_add(1);
     dir.wake(home.bell);
@@ -5876,7 +5878,6 @@ inline void ring(auto const& dir, auto& home) noexcept {
   }
   ring_listeners(dir);
 }
-inline void ring(auto const& dir, std::uint64_t hash) noexcept { ring(dir, dir.slot_at(dir.home_of(hash))); }
 
 /// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
 inline void ring_all(auto const& dir) noexcept {
@@ -7253,7 +7254,7 @@ template <class Session> class basic_producer {
     return serial_;
   }
   /// The same for a payload that lies in the slot: there is no block.
-  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, [](std::uint64_t) noexcept {}}); }
+  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, &no_block}); }
   /// A put has ended without an object: its block comes back.
   void drop_object(std::uint64_t serial) noexcept {
     if (auto* const o = find_object(serial)) end_object(*o);
@@ -7262,7 +7263,7 @@ template <class Session> class basic_producer {
   void forget_object(std::uint64_t serial) noexcept {
     auto* const o = find_object(serial);
     if (o == nullptr) return;
-    o->dispose = [](std::uint64_t) noexcept {};
+    o->dispose = &no_block;
     end_object(*o);
   }
 
@@ -7408,6 +7409,7 @@ template <class Session> class basic_producer {
   static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
 
   static constexpr std::size_t first_objects = 1024;
+  static void no_block(std::uint64_t) noexcept {}  // to dispose of
   static constexpr int looks = 2;
 
   struct put_object {
@@ -8119,21 +8121,6 @@ template <class Session> result<progress> step_get(basic_endpoint<Session>* e, b
   return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
 }
 
-/// One look at the line that changes when something comes: whether a closer one is worth it.
-template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
-  auto const& dir = e.session->dir();
-  if (op.watches_ || op.by_locator_) {
-    std::uint64_t const word = dir.slot_at(op.index_).ctl.load(std::memory_order_acquire);
-    return control::generation(word) != op.generation_ || (!op.watches_ && control::state(word) != slot_state::writing);
-  }
-  if (auto const& f = op.following_; f.on) {
-    auto const& s = dir.slot_at(f.index);
-    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
-    return is_there(dir, op.hash_);  // another, of a put that replaces
-  }
-  return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
-}
-
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
 template <class Session> bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
@@ -8197,6 +8184,21 @@ template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e
       return {error_kind::timed_out, "no room came free before the deadline: readers do not keep up"};
     }
   }
+}
+
+/// One look at the line that changes when something comes: whether a closer one is worth it.
+template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
+  auto const& dir = e.session->dir();
+  if (op.watches_ || op.by_locator_) {
+    std::uint64_t const word = dir.slot_at(op.index_).ctl.load(std::memory_order_acquire);
+    return control::generation(word) != op.generation_ || (!op.watches_ && control::state(word) != slot_state::writing);
+  }
+  if (auto const& f = op.following_; f.on) {
+    auto const& s = dir.slot_at(f.index);
+    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
+    return is_there(dir, op.hash_);  // another, of a put that replaces
+  }
+  return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }
 
 template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {
@@ -8348,8 +8350,8 @@ struct reader_numbers {
   }
 };
 
-/// The claim word of place `i`: nobody has it.
-inline std::uint64_t place_of(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
+/// Place `i` of the readers: nobody has it.
+inline std::uint64_t empty_claim(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
   return claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty);
 }
 
@@ -8394,9 +8396,9 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.touched.store(0, std::memory_order_relaxed);
   s.advanced.store(0, std::memory_order_relaxed);
   if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
-  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(place_of(readers, generation, i), std::memory_order_relaxed);
+  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
   // Last the line that who waits looks at, which it takes from us meanwhile.
-  dir.claim_at(index, 0).store(place_of(readers, generation, 0), std::memory_order_relaxed);
+  dir.claim_at(index, 0).store(empty_claim(readers, generation, 0), std::memory_order_relaxed);
   s.hash.store(d.hash, std::memory_order_relaxed);
   s.owner.store(d.owner, std::memory_order_relaxed);
   s.size = d.size;
@@ -13379,17 +13381,13 @@ class connector {
   /// A payload that has room beside its key, unless that is long.
   template <transport_put_whole T = Transport>
   [[gnu::always_inline]] result<receipt> publish_short(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
-    auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     std::size_t const size = static_cast<std::size_t>(info.size);
-    if (!T::fits_whole(wire->size(), size)) return publish_in_block(e, key, parts, info, o);
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    if (!T::fits_whole(to.wire.size(), size)) return publish_in_block(e, key, parts, info, o);
     std::array<std::byte, T::short_payload> bytes;
     detail::gather_into<caps.leaves_process>(parts, mutable_bytes(bytes).first(size), info);
-    auto const where = c.transport.put_whole(*wire, const_bytes(bytes).first(size), info, how);
+    auto const where = core_->transport.put_whole(to.wire, const_bytes(bytes).first(size), info, to.how);
     if (!where) return where.error();
     return receipt{info.size, *where};
   }
@@ -13397,15 +13395,10 @@ class connector {
   /// A payload that lies in its block already. On failure the block is the caller's.
   template <transport_put_whole T = Transport>
   result<receipt> publish_written(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
-    static_assert(caps.carries_info);
-    auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
-    auto const where = c.transport.put_written(*wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, how);
+    auto const where = core_->transport.put_written(to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, to.how);
     if (!where) return where.error();
     block.handed_over();
     return receipt{info.size, *where};
@@ -13448,7 +13441,20 @@ class connector {
     return out;
   }
 
-  /// What a put asks of the transport.
+  /// Where a put goes, and what it asks for.
+  struct addressed {
+    key_scratch scratch;
+    wire_key wire;
+    publish_options how;
+  };
+  [[gnu::always_inline]] result<void> address(addressed& to, edge const& e, std::string_view key, put_options const& o) const {
+    auto const wire = core_->keying.make(e, key, to.scratch, caps.max_key);
+    if (!wire) return wire.error();
+    to.wire = *wire;
+    return ask(to.how, e, o);
+  }
+
+  /// What a put asks of the transport. \requires `e` lives as long as `how`.
   [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
     how = core_->usual;
     how.until = o.until;
@@ -13468,11 +13474,8 @@ class connector {
     requires(caps.gathers || (transport_adopt<Transport> && caps.carries_info))
   {
     auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     if (info.checksum_by != checksum_kind::none) {
       checksum_state sum;
       parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
@@ -13491,7 +13494,7 @@ class connector {
       all = with_envelope;
     }
     typename Transport::put_op op;
-    auto now = c.transport.begin(op, *wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, how);
+    auto now = c.transport.begin(op, to.wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, to.how);
     if (now && *now == progress::pending)
       if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
     if (now) now = c.transport.commit(op, stored);
@@ -13504,11 +13507,8 @@ class connector {
   template <class Fill>
   [[gnu::always_inline]] result<receipt> publish(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
-    key_scratch scratch;
-    auto wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return wire.error();
-    publish_options how;
-    if (auto const can = ask(how, e, o); !can) return can.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -13516,7 +13516,7 @@ class connector {
     outgoing const payload{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
     typename Transport::put_op op;
     // Before the copy: a taken key costs no copy, and a transport may wake its readers while we write.
-    auto begun = c.transport.begin(op, *wire, payload, stored, how);
+    auto begun = c.transport.begin(op, to.wire, payload, stored, to.how);
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();

@@ -366,7 +366,9 @@ class directory {
     if (g.size != file_size || head->file_size != file_size)
       return {error_kind::corrupt, "the namespace's directory has the wrong size; end its users, then `omniconn gc --rebuild`"};
     // A page that a put or get meets first would cost it a fault, and keys lie anywhere. Refused by old kernels: then they do.
+#if defined(MADV_POPULATE_WRITE)
     if (constexpr std::size_t at_once = std::size_t{16} << 20U; file_size <= at_once) static_cast<void>(::madvise(mapping->base(), file_size, MADV_POPULATE_WRITE));
+#endif
     directory out;
     out.seed_ = head->hash_seed;
     out.id_ = head->id;

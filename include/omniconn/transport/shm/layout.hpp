@@ -316,14 +316,13 @@ struct description {
   std::uint32_t owner = 0;
   std::uint16_t key_size = 0, kind = 0, checksum_kind = 0, readers = 0, replaces = 0;
   struct {
-    char const* key = nullptr;  ///< `key_size` bytes
     [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
     std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
   } room;
 };
 
 /// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
-/// multiplied, masked so that no place is like another: a flipped bit of one factor changes the product, unless the other is 0, one time in 2^64. On the way of each put and get: half of what XXH3
+/// multiplied, masked so that no place is like another: a flipped bit changes the sum but once in about 2^64. On the way of each put and get: half of what XXH3
 /// costs for so few bytes.
 std::uint64_t sum_of_words(auto const& s) noexcept {
   constexpr auto mask = [](std::uint64_t i) noexcept { return 0x9e37'79b9'7f4a'7c15U * (2 * i + 1); };

@@ -198,21 +198,6 @@ template <class Session> result<progress> step_get(basic_endpoint<Session>* e, b
   return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
 }
 
-/// One look at the line that changes when something comes: whether a closer one is worth it.
-template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
-  auto const& dir = e.session->dir();
-  if (op.watches_ || op.by_locator_) {
-    std::uint64_t const word = dir.slot_at(op.index_).ctl.load(std::memory_order_acquire);
-    return control::generation(word) != op.generation_ || (!op.watches_ && control::state(word) != slot_state::writing);
-  }
-  if (auto const& f = op.following_; f.on) {
-    auto const& s = dir.slot_at(f.index);
-    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
-    return is_there(dir, op.hash_);  // another, of a put that replaces
-  }
-  return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
-}
-
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
 template <class Session> bool look_again(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   locked_operation const lock(op);
@@ -276,6 +261,21 @@ template <class Session> result<void> wait_for_return(basic_endpoint<Session>& e
       return {error_kind::timed_out, "no room came free before the deadline: readers do not keep up"};
     }
   }
+}
+
+/// One look at the line that changes when something comes: whether a closer one is worth it.
+template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get_operation<Session> const& op) noexcept {
+  auto const& dir = e.session->dir();
+  if (op.watches_ || op.by_locator_) {
+    std::uint64_t const word = dir.slot_at(op.index_).ctl.load(std::memory_order_acquire);
+    return control::generation(word) != op.generation_ || (!op.watches_ && control::state(word) != slot_state::writing);
+  }
+  if (auto const& f = op.following_; f.on) {
+    auto const& s = dir.slot_at(f.index);
+    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
+    return is_there(dir, op.hash_);  // another, of a put that replaces
+  }
+  return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }
 
 template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session>& e, std::span<operation* const> ops, deadline until, std::stop_token const& stop) {

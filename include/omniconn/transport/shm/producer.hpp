@@ -73,7 +73,7 @@ template <class Session> class basic_producer {
     return serial_;
   }
   /// The same for a payload that lies in the slot: there is no block.
-  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, [](std::uint64_t) noexcept {}}); }
+  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, &no_block}); }
   /// A put has ended without an object: its block comes back.
   void drop_object(std::uint64_t serial) noexcept {
     if (auto* const o = find_object(serial)) end_object(*o);
@@ -82,7 +82,7 @@ template <class Session> class basic_producer {
   void forget_object(std::uint64_t serial) noexcept {
     auto* const o = find_object(serial);
     if (o == nullptr) return;
-    o->dispose = [](std::uint64_t) noexcept {};
+    o->dispose = &no_block;
     end_object(*o);
   }
 
@@ -228,6 +228,7 @@ template <class Session> class basic_producer {
   static constexpr std::uint64_t smaller(std::uint64_t a, std::uint64_t b) noexcept { return a < b ? a : b; }
 
   static constexpr std::size_t first_objects = 1024;
+  static void no_block(std::uint64_t) noexcept {}  // to dispose of
   static constexpr int looks = 2;
 
   struct put_object {

@@ -30,7 +30,8 @@ namespace detail::shm {
 ///
 /// Who waits counts itself in, reads the bell, looks, sleeps; we change the slot, then read the count. All sequentially consistent, so that either it sees the change or we see it. Who
 /// spins looks at the slot itself, and a bell that nobody sleeps on is left alone: the line is the one that changes hands.
-inline void ring(auto const& dir, auto& home) noexcept {
+inline void ring(auto const& dir, std::uint64_t hash) noexcept {
+  auto& home = dir.slot_at(dir.home_of(hash));
   if (home.sleepers.load() != 0) {
     home.bell.fetch_add(1);
     dir.wake(home.bell);
@@ -41,7 +42,6 @@ inline void ring(auto const& dir, auto& home) noexcept {
   }
   ring_listeners(dir);
 }
-inline void ring(auto const& dir, std::uint64_t hash) noexcept { ring(dir, dir.slot_at(dir.home_of(hash))); }
 
 /// Wakes everybody who sleeps. For a process that died: it may have changed something and not come to ring for it.
 inline void ring_all(auto const& dir) noexcept {

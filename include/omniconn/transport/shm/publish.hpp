@@ -54,8 +54,8 @@ struct reader_numbers {
   }
 };
 
-/// The claim word of place `i`: nobody has it.
-inline std::uint64_t place_of(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
+/// Place `i` of the readers: nobody has it.
+inline std::uint64_t empty_claim(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
   return claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty);
 }
 
@@ -100,9 +100,9 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.touched.store(0, std::memory_order_relaxed);
   s.advanced.store(0, std::memory_order_relaxed);
   if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
-  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(place_of(readers, generation, i), std::memory_order_relaxed);
+  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
   // Last the line that who waits looks at, which it takes from us meanwhile.
-  dir.claim_at(index, 0).store(place_of(readers, generation, 0), std::memory_order_relaxed);
+  dir.claim_at(index, 0).store(empty_claim(readers, generation, 0), std::memory_order_relaxed);
   s.hash.store(d.hash, std::memory_order_relaxed);
   s.owner.store(d.owner, std::memory_order_relaxed);
   s.size = d.size;
