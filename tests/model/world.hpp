@@ -217,23 +217,13 @@ class stage {
 
   /// \returns the error of a put that failed, or nothing.
   std::optional<omniconn::error_kind> put(std::string_view key, std::uint64_t tag, std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
-    if (free_.empty()) reclaim();
-    if (free_.empty()) return omniconn::error_kind::no_space;
-    std::uint64_t const block = free_.back();
-    free_.pop_back();
-    dir_.write(block, tag);
+    auto const block = written(tag);
+    if (!block) return omniconn::error_kind::no_space;
     put_operation op;
-    omniconn::outgoing out;
-    out.token = block;
-    omniconn::object_info info;
-    info.trace = label::make(tag, block);
-    info.checksum = ~info.trace;
-    omniconn::publish_options o;
-    o.readers = readers == for_anybody ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{readers, {}};
-    o.lease = std::chrono::nanoseconds(lease_ns);
-    o.existing = existing;
-    if (auto const begun = shm::begin_put(endpoint_, op, key, out, info, o); !begun) {
-      free_.push_back(block);
+    auto const info = info_of(tag, *block);
+    auto const o = options_of(readers, existing, lease_ns);
+    if (auto const begun = shm::begin_put(endpoint_, op, key, {{}, *block, nullptr}, info, o); !begun) {
+      free_.push_back(*block);
       return begun.error().kind();
     }
     if (auto const done = shm::commit_put(endpoint_, op, info); !done) return done.error().kind();
@@ -241,55 +231,29 @@ class stage {
   }
   /// A put that is given up before it is whole.
   void begin_and_give_up(std::string_view key, std::uint64_t tag, std::uint32_t readers) {
-    if (free_.empty()) reclaim();
-    if (free_.empty()) return;
-    std::uint64_t const block = free_.back();
-    free_.pop_back();
+    auto const block = written(tag);
+    if (!block) return;
     put_operation op;
-    omniconn::outgoing out;
-    out.token = block;
-    omniconn::object_info info;
-    info.trace = label::make(tag, block);
-    omniconn::publish_options o;
-    o.readers = {readers, {}};
-    dir_.write(block, tag);
-    if (!shm::begin_put(endpoint_, op, key, out, info, o)) {
-      free_.push_back(block);
-      return;
-    }
+    if (!shm::begin_put(endpoint_, op, key, {{}, *block, nullptr}, info_of(tag, *block), options_of(readers))) return free_.push_back(*block);
     shm::give_up(op);
   }
 
   /// The same with a payload of one word, which lies in the slot.
   std::optional<omniconn::error_kind> put_short(std::string_view key, std::uint64_t tag, std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
-    omniconn::object_info info;
+    auto info = info_of(tag, label::in_slot);
     info.size = sizeof tag;
-    info.trace = label::make(tag, label::in_slot);
-    info.checksum = ~info.trace;
-    omniconn::publish_options o;
-    o.readers = readers == for_anybody ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{readers, {}};
-    o.lease = std::chrono::nanoseconds(lease_ns);
-    o.existing = existing;
+    auto const o = options_of(readers, existing, lease_ns);
     auto const done = shm::put_at_once(endpoint_, key, omniconn::const_bytes(reinterpret_cast<std::byte const*>(&tag), sizeof tag), nullptr, info, o);
     return done ? std::nullopt : std::optional(done.error().kind());
   }
   /// The same with a block that was written before.
   std::optional<omniconn::error_kind> put_written(std::string_view key, std::uint64_t tag, std::uint32_t readers) {
-    if (free_.empty()) reclaim();
-    if (free_.empty()) return omniconn::error_kind::no_space;
-    std::uint64_t const block = free_.back();
-    free_.pop_back();
-    dir_.write(block, tag);
-    omniconn::outgoing out;
-    out.token = block;
-    omniconn::object_info info;
-    info.trace = label::make(tag, block);
-    info.checksum = ~info.trace;
-    omniconn::publish_options o;
-    o.readers = {readers, {}};
-    auto const done = shm::put_at_once(endpoint_, key, {}, &out, info, o);
+    auto const block = written(tag);
+    if (!block) return omniconn::error_kind::no_space;
+    omniconn::outgoing const out{{}, *block, nullptr};
+    auto const done = shm::put_at_once(endpoint_, key, {}, &out, info_of(tag, *block), options_of(readers));
     if (done) return std::nullopt;
-    free_.push_back(block);
+    free_.push_back(*block);
     return done.error().kind();
   }
   void reclaim() {
@@ -397,6 +361,29 @@ class stage {
   void sweep(std::uint32_t dead) { shm::sweep_one(dir_, shm::names{}, dead); }
 
  private:
+  /// A block of ours that holds an object's bytes; nothing where all are with readers.
+  std::optional<std::uint64_t> written(std::uint64_t tag) {
+    if (free_.empty()) reclaim();
+    if (free_.empty()) return std::nullopt;
+    std::uint64_t const block = free_.back();
+    free_.pop_back();
+    dir_.write(block, tag);
+    return block;
+  }
+  static omniconn::object_info info_of(std::uint64_t tag, std::uint64_t block) {
+    omniconn::object_info info;
+    info.trace = label::make(tag, block);
+    info.checksum = ~info.trace;
+    return info;
+  }
+  static omniconn::publish_options options_of(std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
+    omniconn::publish_options o;
+    o.readers = readers == for_anybody ? omniconn::reader_set::until_cleaned_up() : omniconn::reader_set{readers, {}};
+    o.lease = std::chrono::nanoseconds(lease_ns);
+    o.existing = existing;
+    return o;
+  }
+
   std::uint64_t read(get_operation& op, disposition how) {
     auto hold = op.take();
     auto const info = op.info();

@@ -96,6 +96,10 @@ class shm_follow : public testing::Test {
     while (!holds() && !end.passed()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return holds();
   }
+  void finish(shm_transport::put_op& op) {
+    write(op, 0, size);
+    EXPECT_TRUE(commit(op));
+  }
   static get_options by(std::chrono::milliseconds patience) {
     get_options o;
     o.until = deadline::after(patience);
@@ -148,8 +152,7 @@ TEST_F(shm_follow, bytes_that_change_after_they_were_read_are_found_by_the_sum_t
   on_claim = &go_on;
   std::thread writer([&] {
     while (read_behind == 0) std::this_thread::yield();
-    write(op, 0, size);
-    EXPECT_TRUE(commit(op));
+    finish(op);
   });
   auto const view = consumer->get_view(hop, "k", by(std::chrono::seconds(30)));
   writer.join();
@@ -197,8 +200,7 @@ TEST_F(shm_follow, a_deadline_ends_it_and_the_share_is_anothers) {
   EXPECT_TRUE(consumer->get_view(hop, "k", by(std::chrono::milliseconds(200))) == error_kind::timed_out);
   EXPECT_EQ(claimed, 1);
   EXPECT_EQ(place(), shm::claim::state::empty);
-  write(op, 0, size);
-  EXPECT_TRUE(commit(op));
+  finish(op);
   auto another = by(std::chrono::seconds(30));
   another.reader = "another";
   EXPECT_TRUE(consumer->get_view(hop, "k", another));
@@ -230,8 +232,7 @@ TEST_F(shm_follow, two_readers_follow_one_writer) {
   begin(op, on_existing::fail, 2);
   std::thread writer([&] {
     while (claimed < 2) std::this_thread::yield();
-    write(op, 0, size);
-    EXPECT_TRUE(commit(op));
+    finish(op);
   });
   std::thread one([&] { EXPECT_TRUE(consumer->get_view(hop, "k", by(std::chrono::seconds(30)))); });
   auto o = by(std::chrono::seconds(30));
@@ -320,8 +321,7 @@ TEST_F(shm_follow, a_get_into_memory_of_the_caller_follows_as_well) {
   shm_transport::put_op op;
   begin(op);
   std::function<void()> go_on = [&] {
-    write(op, 0, size);
-    EXPECT_TRUE(commit(op));
+    finish(op);
   };
   on_claim = &go_on;
   std::vector<std::byte> into(size);
@@ -336,8 +336,7 @@ TEST_F(shm_follow, what_is_told_of_a_put_that_has_ended_changes_nothing) {
   producer->transport().abort(op);
   producer->transport().advance(op, size);
   begin(op);
-  write(op, 0, size);
-  EXPECT_TRUE(commit(op));
+  finish(op);
   producer->transport().advance(op, 0);
   auto const view = consumer->get_view(hop, "k", by(std::chrono::seconds(30)));
   EXPECT_TRUE(view && is_data(view->bytes()));
