@@ -5,7 +5,7 @@
     tools/bench_tables.py            rewrite the tables
     tools/bench_tables.py --check    exit 1 if a table is not what its file says, or a file does not say what was measured (a test runs this)
 
-A table stands between `<!-- bench: NAME -->` and `<!-- end -->`, NAME being bench/results/NAME.json.
+A table stands between `<!-- bench: NAME -->` and `<!-- end -->`, NAME being bench/results/NAME.json. `<!-- bench: NAME bars -->`: only figures that have a bar.
 """
 import json
 import pathlib
@@ -14,7 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "model-checking.md")]
-MARK = re.compile(r"(<!-- bench: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
+MARK = re.compile(r"(<!-- bench: ([\w-]+)( bars)? -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def made_of(run):
@@ -85,8 +85,10 @@ def load(name):
     return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def table(name):
+def table(name, bars):
     run = load(name)
+    if bars:
+        run["figures"] = [f for f in run["figures"] if f["bar"]]
     form = google_benchmark if "benchmarks" in run else faults if "counts" in run else model_checker if "stories" in run else own_format
     return "\n".join(form(run)) + "\n"
 
@@ -101,12 +103,12 @@ def main():
     problems = []
     for page in PAGES:
         old = page.read_text(encoding="utf-8")
-        new = MARK.sub(lambda m: m.group(1) + table(m.group(2)) + m.group(4), old)
+        new = MARK.sub(lambda m: m.group(1) + table(m.group(2), m.group(3)) + m.group(5), old)
         if sys.argv[1:] != ["--check"]:
             page.write_text(new, encoding="utf-8")
             continue
         problems += [f"bench/results/{name}.json does not say which commit was measured; run the benchmark again, built from a git checkout"
-                     for _, name, _, _ in MARK.findall(old) if nameless(name)]
+                     for _, name, *_ in MARK.findall(old) if nameless(name)]
         if new != old:
             problems.append(f"docs/{page.name} is not what bench/results/ says; run tools/bench_tables.py")
     for problem in problems:
