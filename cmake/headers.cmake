@@ -126,6 +126,7 @@ set(omniconn_headers_core
   omniconn/transport/shm/fifo.hpp
   omniconn/transport/shm/follow.hpp
   omniconn/transport/shm/hold.hpp
+  omniconn/transport/shm/key_lock.hpp
   omniconn/transport/shm/layout.hpp
   omniconn/transport/shm/lent.hpp
   omniconn/transport/shm/lent_regions.hpp

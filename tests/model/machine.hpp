@@ -28,7 +28,7 @@ enum class fault : std::uint8_t {
   no_second_look,        ///< the control word is not read again after a claim
   undo_by_store,         ///< a late claim is taken back whatever stands there now
   claim_no_generation,   ///< claims of all generations look alike
-  taken_overlooked,      ///< who tidies up for the dead takes a taken slot for a free one
+  writing_overlooked,      ///< who tidies up for the dead takes an unfinished object for a free slot
 };
 
 struct bounds {
@@ -149,7 +149,7 @@ class machine {
     }
     std::uint64_t v = read(id, order);
     if (l.what == kind::ctl) {
-      if (wrong == fault::taken_overlooked && t.tidies && (v & 0xffU) == 1) v = v & ~std::uint64_t{0xff};
+      if (wrong == fault::writing_overlooked && t.tidies && (v & 0xffU) == 1) v = v & ~std::uint64_t{0xff};
       t.last_ctl[l.slot] = v;
     }
     if (wrong == fault::claim_no_generation && l.what == kind::claim) v = with_generation(v, t.last_ctl[l.slot]);
@@ -677,8 +677,8 @@ class machine {
     return std::string(names[static_cast<std::size_t>(l.what)]) + "[" + std::to_string(l.slot) + (l.part != 0 || l.what == kind::claim ? "." + std::to_string(l.part) : "") + "]";
   }
   static std::string show(location const& l, std::uint64_t v) {
-    static constexpr char const* states[] = {"free", "taken", "writing", "ready", "draining", "beaten", "?"};
-    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 6)];
+    static constexpr char const* states[] = {"free", "writing", "ready", "draining", "beaten", "?"};
+    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 5)];
     if (l.what == kind::claim) {
       static constexpr char const* marks[] = {"empty", "hold", "done", "?"};
       return std::to_string(v >> 40U) + "." + marks[v & 3U] + ((v & 3U) != 0 ? " by " + std::to_string(v >> 24U & 0xffffU) : "");

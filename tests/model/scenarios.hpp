@@ -111,7 +111,7 @@ inline void check_end(world& w) {
         break;
       }
       default: {
-        static constexpr char const* names[] = {"free", "taken", "writing", "ready", "draining", "beaten"};
+        static constexpr char const* names[] = {"free", "writing", "ready", "draining", "beaten"};
         return fail(name + " is left `" + names[static_cast<std::size_t>(shm::control::state(word))] + "`: it is lost");
       }
     }

@@ -92,7 +92,8 @@ class directory {
   }
   [[nodiscard]] auto& slot_at(std::uint32_t i) const noexcept { return slots_[i]; }
   [[nodiscard]] atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept { return k == 0 ? slots_[i].first_claim : claims_[i][k]; }
-  [[nodiscard]] auto& lock_of(std::uint64_t hash) const noexcept { return key_locks_[home_of(hash)]; }
+  /// One each: who takes a slot beside a home needs two.
+  [[nodiscard]] auto& lock_of(std::uint32_t i) const noexcept { return key_locks_[i]; }
   [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (slots - 1); }
   /// The key's first byte is its home.
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return static_cast<std::uint64_t>(key[1]) << 50U | static_cast<std::uint64_t>(key[0] - '0'); }

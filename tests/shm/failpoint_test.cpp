@@ -60,7 +60,7 @@ TEST_F(failpoints, are_reached_only_while_a_hook_is_set) {
     EXPECT_TRUE(put(t, "key"));
     set_failpoint_hook(nullptr);
   }
-  EXPECT_EQ(seen["shm.put.slot_taken"], 1);
+  EXPECT_EQ(seen["shm.put.described"], 1);
   EXPECT_EQ(seen["shm.put.ready"], 1);
   EXPECT_EQ(seen["shm.get.claimed"], 0);
   EXPECT_EQ(seen["shm.leave.settled"], 0);

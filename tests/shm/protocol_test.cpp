@@ -58,6 +58,7 @@ class shm_protocol : public testing::Test {
     dir().participant_at(owner).state.store(participant_state::live);
   }
   void TearDown() override {
+    beside_.release();
     ::unlink(names(folder_, "protocol").directory_path().c_str());
     ::rmdir(folder_.c_str());
   }
@@ -72,10 +73,17 @@ class shm_protocol : public testing::Test {
   [[nodiscard]] std::uint32_t times() const { return dir().participant_at(owner).room_seq.load(); }
   [[nodiscard]] claim::state place(std::uint32_t i) const { return claim::state_of(claim_word(i).load()); }
 
+  std::uint32_t index_ = 0;
+  key_lock beside_;
+  slot_search find(std::uint64_t hash) {
+    beside_.release();
+    return find_slot(dir(), hash, me, index_, beside_);
+  }
+  void occupy(std::uint32_t i, std::uint64_t hash = hash_of_key) const { dir().slot_at(i).ctl.store(control::make(0, slot_state::ready, control::tag_of(hash))); }
+
   /// What a producer does: an object with a place for each name, `claim::anyone` for those that come first.
   void publish(std::uint64_t generation, std::vector<std::uint16_t> const& readers) const {
     slot& s = object();
-    s.ctl.store(control::taken(generation, owner));
     s.hash.store(hash_of_key);
     s.owner.store(owner);
     s.expires.store(0);
@@ -222,41 +230,69 @@ TEST_F(shm_protocol, a_late_release_leaves_the_next_object_alone) {
 
 // --- where objects lie --------------------------------------------------------------------------------------------------------
 
-TEST_F(shm_protocol, a_slot_is_taken_at_the_keys_home_or_as_near_as_one_is_free) {
-  std::uint32_t const home = dir().home_of(hash_of_key);
+TEST_F(shm_protocol, an_object_comes_to_lie_at_the_keys_home_or_as_near_as_a_slot_is_free) {
+  std::uint64_t const first_of_eight = 64;
   for (std::uint32_t d = 0; d != 4; ++d) {
-    std::uint32_t index = ~0U;
-    ASSERT_TRUE(take_slot(dir(), hash_of_key, me, index));
-    EXPECT_EQ(index, home + d);
-    EXPECT_EQ(dir().slot_at(index).ctl.load(), control::taken(0, me));
+    EXPECT_EQ(find(first_of_eight), slot_search::found);
+    EXPECT_EQ(index_, 64 + d);
+    EXPECT_FALSE(beside_) << "the key's lock is this slot's, too";
+    occupy(index_);
   }
-  EXPECT_TRUE(free_slot(dir(), home + 1, control::taken(0, me)));
-  EXPECT_FALSE(free_slot(dir(), home + 1, control::taken(0, me))) << "one caller frees it";
-  std::uint32_t index = ~0U;
-  ASSERT_TRUE(take_slot(dir(), hash_of_key, other, index));
-  EXPECT_EQ(index, home + 1);
-  EXPECT_EQ(dir().slot_at(index).ctl.load(), control::taken(1, other)) << "its next generation";
+  dir().slot_at(65).ctl.store(control::free(1));
+  EXPECT_EQ(find(first_of_eight), slot_search::found);
+  EXPECT_EQ(index_, 65U);
+}
+
+TEST_F(shm_protocol, a_slot_among_the_eights_of_others_takes_their_lock) {
+  std::uint64_t const last_of_eight = 71;
+  occupy(71);
+  EXPECT_EQ(find(last_of_eight), slot_search::found);
+  EXPECT_EQ(index_, 72U);
+  EXPECT_NE(dir().lock_of(72).load(), 0U);
+  beside_.release();
+  EXPECT_EQ(dir().lock_of(72).load(), 0U);
+  // Who is putting there may be about to write to it.
+  dir().lock_of(72).store(1);
+  EXPECT_EQ(find(last_of_eight), slot_search::found);
+  EXPECT_EQ(index_, 80U);
+  beside_.release();
+  for (std::uint32_t d = 0; d != window; ++d)
+    if (std::uint32_t const i = (71 + d) & (dir().layout().slots - 1); i / slots_of_a_lock != 9) occupy(i);
+  EXPECT_EQ(find(last_of_eight), slot_search::busy);
+  EXPECT_EQ(&dir().lock_of(index_), &dir().lock_of(72)) << "what is to be waited for";
+  dir().lock_of(72).store(0);
+  EXPECT_EQ(find(last_of_eight), slot_search::found);
+  EXPECT_EQ(index_, 72U);
+}
+
+// The slot was free at the first look: who had its lock put an object there and gave the lock back.
+TEST_F(shm_protocol, a_slot_beside_is_looked_at_again_with_its_lock) {
+  occupy(71);
+  static directory const* where = nullptr;
+  where = &dir();
+  set_failpoint_hook([](std::string_view name) noexcept {
+    if (name == "shm.put.beside_locked") where->slot_at(72).ctl.store(control::make(0, slot_state::ready, 1));
+  });
+  EXPECT_EQ(find(71), slot_search::found);
+  set_failpoint_hook(nullptr);
+  EXPECT_EQ(index_, 73U);
 }
 
 TEST_F(shm_protocol, the_last_slots_neighbour_is_the_first) {
   std::uint32_t const last = dir().layout().slots - 1;
-  std::uint32_t index = ~0U;
-  ASSERT_TRUE(take_slot(dir(), last, me, index));
-  EXPECT_EQ(index, last);
-  ASSERT_TRUE(take_slot(dir(), last, me, index));
-  EXPECT_EQ(index, 0U);
+  occupy(last);
+  EXPECT_EQ(find(last), slot_search::found);
+  EXPECT_EQ(index_, 0U);
   dir().slot_at(0).hash.store(last);
   widen(dir(), last, 0);
-  dir().slot_at(0).ctl.store(control::make(0, slot_state::ready, control::tag_of(last)));
+  occupy(0, last);
   EXPECT_EQ(dir().slot_at(last).spread.load(), spread::raised(0, 1));
   EXPECT_TRUE(for_each_of(dir(), last, [](std::uint32_t i, std::uint64_t) { return i == 0; }));
 }
 
 TEST_F(shm_protocol, no_slot_is_taken_beyond_the_window) {
-  for (std::uint32_t d = 0; d != window; ++d) dir().slot_at((dir().home_of(hash_of_key) + d) & (dir().layout().slots - 1)).ctl.store(control::taken(0, other));
-  std::uint32_t index = 77;
-  EXPECT_FALSE(take_slot(dir(), hash_of_key, me, index));
-  EXPECT_EQ(index, 77U);
+  for (std::uint32_t d = 0; d != window; ++d) occupy((dir().home_of(hash_of_key) + d) & (dir().layout().slots - 1));
+  EXPECT_EQ(find(hash_of_key), slot_search::none);
 }
 
 // Whoever looks for a key looks as far as its objects may lie, no further, and forgets that when the last of them is gone.
@@ -292,10 +328,8 @@ TEST_F(shm_protocol, keys_of_one_home_are_told_apart_by_their_tags) {
   std::uint64_t const neighbour = hash_of_key ^ std::uint64_t{1} << 60U;
   EXPECT_EQ(dir().home_of(neighbour), dir().home_of(hash_of_key));
   EXPECT_FALSE(for_each_of(dir(), neighbour, [](std::uint32_t, std::uint64_t) { return true; }));
-  for (auto const state : {slot_state::free, slot_state::taken}) {
-    object().ctl.store(control::make(gen, state, tag));
-    EXPECT_FALSE(is_found()) << "no object";
-  }
+  object().ctl.store(control::make(gen, slot_state::free, tag));
+  EXPECT_FALSE(is_found()) << "no object";
 }
 
 // --- what the dead leave ------------------------------------------------------------------------------------------------------
@@ -347,16 +381,6 @@ TEST_F(shm_protocol, a_bell_is_rung_for_sleepers_only) {
   EXPECT_EQ(dir().head().multi_seq.load(), 0U);
 }
 
-TEST_F(shm_protocol, a_taken_slot_is_its_takers_until_that_is_dead) {
-  object().ctl.store(control::taken(gen, me));
-  EXPECT_EQ(control::generation(object().ctl.load()), gen);
-  EXPECT_EQ(control::taker(object().ctl.load()), me);
-  EXPECT_EQ(settle_slots(dir(), owner), 0U);
-  EXPECT_EQ(object().ctl.load(), control::taken(gen, me)) << "somebody else died";
-  EXPECT_EQ(settle_slots(dir(), me), 0U);
-  EXPECT_EQ(object().ctl.load(), control::free(gen + 1));
-}
-
 TEST_F(shm_protocol, an_unfinished_object_of_the_dead_ends_when_nobody_reads_it) {
   for (auto const unfinished : {slot_state::writing, slot_state::beaten}) {
     publish(gen, {claim::anyone});
@@ -379,16 +403,6 @@ TEST_F(shm_protocol, a_dead_reader_of_an_unfinished_object_holds_nothing) {
   drop_claims(dir(), me);
   EXPECT_EQ(place(0), claim::state::empty);
   EXPECT_EQ(state(), slot_state::writing) << "its writer lives";
-}
-
-// Whether its home was told that it lies elsewhere, nobody knows: one too many costs looks, one too few would hide an object.
-TEST_F(shm_protocol, a_slot_that_the_dead_had_taken_is_not_taken_off_its_homes_count) {
-  publish(gen, {claim::anyone});
-  std::uint32_t const before = home().spread.load();
-  object().ctl.store(control::taken(gen, owner));
-  EXPECT_EQ(settle_slots(dir(), owner), 0U);
-  EXPECT_EQ(object().ctl.load(), control::free(gen + 1));
-  EXPECT_EQ(home().spread.load(), before);
 }
 
 TEST_F(shm_protocol, a_lease_begins_when_the_producer_goes) {
@@ -500,7 +514,6 @@ TEST_F(shm_protocol, undoing_a_claim_leaves_the_next_objects_place_alone) {
   auto const reuse = [](directory const& d) {
     slot& s = d.slot_at(at);
     s.ctl.store(control::free(gen + 1));
-    s.ctl.store(control::taken(gen + 1, other));
     d.claim_at(at, 0).store(next);
     s.ctl.store(control::make(gen + 1, slot_state::ready, tag));
   };

@@ -481,6 +481,46 @@ TEST_F(shm_test, locks_that_nobody_alive_holds_are_taken_over) {
   }
 }
 
+// Only among the eights of somebody who is putting there is room: he may be about to fill it, and is waited for, but never with a lock in hand that he may want.
+TEST_F(shm_test, the_last_free_slots_are_waited_for_where_others_are_putting) {
+  auto o = options();
+  o.max_keys = 16;
+  auto producer = shm_transport::open(o), another = shm_transport::open(o);
+  ASSERT_TRUE(producer && another);
+  auto const dir = directory();
+  ASSERT_EQ(dir.layout().slots, 32U);
+  for (std::uint32_t i = 8; i != 32; ++i) dir.slot_at(i).ctl.store(shm::control::make(0, shm::slot_state::ready, 0));
+  std::uint32_t who = 0;
+  while (dir.participant_at(who).pid == 0) ++who;
+  std::uint64_t const mark = std::uint64_t{dir.participant_at(who + 1).epoch.load()} << 32U | (who + 2U);
+  std::string key = "key";
+  while (dir.home_of(dir.hash(key)) < 8) key += "'";
+  auto const data = test_pattern(10, 1);
+  auto const put = [&](std::chrono::milliseconds patience) {
+    const_bytes const piece(data);
+    publish_options how;
+    how.until = deadline::after(patience);
+    return producer->put_whole(key, piece, {.size = data.size()}, how);
+  };
+  dir.lock_of(0).store(mark);
+  EXPECT_TRUE(put(std::chrono::milliseconds(20)) == error_kind::peer_stalled);
+  std::jthread const later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    for (std::uint32_t i = 8; i != 32; i += 8) EXPECT_EQ(dir.lock_of(i).load(), 0U) << "waits with nothing in hand";
+    dir.lock_of(0).store(0);
+  });
+  auto const done = put(std::chrono::seconds(30));
+  ASSERT_TRUE(done) << done.error().message();
+  std::uint32_t found = 0;
+  for (std::uint32_t i = 0; i != 8; ++i) found += shm::control::state(dir.slot_at(i).ctl.load()) == shm::slot_state::ready ? 1U : 0U;
+  EXPECT_EQ(found, 1U);
+  another->close();
+  key += "'";
+  while (dir.home_of(dir.hash(key)) < 8) key += "'";
+  dir.lock_of(0).store(mark);  // a dead one's
+  EXPECT_TRUE(put(std::chrono::seconds(30)));
+}
+
 TEST_F(shm_test, participants_are_limited_and_their_places_are_used_again) {
   auto o = options();
   o.max_keys = 16;

@@ -58,7 +58,7 @@ class shm_stopped : public shm_test::process_test {
 TEST_F(shm_stopped, in_the_middle_of_a_put_makes_another_put_fail_at_its_deadline) {
   auto c = space.connect<connector_type>();
   auto const other = start();
-  other->stop("put k 1 100", "shm.whole.key_locked");
+  other->stop("put k 1 100", "shm.put.key_locked");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon())), "deadline");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(soon(), on_existing::replace)), "deadline");
   expect_stalled(c.put(hop, "k", const_bytes(payload), before(deadline::immediate())), "deadline");
@@ -83,7 +83,7 @@ TEST_F(shm_stopped, between_begin_and_commit_makes_a_replacing_put_fail_at_its_d
   auto const wire = c.keying().make(hop, "k", scratch, max_key_size);
   ASSERT_TRUE(wire);
   ASSERT_TRUE(c.transport().begin(op, *wire, {}, {}, how));
-  other->stop("replace k 1 100", "shm.whole.key_locked");
+  other->stop("replace k 1 100", "shm.put.key_locked");
   expect_stalled(c.transport().commit(op, {}), "deadline");
   other->signal(SIGCONT);
   EXPECT_EQ(other->answer(), "ok 100");

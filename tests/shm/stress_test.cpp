@@ -64,7 +64,6 @@ class publisher {
 
   void publish(std::uint64_t generation) const {
     slot& s = dir_.slot_at(at);
-    s.ctl.store(control::taken(generation, 0));
     s.hash.store(hash_of_key);
     // The payload: what a reader of another generation would see instead of its own.
     s.offset = generation;
@@ -218,19 +217,31 @@ TEST(shm_stress, objects_of_one_home_come_and_go_without_loss) {
     threads.emplace_back([&, who] {
       auto const mine = folder.open();
       std::uint64_t const hash = hash_of_key ^ std::uint64_t{who} << 56U;
+      EXPECT_TRUE(byte_lock::try_lock(mine.fd(), who + 1));  // alive
       start.arrive_and_wait();
       for (std::uint64_t n = 0; n != 10 * rounds; ++n) {
+        auto of_key = key_lock::acquire(mine, mine.home_of(hash), who);
+        if (!of_key) {  // whoever has it is without a processor for long
+          --n;
+          continue;
+        }
         std::uint32_t index = 0;
-        if (!take_slot(mine, hash, who, index)) {
+        key_lock beside;
+        if (find_slot(mine, hash, who, index, beside) != slot_search::found) {
           ++lost[who];
           continue;
         }
         slot& s = mine.slot_at(index);
         std::uint64_t const generation = control::generation(s.ctl.load()), ready = control::make(generation, slot_state::ready, control::tag_of(hash));
         widen(mine, hash, index);
+        s.hash.store(hash);
         s.ctl.store(ready);
+        beside.release();
+        of_key->release();
+        if (s.hash.load() != hash) ++lost[who];  // two in one slot
         if (!for_each_of(mine, hash, [&](std::uint32_t i, std::uint64_t word) { return i == index && word == ready; })) ++lost[who];
-        if (!free_slot(mine, index, ready)) ++lost[who];
+        std::uint64_t word = ready;
+        if (!s.ctl.compare_exchange_strong(word, control::free(generation + 1))) ++lost[who];
         narrow(mine, hash, index);
       }
     });
@@ -254,7 +265,7 @@ TEST(shm_stress, the_lock_of_a_key_keeps_two_out) {
       EXPECT_TRUE(byte_lock::try_lock(mine.fd(), who + 1));  // alive
       start.arrive_and_wait();
       for (std::uint64_t n = 0; n != 2 * rounds; ++n) {
-        auto locked = key_lock::acquire(mine, hash_of_key, who);
+        auto locked = key_lock::acquire(mine, mine.home_of(hash_of_key), who);
         if (!locked) {  // who holds it yields below, and on a busy machine is without a processor for long: a second is not for ever
           --n;
           continue;

@@ -32,7 +32,6 @@ std::string leak_finder::person_at(std::uint32_t i, char const* state) const {
 
 void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s) {
   switch (shm::control::state(s.ctl.load())) {
-    case shm::slot_state::taken:
     case shm::slot_state::writing:
     case shm::slot_state::beaten: return begun_by_the_dead(index, s);
     case shm::slot_state::ready:
@@ -45,7 +44,7 @@ void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s) {
 
 void leak_finder::begun_by_the_dead(std::uint32_t index, snapshot::slot const& s) {
   std::uint64_t const word = s.ctl.load();
-  std::uint32_t const whose = shm::control::state(word) == shm::slot_state::taken ? shm::control::taker(word) : s.owner.load();
+  std::uint32_t const whose = s.owner.load();
   if (seen_.lives(whose) || seen_.control_now(index) != word) return;
   out_.leaks.push_back({"slot", "the unfinished put of " + person_at(whose) + " in slot " + std::to_string(index), 0});
 }

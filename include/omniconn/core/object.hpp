@@ -67,6 +67,7 @@ struct find_options {
   std::string_view reader{};       ///< who asks; empty: the transport's default name
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
   edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
+  bool alone = false;              ///< nobody but the caller knows the operation: another thread neither cancels nor waits for it
   bool verifies = false;           ///< who asks will compare the payload's checksum, if it has one; a transport that reads the payload while it is being written makes it then
   deadline until{};                ///< until when `find` waits for a lock that a stopped process has (`peer_stalled`); for the object, `wait` waits
 };

@@ -17,9 +17,9 @@ using failpoint_hook = void (*)(std::string_view name) noexcept;
 
 /// Every failpoint that there is: "<transport>.<what is done>.<how far it has come>". A name that is not here does not compile.
 inline constexpr std::string_view failpoint_names[]{
-    "shm.put.key_stored", "shm.put.slot_taken", "shm.put.described", "shm.put.key_locked", "shm.put.refused", "shm.put.widened", "shm.put.writing", "shm.put.announced",
+    "shm.put.key_stored", "shm.put.key_locked", "shm.put.beside_locked", "shm.put.described", "shm.put.widened", "shm.put.writing", "shm.put.announced",
     "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
-    "shm.whole.key_locked", "shm.whole.described", "shm.whole.ready", "shm.whole.rung",
+    "shm.whole.ready", "shm.whole.rung",
     "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
     "shm.abort.withdrawn", "shm.withdraw.draining",
     "shm.lock.taken_from_the_dead",

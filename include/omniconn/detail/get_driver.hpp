@@ -112,6 +112,7 @@ class get_driver {
     if constexpr (Transport::caps.quiet_cancel) {
       landing landed;
       op_type op;  // ends before the memory that it writes to
+      how.alone = true;
       auto const now = transport_.find(op, key, how);
       if (!now || *now != progress::done)
         if (auto const done = drive(op, landed, now, o); !done) {

@@ -27,6 +27,7 @@ enum class stage : std::uint8_t { idle, begun, looking, found, failed, busy };
 struct staged_operation : operation {
   std::atomic<stage> at_{stage::idle};
   bool is_get_ = false;
+  bool alone_ = false;                       ///< known to one thread only: nothing to lock
   std::atomic<std::uint32_t> locked_in_{0};  ///< the process whose thread had it last, counted in forks
   error failure_{error_kind::misconfigured, "the operation was not begun"};
 
@@ -54,6 +55,7 @@ struct staged_operation : operation {
 class locked_operation {
  public:
   explicit locked_operation(staged_operation& op) noexcept : op_(op), seen_(op.at_.load(std::memory_order_acquire)) {
+    if (op_.alone_) return;
     std::uint32_t const here = fork_count.load(std::memory_order_relaxed);
     for (int i = 0;; ++i) {
       if (seen_ != stage::busy) {
@@ -75,7 +77,9 @@ class locked_operation {
   }
   locked_operation(locked_operation const&) = delete;
   locked_operation& operator=(locked_operation const&) = delete;
-  ~locked_operation() { op_.at_.store(op_.next_, std::memory_order_release); }
+  ~locked_operation() {
+    if (!op_.alone_) op_.at_.store(op_.next_, std::memory_order_release);
+  }
   /// Where the operation was when it was locked.
   [[nodiscard]] stage at() const noexcept { return seen_; }
 

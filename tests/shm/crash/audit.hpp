@@ -69,7 +69,6 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
     bool right = true;
     switch (control::state(word)) {
       case slot_state::free: continue;
-      case slot_state::taken: right = alive(control::taker(word)); break;
       case slot_state::writing:
       case slot_state::beaten: right = alive(owner); break;
       case slot_state::ready:

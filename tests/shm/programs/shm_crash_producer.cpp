@@ -112,15 +112,6 @@ class producer {
     for (int i = 0; i != 5; ++i) put(connector_, key, 70'000, 1, true);
   }
 
-  /// A put that is refused because its key is taken.
-  void put_again() {
-    constexpr unsigned key = 5;
-    if (!live_.contains(key)) put(connector_, key, 70'000, 1, false);
-    say("try nothing");
-    (void)connector_.put(hop, key_name(key), view_of(object(1, 70'000)));
-    say("ok");
-  }
-
   /// An object whose producer left and whose lease ends while we are there.
   void meet_an_expired_object() {
     constexpr unsigned key = 1;
@@ -198,7 +189,6 @@ int main(int argc, char** argv) {
   for (unsigned n = 0; n != s.ops || s.mode == "forever"; ++n) p.step(n);
   if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
   if (aims_at("shm.replace.")) p.replace();
-  if (aims_at("shm.put.refused")) p.put_again();
   if (aims_at("shm.adopt.") || s.mode == "lend") p.lend();
   p.close();
   say("done");

@@ -287,10 +287,8 @@ class directory {
   [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
     return k == 0 ? slot_at(i).first_claim : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
   }
-  /// Epoch << 32 | participant + 1 of who puts a key of that hash; 0: nobody.
-  [[nodiscard]] std::atomic<std::uint64_t>& lock_of(std::uint64_t hash) const noexcept {
-    return at<std::atomic<std::uint64_t>>(geometry_.locks_at)[home_of(hash) / slots_of_a_lock];
-  }
+  /// Epoch << 32 | participant + 1 of who may put keys whose home slot `i` is, or one of its eight, and write to those that are free; 0: nobody.
+  [[nodiscard]] std::atomic<std::uint64_t>& lock_of(std::uint32_t i) const noexcept { return at<std::atomic<std::uint64_t>>(geometry_.locks_at)[i / slots_of_a_lock]; }
   /// The slot that keys of that hash are looked for in first.
   [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (geometry_.slots - 1); }
 

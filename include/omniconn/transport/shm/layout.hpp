@@ -27,7 +27,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 5;
+inline constexpr std::uint32_t format_version = 6;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
@@ -214,29 +214,27 @@ template <template <class> class Atomic> struct alignas(64) basic_reader_name {
 using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
-/// `taken`: a producer is about to describe its object; nobody else touches the slot, but only the control word says whose it is. `writing`: the key is taken, the payload is on its way.
-/// `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
-enum class slot_state : std::uint8_t { free, taken, writing, ready, draining, beaten };
+/// `writing`: the key is taken, the payload is on its way. `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
+/// Only who has the lock of its eight writes to a slot that is `free`; what it is about to describe there nobody sees before the control word changes.
+enum class slot_state : std::uint8_t { free, writing, ready, draining, beaten };
 
-/// tag 12 | generation 44 | state 8. The tag is the taker where the state is `taken`, 0 where it is `free`, else the upper bits of the key's hash: one word tells who
-/// waits whether to look closer, and a flipped bit of the hash is noticed.
+/// tag 12 | generation 44 | state 8. The tag is 0 where the state is `free`, else the upper bits of the key's hash: one word tells who waits whether to look closer, and a
+/// flipped bit of the hash is noticed.
 struct control {
   static constexpr std::uint64_t tag_of(std::uint64_t hash) noexcept { return hash >> 52U; }
   static constexpr std::uint64_t make(std::uint64_t generation, slot_state s, std::uint64_t tag) noexcept { return tag << 52U | (generation << 20U >> 12U) | static_cast<std::uint64_t>(s); }
   static constexpr std::uint64_t free(std::uint64_t generation) noexcept { return make(generation, slot_state::free, 0); }
-  static constexpr std::uint64_t taken(std::uint64_t generation, std::uint32_t participant) noexcept { return make(generation, slot_state::taken, participant); }
   /// The same object in another state.
   static constexpr std::uint64_t become(std::uint64_t c, slot_state s) noexcept { return (c & ~std::uint64_t{0xff}) | static_cast<std::uint64_t>(s); }
   static constexpr slot_state state(std::uint64_t c) noexcept { return static_cast<slot_state>(c & 0xffU); }
   static constexpr std::uint64_t generation(std::uint64_t c) noexcept { return c << 12U >> 20U; }
   static constexpr std::uint64_t tag(std::uint64_t c) noexcept { return c >> 52U; }
-  static constexpr std::uint32_t taker(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 52U); }
   /// Whether the object that `seen` was of can still be read, now or when it is whole.
   static constexpr bool may_be_claimed(std::uint64_t now, std::uint64_t seen) noexcept {
     return become(now, slot_state::free) == become(seen, slot_state::free) && (state(now) == slot_state::ready || state(now) == slot_state::writing);
   }
-  /// An object, whole or not yet: not `free`, not `taken`.
-  static constexpr bool is_object(std::uint64_t c) noexcept { return state(c) > slot_state::taken; }
+  /// An object, whole or not yet.
+  static constexpr bool is_object(std::uint64_t c) noexcept { return state(c) != slot_state::free; }
 };
 
 /// In a key's home: how many objects whose home it is lie elsewhere, and how far away at most: reach 16 | count 16. Raised before such an object can be seen, lowered after its end.
@@ -274,7 +272,7 @@ struct claim {
   }
 };
 
-/// One object. Its words are written by its producer while it has the slot, and do not change until it is `free` again; but `bell`, `sleepers` and `spread` are of the keys whose home the
+/// One object. Its words are written by its producer before the control word says that it is there, and do not change until it is `free` again; but `bell`, `sleepers` and `spread` are of the keys whose home the
 /// slot is, whatever lies in it. The claims of its readers but the first lie in a part of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased

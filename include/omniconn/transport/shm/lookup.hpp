@@ -30,7 +30,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 /// Whether to look once more before it is said that nothing is there: once always, and again while somebody is just putting the key, or taking it away.
-inline bool is_worth_another(auto const& dir, std::uint64_t hash, int looks, bool moved) noexcept { return looks < dir.looks && (looks == 0 || moved || dir.lock_of(hash).load() != 0); }
+inline bool is_worth_another(auto const& dir, std::uint64_t hash, int looks, bool moved) noexcept { return looks < dir.looks && (looks == 0 || moved || dir.lock_of(dir.home_of(hash)).load() != 0); }
 
 /// One look for the object of a get: no sleep, no system call once the producer's arena is mapped. \requires the operation is locked, or not yet known to others.
 template <class Session> result<progress> look(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
@@ -139,6 +139,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.following_.on = op.may_follow_ = false;
   op.digest_.reset();
   op.verifies_ = o.verifies;
+  op.alone_ = o.alone;
   op.reader_ = e.reader;
   op.watches_ = false;
   if (!o.reader.empty()) {

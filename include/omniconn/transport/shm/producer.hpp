@@ -73,17 +73,10 @@ template <class Session> class basic_producer {
     return serial_;
   }
   /// The same for a payload that lies in the slot: there is no block.
-  void add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { add_object(index, generation, size, 0, no_page, {{}, 0, &no_block}); }
+  std::uint64_t add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size) noexcept { return add_object(index, generation, size, 0, no_page, {{}, 0, &no_block}); }
   /// A put has ended without an object: its block comes back.
   void drop_object(std::uint64_t serial) noexcept {
     if (auto* const o = find_object(serial)) end_object(*o);
-  }
-  /// The same where the caller keeps the block.
-  void forget_object(std::uint64_t serial) noexcept {
-    auto* const o = find_object(serial);
-    if (o == nullptr) return;
-    o->dispose = &no_block;
-    end_object(*o);
   }
 
   /// Objects and payload bytes that are still with readers, as far as `collect` has looked.

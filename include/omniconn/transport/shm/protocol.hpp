@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → taken → (writing →) ready → (draining →) free with the next generation. A producer takes any free one near the key's home; anybody may drain and
-// retire. A reader claims first and validates afterwards: the claim is a sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of
+// Life of a slot: free → (writing →) ready → (draining →) free with the next generation. A producer that has the lock describes its object in a free one near the key's home; anybody
+// may drain and retire. A reader claims first and validates afterwards: the claim is a sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of
 // the two sees the other.
 //
 // `dir` is a `directory`, or what the model checker takes for one: all that is asked of the system is asked through it.
@@ -72,23 +72,6 @@ bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
   return false;
 }
 
-/// Takes the free slot that is nearest to a key's home. The caller describes its object and publishes it, or frees it again. \returns false: none is free
-inline bool take_slot(auto const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index) noexcept {
-  std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
-  for (std::uint32_t d = 0; d != window && d <= last; ++d) {
-    std::uint32_t const i = (home + d) & last;
-    auto& s = dir.slot_at(i);
-    std::uint64_t word = s.ctl.load();
-    while (control::state(word) == slot_state::free) {
-      if (!s.ctl.compare_exchange_strong(word, control::taken(control::generation(word), participant))) continue;
-      failpoint("shm.put.slot_taken");
-      index = i;
-      return true;
-    }
-  }
-  return false;
-}
-
 /// Before the object in slot `index` can be seen: whoever looks for a key of that hash looks so far.
 inline void widen(auto const& dir, std::uint64_t hash, std::uint32_t index) noexcept {
   std::uint32_t const home = dir.home_of(hash);
@@ -107,11 +90,6 @@ inline void narrow(auto const& dir, std::uint64_t hash, std::uint32_t index) noe
   std::uint32_t w = word.load();
   while (!word.compare_exchange_weak(w, spread::lowered(w))) {
   }
-}
-
-/// Frees a slot whose object nobody could read, its next generation begun. \returns true for the one caller that freed it.
-inline bool free_slot(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
-  return dir.slot_at(index).ctl.compare_exchange_strong(word, control::free(control::generation(word) + 1));
 }
 
 /// Number of places for readers of a slot's object, whatever the shared word says.
@@ -306,71 +284,6 @@ inline bool release_claim(auto const& dir, std::uint32_t index, std::uint64_t ge
   if (!retired) ring(dir, hash);
   return retired;
 }
-
-/// Keeps two puts of one key apart. Readers never take it.
-template <class Directory> class basic_key_lock {
-  using word = std::remove_reference_t<decltype(std::declval<Directory const&>().lock_of(0))>;
-
- public:
-  /// \errors `peer_stalled`: a stopped process has held it until the deadline, or for a second. The lock of a dead one is taken over: what it protects
-  /// is changed by single stores, so there is nothing to repair.
-  [[nodiscard]] static result<basic_key_lock> acquire(Directory const& dir, std::uint64_t hash, std::uint32_t participant, deadline until = {}) noexcept {
-    auto& lock = dir.lock_of(hash);
-    std::uint64_t const mine = mark_of(dir, participant);
-    for (std::uint32_t i = 0;; ++i) {
-      std::uint64_t seen = 0;
-      if (lock.compare_exchange_strong(seen, mine)) return basic_key_lock(lock, mine);
-      // Asked once before the first yield: where others want to run, a hundred of them take a second.
-      if (i == Directory::patience || i >= 2 * Directory::patience) {
-        auto const holder = static_cast<std::uint32_t>(seen) - 1U;
-        // The epoch tells the holder from whoever uses its record now.
-        bool const alive = holder < max_participants && seen >> 32U == dir.participant_at(holder).epoch.load(std::memory_order_relaxed) &&
-                           (holder == participant || dir.held_elsewhere(holder + 1));
-        if (!alive) {
-          lock.compare_exchange_strong(seen, 0);
-          failpoint("shm.lock.taken_from_the_dead");
-          continue;
-        }
-        if (i == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
-        if (i >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's lock: it is stopped, or has no processor"};
-        if (i >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's lock"};
-      }
-      dir.pause(i);
-    }
-  }
-  /// The same without waiting. False: somebody else has it.
-  [[nodiscard]] static basic_key_lock try_acquire(Directory const& dir, std::uint64_t hash, std::uint32_t participant) noexcept {
-    auto& lock = dir.lock_of(hash);
-    std::uint64_t seen = 0;
-    std::uint64_t const mine = mark_of(dir, participant);
-    return lock.compare_exchange_strong(seen, mine) ? basic_key_lock(lock, mine) : basic_key_lock();
-  }
-  basic_key_lock() noexcept = default;
-  basic_key_lock(basic_key_lock&& other) noexcept : word_(std::exchange(other.word_, nullptr)), mine_(other.mine_) {}
-  basic_key_lock& operator=(basic_key_lock&& other) noexcept {
-    release();
-    word_ = std::exchange(other.word_, nullptr);
-    mine_ = other.mine_;
-    return *this;
-  }
-  explicit operator bool() const noexcept { return word_ != nullptr; }
-  ~basic_key_lock() { release(); }
-  void release() noexcept {
-    if (word_ == nullptr) return;
-    std::uint64_t mine = mine_;
-    word_->compare_exchange_strong(mine, 0);
-    word_ = nullptr;
-  }
-
- private:
-  basic_key_lock(word& w, std::uint64_t mine) noexcept : word_(&w), mine_(mine) {}
-  static std::uint64_t mark_of(Directory const& dir, std::uint32_t participant) noexcept {
-    return std::uint64_t{dir.participant_at(participant).epoch.load(std::memory_order_relaxed)} << 32U | (participant + 1U);
-  }
-  word* word_ = nullptr;
-  std::uint64_t mine_ = 0;
-};
-using key_lock = basic_key_lock<directory>;
 
 }  // namespace detail::shm
 

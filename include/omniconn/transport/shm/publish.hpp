@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of a put: take a slot near the key's home, describe the object, reserve the key, publish.
+// The way of a put: take the key's lock, describe the object in a free slot near its home, publish.
 #pragma once
 
 #include <array>
@@ -16,6 +16,7 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/endpoint.hpp>
+#include <omniconn/transport/shm/key_lock.hpp>
 #include <omniconn/transport/shm/protocol.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -87,7 +88,7 @@ inline description described(std::uint32_t me, wire_key key, std::uint64_t hash,
   return d;
 }
 
-/// Writes all of a slot that is `taken` for us but payload and control word.
+/// Writes all of a free slot but payload and control word. \requires the caller has the lock of its eight
 inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, description const& d, reader_numbers const& readers) noexcept {
   s.checksum = d.checksum;
   s.trace = d.trace;
@@ -163,33 +164,6 @@ template <class Session> result<object_place> place_object(basic_endpoint<Sessio
   return lies;
 }
 
-/// Takes a slot and describes the object in it. The slot is `taken` afterwards, and nobody sees the object.
-template <class Session> result<std::uint32_t> describe_object(basic_endpoint<Session>& e, basic_put_operation<Session>& op, wire_key key, std::uint64_t hash, const_bytes payload, outgoing const& out,
-                                             object_info const& info, reader_numbers const& readers, publish_options const& o) {
-  std::unique_lock lock(e.put_mutex);
-  if (auto const may = admit(e, lock, payload.size(), o); !may) return may.error();
-  auto& writer = e.writer;
-  auto const& dir = e.session->dir();
-  auto const placed = place_object(e, key, payload);
-  if (!placed) return placed.error();
-  object_place const lies = *placed;
-  std::uint32_t index = 0;
-  if (!take_slot(dir, hash, e.session->me(), index)) {
-    writer.give_back_key_page(lies.key_page);
-    return no_slot(e, hash);
-  }
-  auto& s = dir.slot_at(index);
-  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed));
-  object_info stored = info;
-  stored.size = payload.size();
-  description d = described(e.session->me(), key, hash, lies, stored, readers, o);
-  d.sum = dir.sum_after(dir.sum_before(d), generation);  // for who reads behind us; the end has another
-  describe(dir, s, index, generation, d, readers);
-  failpoint("shm.put.described");
-  op.serial_ = writer.add_object(index, generation, payload.size(), lies.payload.arena, lies.key_page, out);
-  return index;
-}
-
 /// Whether a live object or an unfinished put has the key. \requires its lock is held.
 template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
@@ -204,6 +178,100 @@ template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint
     failpoint("shm.put.expired_drained");
     return false;
   });
+}
+
+/// A slot of ours, with an object in it that nobody sees until the control word says so, and the locks that keep it ours until then.
+template <class Session> struct described_slot {
+  using lock = basic_key_lock<std::remove_cvref_t<decltype(std::declval<Session const&>().dir())>>;
+
+  lock of_key, beside;  // `beside`: of the slot, where it is not one of the key's eight
+  std::uint32_t index = 0;
+  std::uint64_t generation = 0;
+  std::uint64_t serial = 0;  // of the producer's list
+
+  void release() noexcept {
+    beside.release();
+    of_key.release();
+  }
+};
+
+/// Attempts to have the lock of a key and our own at once, before it waits for our own with the key's.
+inline constexpr int most_attempts = 100;
+
+/// Takes a key and a slot near its home, and describes the object there. `block`: what the payload lies in; null: it is copied into the slot.
+///
+/// What can be known before is made before, so that little is left to do with the slot's first line, which who waits takes from us again and again.
+/// \requires `mine` holds the put mutex, and does so afterwards where this succeeds
+template <class Session>
+result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& mine, described_slot<Session>& at, wire_key key, std::uint64_t hash, const_bytes payload,
+                             outgoing const* block, object_info const& info, reader_numbers const& readers, publish_options const& o) {
+  using lock = typename described_slot<Session>::lock;
+  auto& writer = e.writer;
+  auto const& dir = e.session->dir();
+  std::uint32_t const me = e.session->me(), home = dir.home_of(hash);
+  object_place lies;
+  auto const prepare = [&]() -> result<void> {
+    lies = {};
+    lies.payload = {in_slot, 0, true};
+    if (auto const may = admit(e, mine, payload.size(), o); !may) return may;
+    if (block == nullptr) return {};
+    auto const placed = place_object(e, key, payload);
+    if (!placed) return placed.error();
+    lies = *placed;
+    return {};
+  };
+  // Waits with nothing that our other threads need.
+  auto const wait_for = [&](std::uint32_t i) {
+    writer.give_back_key_page(lies.key_page);
+    mine.unlock();
+    return lock::acquire(dir, i, me, o.until);
+  };
+  for (int attempt = 0;; ++attempt) {
+    if (auto const ready = prepare(); !ready) return ready.error();
+    at.of_key = lock::try_acquire(dir, home, me);
+    if (!at.of_key) {
+      auto waited = wait_for(home);
+      if (!waited) return waited.error();
+      at.of_key = std::move(*waited);
+      // And then not for them, who may be making memory: another process would take us for stopped.
+      if (attempt >= most_attempts) {
+        mine.lock();
+      } else if (!mine.try_lock()) {
+        at.of_key.release();
+        mine.lock();
+        continue;
+      }
+      if (auto const ready = prepare(); !ready) return ready.error();
+    }
+    failpoint("shm.put.key_locked");
+    description d = described(me, key, hash, lies, info, readers, o);
+    std::uint64_t const sum = dir.sum_before(d);
+    if (o.existing == on_existing::fail && key_is_taken(e, hash)) {
+      writer.give_back_key_page(lies.key_page);
+      return {error_kind::already_exists, taken_text};
+    }
+    auto const search = find_slot(dir, hash, me, at.index, at.beside);
+    if (search == slot_search::busy && attempt < most_attempts) {
+      at.of_key.release();  // who has the other may want ours
+      auto const waited = wait_for(at.index);
+      if (!waited) return waited.error();
+      mine.lock();
+      continue;
+    }
+    if (search != slot_search::found) {
+      writer.give_back_key_page(lies.key_page);
+      return no_slot(e, hash);
+    }
+    auto& s = dir.slot_at(at.index);
+    at.generation = control::generation(s.ctl.load(std::memory_order_relaxed));
+    if (block == nullptr && !payload.empty()) s.room.store_at(behind_key(key.size()), payload.data(), payload.size());
+    d.sum = dir.sum_after(sum, at.generation);
+    describe(dir, s, at.index, at.generation, d, readers);
+    failpoint("shm.put.described");
+    widen(dir, hash, at.index);
+    at.serial = block != nullptr ? writer.add_object(at.index, at.generation, payload.size(), lies.payload.arena, lies.key_page, *block) : writer.add_object(at.index, at.generation, payload.size());
+    return {};
+  }
 }
 
 /// Takes the key from a put that has not committed yet, unless it replaces, too.
@@ -258,47 +326,27 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
 
   auto const& dir = e.session->dir();
   std::uint64_t const hash = dir.hash(key);
-  auto const described = describe_object(e, op, key, hash, payload, out, info, readers, o);
-  if (!described) return described.error();
-  std::uint32_t const index = *described;
-  auto& s = dir.slot_at(index);
-  std::uint64_t const taken = s.ctl.load(std::memory_order_relaxed), generation = control::generation(taken);
-
-  auto locked = basic_key_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, hash, e.session->me(), o.until);
-  if (locked) failpoint("shm.put.key_locked");
-  error failure{error_kind::peer_stalled};
-  bool reserved = false;
-  if (!locked) {
-    failure = locked.error();
-  } else if (o.existing == on_existing::fail && key_is_taken(e, hash)) {
-    failure = {error_kind::already_exists, taken_text};
-  } else {
-    widen(dir, hash, index);
-    s.ctl.store(control::make(generation, slot_state::writing, control::tag_of(hash)));
-    reserved = true;
-  }
-  if (!reserved) {
-    {
-      std::scoped_lock const lock(e.put_mutex);
-      e.writer.forget_object(op.serial_);  // the caller keeps the block of a put that did not begin. Before the slot: whoever looks meanwhile must not take it back
-    }
-    failpoint("shm.put.refused");
-    free_slot(dir, index, taken);
-    tell_of_room(dir, e.session->me());  // it counted
-    return failure;
+  object_info stored = info;
+  stored.size = payload.size();
+  described_slot<Session> at;
+  {
+    std::unique_lock mine(e.put_mutex);
+    if (auto const good = describe_object(e, mine, at, key, hash, payload, &out, stored, readers, o); !good) return good.error();
+    dir.slot_at(at.index).ctl.store(control::make(at.generation, slot_state::writing, control::tag_of(hash)));
   }
   failpoint("shm.put.writing");
-  locked->release();
+  at.release();
   if (payload.size() >= e.follow_from && e.follow_ns != 0) ring(dir, hash);  // who sleeps wakes while we write
   failpoint("shm.put.announced");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
-  op.index_ = index;
-  op.generation_ = generation;
+  op.index_ = at.index;
+  op.generation_ = at.generation;
+  op.serial_ = at.serial;
   op.hash_ = hash;
   op.existing_ = o.existing;
   op.until_ = o.until;
-  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
+  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
   return progress::done;
 }
 
@@ -324,7 +372,7 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = basic_key_lock<std::remove_cvref_t<decltype(dir)>>::acquire(dir, op.hash_, e.session->me(), op.until_);
+    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
@@ -346,9 +394,6 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   return progress::done;
 }
 
-/// Attempts to have the lock of a key and our own at once, before it waits for our own with the key's.
-inline constexpr int most_attempts = 100;
-
 /// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
 ///
 /// What can be known before a slot is taken is made before, so that little is left to do with its first line, which who waits takes from us again and again.
@@ -361,71 +406,19 @@ result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_byte
   auto const& dir = e.session->dir();
   std::uint64_t const hash = dir.hash(key);
   dir.prefetch_to_write(dir.home_of(hash));
-  std::uint32_t index = 0;
-  std::uint64_t generation = 0;
-  using locked_key = basic_key_lock<std::remove_cvref_t<decltype(dir)>>;
-  locked_key locked;
+  described_slot<Session> at;
   {
-    std::unique_lock lock(e.put_mutex);
-    object_place lies;
-    lies.payload = {in_slot, 0, true};
-    auto const prepare = [&]() -> result<void> {
-      if (auto const may = admit(e, lock, payload.size(), o); !may) return may;
-      if (block == nullptr) return {};
-      auto const placed = place_object(e, key, payload);
-      if (!placed) return placed.error();
-      lies = *placed;
-      return {};
-    };
-    for (int attempt = 0;; ++attempt) {
-      if (auto const ready = prepare(); !ready) return ready.error();
-      locked = locked_key::try_acquire(dir, hash, e.session->me());
-      if (locked) break;
-      // Waits for the key with nothing that our other threads need, and then not for them, who may be making memory: another process would take us for stopped.
-      e.writer.give_back_key_page(lies.key_page);
-      lies.key_page = no_page;
-      lock.unlock();
-      auto waited = locked_key::acquire(dir, hash, e.session->me(), o.until);
-      if (!waited) return waited.error();
-      locked = std::move(*waited);
-      if (attempt == most_attempts ? (lock.lock(), true) : lock.try_lock()) {
-        if (auto const ready = prepare(); !ready) return ready.error();
-        break;
-      }
-      locked.release();
-      lock.lock();
-    }
-    failpoint("shm.whole.key_locked");
-    description d = described(e.session->me(), key, hash, lies, info, readers, o);
-    std::uint64_t const sum = dir.sum_before(d);
-    error failure{error_kind::already_exists, taken_text};
-    bool const is_taken = o.existing == on_existing::fail && key_is_taken(e, hash);
-    if (is_taken || !take_slot(dir, hash, e.session->me(), index)) {
-      if (!is_taken) failure = no_slot(e, hash);
-      e.writer.give_back_key_page(lies.key_page);
-      return failure;
-    }
-    auto& s = dir.slot_at(index);
-    generation = control::generation(s.ctl.load(std::memory_order_relaxed));
-    if (block == nullptr && !payload.empty()) s.room.store_at(behind_key(key.size()), payload.data(), payload.size());
-    d.sum = dir.sum_after(sum, generation);
-    describe(dir, s, index, generation, d, readers);
-    failpoint("shm.whole.described");
-    widen(dir, hash, index);
-    if (block != nullptr) {
-      e.writer.add_object(index, generation, payload.size(), lies.payload.arena, lies.key_page, *block);
-    } else {
-      e.writer.add_object(index, generation, payload.size());
-    }
-    s.ctl.store(control::make(generation, slot_state::ready, control::tag_of(hash)));
+    std::unique_lock mine(e.put_mutex);
+    if (auto const good = describe_object(e, mine, at, key, hash, payload, block, info, readers, o); !good) return good.error();
+    dir.slot_at(at.index).ctl.store(control::make(at.generation, slot_state::ready, control::tag_of(hash)));
     failpoint("shm.whole.ready");
   }
-  if (o.existing == on_existing::replace) replace_others(e, hash, index);
+  if (o.existing == on_existing::replace) replace_others(e, hash, at.index);
   ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
   failpoint("shm.whole.rung");
   e.puts.fetch_add(1, std::memory_order_relaxed);
   e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
-  return locator::pack(locator_tag::shm, place{dir.id(), generation, hash, index, 0});
+  return locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
 }
 
 }  // namespace detail::shm

@@ -55,10 +55,6 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
     std::uint64_t const word = s.ctl.load();
     auto const state = control::state(word);
     if (state == slot_state::free) continue;
-    if (state == slot_state::taken) {
-      if (control::taker(word) == i) free_slot(dir, k, word);  // its home may go on looking so far: nobody knows whether it was told to
-      continue;
-    }
     if (s.owner.load() != i) continue;
     if (state == slot_state::ready) {
       std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
