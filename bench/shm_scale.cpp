@@ -279,9 +279,9 @@ class figures {
   std::map<std::string, std::vector<double>> rounds_;
 };
 
-void measure_bytes(figures& out, bench_run& b, std::vector<std::uint32_t> const& live_keys) {
-  for (std::uint32_t const live : live_keys) {
-    std::uint32_t const keys = std::bit_ceil(live);
+void measure_bytes(figures& out, bench_run const& b, std::uint32_t most) {
+  for (std::uint32_t const keys : {16U, 128U, 1024U, 4096U, 16'384U, 131'072U, 1'048'576U}) {
+    if (keys > most) break;
     std::string const row = "max_keys " + with_commas(keys);
     for (std::size_t const size : {small, std::size_t{256}}) {
       std::string const space = b.space_of("bytes-" + std::to_string(keys) + "-" + std::to_string(size));
@@ -311,10 +311,19 @@ int main(int argc, char** argv) {
 
   int const rounds = static_cast<int>(number("--rounds", "7"));
   std::uint32_t const most_keys = number("--most-keys", "1000000");
-  std::vector<std::uint32_t> live_keys, consumers{1, 2, 4, 8, 16, 32, 64};
-  for (std::uint32_t n = 10; n <= most_keys; n *= 10) live_keys.push_back(n);
+  struct fullness {
+    std::uint32_t live, max_keys;
+  };
+  std::vector<fullness> keys;
+  std::vector<std::uint32_t> const consumers{1, 2, 4, 8, 16, 32, 64};
   std::vector<std::string> key_rows, consumer_rows;
-  for (std::uint32_t const n : live_keys) key_rows.push_back(with_commas(n) + " live keys");
+  for (std::uint32_t n = 10; n <= most_keys; n *= 10) {
+    keys.push_back({n, std::bit_ceil(n + 1)});
+    key_rows.push_back(with_commas(n) + " live keys");
+  }
+  std::uint32_t const most = keys.back().max_keys;
+  keys.push_back({10, most});  // what the size alone costs
+  key_rows.push_back("10 live keys, max_keys " + with_commas(most));
   for (std::uint32_t const n : consumers) consumer_rows.push_back(std::to_string(n) + (n == 1 ? " consumer" : " consumers"));
 
   int const fd = bench::make_shared("scale-control", sizeof(control));
@@ -324,10 +333,10 @@ int main(int argc, char** argv) {
   {
     std::vector<point> with_keys, with_consumers;
     std::vector<double> first_us;
-    for (std::uint32_t const live : live_keys) {
-      auto& at = with_keys.emplace_back(b.space_of("keys-" + std::to_string(live)), std::bit_ceil(live + 1));
-      at.fill(live, b.payload(small));
-      first_us.push_back(b.go_round(at, live / 4));
+    for (auto const& k : keys) {
+      auto& at = with_keys.emplace_back(b.space_of("keys-" + std::to_string(k.live) + "-of-" + std::to_string(k.max_keys)), k.max_keys);
+      at.fill(k.live, b.payload(small));
+      first_us.push_back(b.go_round(at, k.max_keys / 4));
     }
     for (std::uint32_t const n : consumers) b.add_sleepers(with_consumers.emplace_back(b.space_of("consumers-" + std::to_string(n)), 0), n - 1);
     point shared(b.space_of("readers"), 0);
@@ -355,11 +364,11 @@ int main(int argc, char** argv) {
       }
       std::fprintf(stderr, "round %d of %d\n", round + 1, rounds);
     }
-    for (std::size_t i = 0; i != live_keys.size(); ++i) out.add(key_rows[i] + ": hybrid, first 4,096", "us", first_us[i]);
+    for (std::size_t i = 0; i != keys.size(); ++i) out.add(key_rows[i] + ": hybrid, first 4,096", "us", first_us[i]);
     for (std::size_t i = 0; i != consumers.size(); ++i) b.wake_sleepers(with_consumers[i], consumers[i] - 1);
     if (!b.end()) bench::failed("shm_scale", "a reader failed, or sums were wrong");
   }
-  measure_bytes(out, b, live_keys);
+  measure_bytes(out, b, most);
   bench::report("shm with scale", "one way of 64 B unless a row says otherwise; checksum off; bytes and first objects measured once", rounds, out.all(), bench::option(argc, argv, "--json", nullptr));
   return 0;
 }
