@@ -166,12 +166,12 @@ class bench_run {
     std::string const space = space_of("thread");
     point at(space, 0);
     auto const from = open(space, true);
-    constexpr std::uint32_t count = 2000;
+    constexpr std::uint32_t batch = 100, batches = 40;  // a batch is shorter than a time slice, so that most run undisturbed
     std::array<std::string, most_readers> names;
     for (std::uint32_t r = 0; r != most_readers; ++r) names[r] = reader_name(r);
-    std::int64_t start = 0;
-    for (std::uint32_t i = 0; i != 2 * count; ++i) {
-      if (i == count) start = bench::now_ns();  // the first half warms up
+    std::vector<double> ns;
+    std::int64_t start = bench::now_ns();
+    for (std::uint32_t i = 0; i != batch * batches; ++i) {
       std::string const key = key_of(i);
       at.put(key, payload(small), readers);
       for (std::uint32_t r = 0; r != readers; ++r) {
@@ -182,8 +182,12 @@ class bench_run {
         if (!view) bench::failed("reader", view.error().message());
         bench::keep(*view);
       }
+      if (i % batch != batch - 1) continue;
+      std::int64_t const now = bench::now_ns();
+      ns.push_back(static_cast<double>(now - start) / batch);
+      start = now;
     }
-    return static_cast<double>(bench::now_ns() - start) / count;
+    return bench::median(ns);
   }
 
   /// \returns whether all went well
