@@ -5,13 +5,13 @@
 //
 // Producer on CPU 0, readers (exec'ed) on the others, sleeping consumers (exec'ed) anywhere. Every point has a namespace of its own, and all are there at once, so that rounds go
 // through all points one after the other. Ratios and differences are of the same round, against the point with the fewest.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <string>

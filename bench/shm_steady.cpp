@@ -11,9 +11,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
