@@ -7,30 +7,24 @@
 // process, and the consumer's sum over bytes that the producer's CPU wrote last.
 #include <atomic>
 #include <chrono>
-#include <climits>
 #include <memory>
 #include <string>
 #include <thread>
 
-#include <linux/futex.h>
-#include <spawn.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <omniconn/allocator/arena.hpp>
-#include <omniconn/connector.hpp>
-#include <omniconn/keying/namespaced.hpp>
-#include <omniconn/serializer/raw.hpp>
-#include <omniconn/transport/shm.hpp>
-
+#include "processes.hpp"
 #include "support.hpp"
 
 namespace {
 
 using namespace omniconn;
-using bench_connector = connector<shm_transport, raw_serializer, namespaced_keying, arena_allocator>;
+using bench::between;
+using bench::key_of;
+using bench::sleep_until_not;
+using bench::wake;
+using bench_connector = bench::shm_connector;
 
 enum class job : std::uint32_t { none, futex_ping, spin_ping, objects, plain_memory, quit };
 
@@ -51,38 +45,18 @@ struct control {
   std::array<std::int64_t, 4096> ends;
 };
 
-void wake(std::atomic<std::uint32_t>& word) { ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
-void sleep_until_not(std::atomic<std::uint32_t>& word, std::uint32_t old, bool spin) {
-  while (word.load(std::memory_order_acquire) == old) {
-    if (spin) {
-      detail::cpu_relax();
-    } else {
-      ::syscall(SYS_futex, &word, FUTEX_WAIT, old, nullptr, nullptr, 0);
-    }
-  }
-}
-
-constexpr edge between{"producer", "consumer"};
-std::string key_of(std::uint32_t i) { return "request-" + std::to_string(1'000'000'000U + i) + "_layer"; }  // about 30 bytes on the wire
-
 bench_connector open_connector(std::string const& space, bool spin, bool checksum) {
   bench_connector::options o;
   o.transport.space = space;
   o.transport.spin = std::chrono::nanoseconds(spin ? -1 : 0);
   o.defaults.checksum = checksum;
-  auto c = bench_connector::open(o);
-  if (!c) {
-    std::fprintf(stderr, "%s\n", c.error().message().c_str());
-    std::exit(1);
-  }
-  return std::move(*c);
+  return bench::open_connector(o);
 }
 
-control* map_control(int fd) { return static_cast<control*>(::mmap(nullptr, sizeof(control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)); }
-
 int consumer(int fd, std::string const& space, int memory_fd) {
+  bench::end_with_parent();
   bench::pin_to(1);
-  control& c = *map_control(fd);
+  control& c = bench::map_shared<control>(fd);
   std::unique_ptr<bench_connector> open[2][2];
   std::byte* plain = nullptr;
   std::uint32_t seen = 0;
@@ -106,10 +80,7 @@ int consumer(int fd, std::string const& space, int memory_fd) {
         c.ready.store(seen);
         for (std::uint32_t i = 0; i != c.count; ++i) {
           auto view = mine->get_view(between, key_of(c.first_key + i), {deadline::after(std::chrono::seconds(30))});
-          if (!view) {
-            std::fprintf(stderr, "consumer: %s\n", view.error().message().c_str());
-            return 1;
-          }
+          if (!view) bench::failed("consumer", view.error().message());
           if (bench::sum(view->bytes()) != c.expected_sum) c.wrong.fetch_add(1);
           c.ends[i] = bench::now_ns();
           view->release();
@@ -198,10 +169,7 @@ struct bench_run {
           done = mine->commit(between, key, std::move(*room));
         }
       }
-      if (!done) {
-        std::fprintf(stderr, "producer: %s\n", done.error().message().c_str());
-        std::exit(1);
-      }
+      if (!done) bench::failed("producer", done.error().message());
       while (c.ack.load(std::memory_order_acquire) == i) sleep_until_not(c.ack, i, spin);
       us.push_back(static_cast<double>(c.ends[i] - start) / 1e3);
     }
@@ -241,18 +209,13 @@ int main(int argc, char** argv) {
     return consumer(std::atoi(bench::option(argc, argv, "--control", "-1")), bench::option(argc, argv, "--space", ""), std::atoi(bench::option(argc, argv, "--memory", "-1")));
 
   int const rounds = std::atoi(bench::option(argc, argv, "--rounds", "7"));
-  int const control_fd = ::memfd_create("bench-control", 0);  // no CLOEXEC: the consumer inherits both
-  int const memory_fd = ::memfd_create("bench-memory", 0);
-  if (::ftruncate(control_fd, sizeof(control)) != 0 || ::ftruncate(memory_fd, 256 << 20) != 0) return 1;
+  std::size_t const plain_size = std::size_t{256} << 20U;
+  int const control_fd = bench::make_shared("bench-control", sizeof(control)), memory_fd = bench::make_shared("bench-memory", plain_size);
   std::string const space = "bench-" + std::to_string(::getpid());
-  std::string const fd1 = std::to_string(control_fd), fd2 = std::to_string(memory_fd);
-  std::string self = "/proc/self/exe";
-  char const* const args[]{argv[0], "--role", "consumer", "--control", fd1.c_str(), "--memory", fd2.c_str(), "--space", space.c_str(), nullptr};
-  pid_t child = 0;
-  if (::posix_spawn(&child, self.c_str(), nullptr, nullptr, const_cast<char**>(args), environ) != 0) return 1;
+  pid_t const child = bench::start_again({"--role", "consumer", "--control", std::to_string(control_fd), "--memory", std::to_string(memory_fd), "--space", space});
 
   bench::pin_to(0);
-  bench_run b{*map_control(control_fd), space, static_cast<std::byte*>(::mmap(nullptr, std::size_t{256} << 20U, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory_fd, 0))};
+  bench_run b{bench::map_shared<control>(control_fd), space, static_cast<std::byte*>(::mmap(nullptr, plain_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, memory_fd, 0))};
   for (std::size_t i = 0; i != b.source.size(); ++i) b.source[i] = static_cast<std::byte>(i * 2654435761U >> 13U);
 
   std::map<std::string, std::vector<double>> r;
@@ -299,8 +262,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "round %d of %d\n", round + 1, rounds);
   }
   b.begin(job::quit, 0);
-  int status = 0;
-  ::waitpid(child, &status, 0);
+  bool const well = bench::ended_well(child);
 
   std::vector<bench::figure> figures;
   auto show = [&](std::string const& name, char const* unit, double bar = 0) { figures.push_back(bench::figure_of(name, unit, r[name], bar)); };
@@ -329,5 +291,5 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%u sums were wrong\n", b.c.wrong.load());
     return 1;
   }
-  return 0;
+  return well ? 0 : 1;
 }

@@ -105,7 +105,7 @@ inline std::string first_line_of(char const* command) {
   return out;
 }
 
-/// The commit that was measured, "+changes" where the sources differ from it; asked where the sources are, wherever the program was started.
+/// The commit that was measured, "+changes" where the sources (not the results, one of which is just being written) differ from it; asked where the sources are, wherever the program was started.
 inline std::string measured_commit() {
 #ifdef OMNICONN_BENCH_SOURCE_DIR
   std::string const git = "git -C '" OMNICONN_BENCH_SOURCE_DIR "' ";
@@ -113,7 +113,7 @@ inline std::string measured_commit() {
   std::string const git = "git ";
 #endif
   std::string commit = first_line_of((git + "rev-parse --short HEAD 2>/dev/null").c_str());
-  if (!commit.empty() && !first_line_of((git + "status --porcelain --untracked-files=no -- include bench 2>/dev/null").c_str()).empty()) commit += "+changes";
+  if (!commit.empty() && !first_line_of((git + "status --porcelain --untracked-files=no -- include bench ':!bench/results' 2>/dev/null").c_str()).empty()) commit += "+changes";
   return commit;
 }
 

@@ -6,6 +6,7 @@
     tools/bench_tables.py --check    exit 1 if a table is not what its file says, or a file does not say what was measured (a test runs this)
 
 A table stands between `<!-- bench: NAME -->` and `<!-- end -->`, NAME being bench/results/NAME.json. `<!-- bench: NAME bars -->`: only figures that have a bar.
+`<!-- bench: NAME grid -->`: figures that are called "ROW: COLUMN" as tables of these.
 """
 import json
 import pathlib
@@ -14,7 +15,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "model-checking.md")]
-MARK = re.compile(r"(<!-- bench: ([\w-]+)( bars)? -->\n)(.*?)(<!-- end -->)", re.S)
+MARK = re.compile(r"(<!-- bench: ([\w-]+)( bars| grid)? -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def made_of(run):
@@ -54,6 +55,26 @@ def own_format(run):
     return [f"{run['options']}; median of {run['rounds']} rounds [least .. most]; {made_of(run)}."] + rows(["figure", "median", "range"], lines)
 
 
+def grid(run):
+    """Rows that have a column in common are one table."""
+    tables = []
+    for f in run["figures"]:
+        row, column = f["name"].rsplit(": ", 1)
+        text = f"{f['median']:g} {f['unit']}".rstrip()
+        text += f" [{f['min']:g} .. {f['max']:g}]" if f["min"] != f["max"] else ""
+        text += f", {f['bar']}: {'met' if f['met'] else '**not met**'}" if f["bar"] else ""
+        columns, cells = next((t for t in tables if row in t[1] or column in t[0]), ({}, {}))
+        if not columns:
+            tables.append((columns, cells))
+        columns[column] = True
+        cells.setdefault(row, {})[column] = text
+    out = [f"{run['options']}; median of {run['rounds']} rounds [least .. most]; {made_of(run)}."]
+    for columns, cells in tables:
+        out += ["", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        out += [f"| {row} | {' | '.join(texts.get(column, '') for column in columns)} |" for row, texts in cells.items()]
+    return out
+
+
 def faults(run):
     """What tests/shm/crash/counts.hpp writes: counts with their bars, and how often a process died at each failpoint."""
     lines = [f"| {c['name']} | {c['value']:.10g} | " + judged(c["bar"], c["met"]) for c in run["counts"]]
@@ -85,11 +106,11 @@ def load(name):
     return json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def table(name, bars):
+def table(name, shape):
     run = load(name)
-    if bars:
+    if shape == " bars":
         run["figures"] = [f for f in run["figures"] if f["bar"]]
-    form = google_benchmark if "benchmarks" in run else faults if "counts" in run else model_checker if "stories" in run else own_format
+    form = grid if shape == " grid" else google_benchmark if "benchmarks" in run else faults if "counts" in run else model_checker if "stories" in run else own_format
     return "\n".join(form(run)) + "\n"
 
 

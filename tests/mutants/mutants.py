@@ -15,6 +15,7 @@ ROOM = "shm/room_test.cpp"
 ADOPT = "shm/adopt_test.cpp"
 LIMITS = "shm/limits_test.cpp"
 FORK = "shm/fork_test.cpp"
+STEADY = "shm/steady_test.cpp"
 HOSTILE = "shm/hostile_test.cpp"
 MOONCAKE = "mooncake/protocol_test.cpp"
 ENGINE = "mooncake/engine_test.cpp"
@@ -49,6 +50,12 @@ MUTANTS = [
     Mutant("a bell rung though nobody sleeps", "transport/shm/protocol.hpp",
            "  if (home.sleepers.load() != 0) {\n    home.bell", "  {\n    home.bell",
            PROTOCOL, "*a_bell_is_rung_for_sleepers_only"),
+    Mutant("several keys' bell rung though nobody waits for any", "transport/shm/protocol.hpp",
+           "if (auto& head = dir.head(); head.multi_waiters.load() != 0) {", "if (auto& head = dir.head(); true) {",
+           STEADY, "*a_thread_that_puts_and_gets_makes_no_system_calls"),
+    Mutant("a producer told of room that it does not want", "transport/shm/protocol.hpp",
+           "  if (p.wants_room.load() == 0) return;\n", "",
+           STEADY, "*two_processes_one_of_which_spins_make_no_system_calls"),
     Mutant("keys of one home not told apart", "transport/shm/protocol.hpp",
            "return control::tag(word) == control::tag_of(hash) && control::is_object(word)", "return control::is_object(word)",
            PROTOCOL, "*keys_of_one_home_are_told_apart_by_their_tags"),

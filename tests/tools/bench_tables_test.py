@@ -69,11 +69,12 @@ class BenchTablesTest(unittest.TestCase):
             status = bench_tables.main()
         return status, said.getvalue()
 
-    def written(self, run):
+    def written(self, run, shape=""):
+        bench_tables.PAGES[1].write_text(PAGE.replace("run -->", f"run{shape} -->"), encoding="utf-8")
         self.assertEqual(self.call(run), (0, ""))
         self.assertEqual(self.call(run, "--check"), (0, ""))
         page = bench_tables.PAGES[1].read_text(encoding="utf-8")
-        self.assertTrue(page.startswith("# Figures\n\n<!-- bench: run -->\n") and page.endswith("<!-- end -->\n\nafter\n"), page)
+        self.assertTrue(page.startswith(f"# Figures\n\n<!-- bench: run{shape} -->\n") and page.endswith("<!-- end -->\n\nafter\n"), page)
         return page
 
     def test_our_own_format(self):
@@ -82,6 +83,20 @@ class BenchTablesTest(unittest.TestCase):
         self.assertIn("| plain | 1.5 us | 1 .. 2 |  |  |\n", page)
         self.assertIn("| good | 1.2 x | 1.1 .. 1.4 | <= 1.5 | met |\n", page)
         self.assertIn("| bad | 1.6 x | 1.1 .. 1.9 | <= 1.5 | **not met** |\n", page)
+
+    def test_a_grid(self):
+        figure = lambda name, median, **more: {"name": name, "unit": "us", "median": median, "min": median, "max": median, "bar": "", "met": True, **more}
+        page = self.written({**OWN, "figures": [
+            figure("10 keys: blocking", 20.5, max=22), figure("100 keys: blocking", 21), figure("100 keys: more", 1.2, unit="x", bar="<= 1.3"),
+            figure("64 B: calls", 12, unit="", bar="<= 10", met=False), figure("10 keys: first", 3)]}, " grid")  # fmt: skip
+        self.assertIn("64 B; median of 7 rounds [least .. most]; g++ 12, -O2; commit abc1234; Some CPU.\n\n| | blocking | more | first |\n|---|---|---|---|\n", page)
+        self.assertIn("| 10 keys | 20.5 us [20.5 .. 22] |  | 3 us |\n| 100 keys | 21 us | 1.2 x, <= 1.3: met |  |\n\n| | calls |\n|---|---|\n", page)
+        self.assertIn("| 64 B | 12, <= 10: **not met** |\n<!-- end -->", page)
+
+    def test_figures_with_bars_only(self):
+        page = self.written(OWN, " bars")
+        self.assertIn("| good |", page)
+        self.assertNotIn("| plain |", page)
 
     def test_google_benchmark(self):
         page = self.written(GOOGLE)
