@@ -58,11 +58,13 @@ template <class Session> class basic_producer {
 
   /// Room for one more object: nothing is allocated where nothing may fail.
   void expect_object() {
-    std::size_t const tokens = returned_.size() + out_ + 1;
+    if (objects_.size() == objects_.capacity()) {
+      forget_ended();
+      if (2 * objects_.size() >= objects_.capacity()) objects_.reserve(objects_.capacity() == 0 ? first_objects : 2 * objects_.capacity());
+    }
+    // All may end before the next `reclaim`. So many at once that a put that finds more of them unread than ever makes no room for that.
+    std::size_t const tokens = returned_.size() + objects_.capacity();
     if (returned_.capacity() < tokens) returned_.reserve(2 * tokens);
-    if (objects_.size() != objects_.capacity()) return;
-    forget_ended();
-    if (2 * objects_.size() >= objects_.capacity()) objects_.reserve(objects_.capacity() == 0 ? first_objects : 2 * objects_.capacity());
   }
   /// What became of a put. \requires `expect_object` was called for it \returns a number to name it by, as long as it is unfinished
   std::uint64_t add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, std::uint32_t key_page, outgoing const& out) noexcept {
