@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where payload memory comes from: huge pages, and the NUMA node that has them.
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/mempolicy.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -90,18 +96,23 @@ class shm_placement : public testing::Test {
     plain.huge_pages = false;  // who reads need not know
     auto consumer = connect(plain);
     bool granted = false;
+    void* in_the_way = MAP_FAILED;
+    constexpr std::size_t between = 256 * mib + 4096;
     for (std::size_t const size : {std::size_t{1000}, std::size_t{5000}, mib, 3 * mib, 5 * mib + 1}) {
       std::string const key = "key-" + std::to_string(size);
       std::vector<std::byte> payload(size);
       for (std::size_t i = 0; i != size; ++i) payload[i] = static_cast<std::byte>(i * 7 + size);
       auto const done = producer.put(hop, key, const_bytes(payload));
       EXPECT_TRUE(done) << done.error().message();
+      // Or what is mapped next would lie right below the producer's arena, and at a multiple of 2 MiB by chance.
+      if (in_the_way == MAP_FAILED) in_the_way = ::mmap(nullptr, between, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       auto const view = consumer.get_view(hop, key);
       if (!done || !view) return false;
       EXPECT_EQ(std::memcmp(view->bytes().data(), payload.data(), size), 0) << size;
       auto* const written = producer.reserve(mib)->bytes().data();
       granted = huge_bytes_around(view->bytes().data() + size / 2) != 0 && huge_bytes_around(written) != 0;
     }
+    ::munmap(in_the_way, between);
     return granted;
   }
 
@@ -281,6 +292,47 @@ TEST_F(shm_placement, a_node_that_is_not_there_is_refused_when_it_is_asked_for) 
     EXPECT_NE(text.find("set it to one of them, or leave it out"), std::string::npos) << text;
     EXPECT_TRUE(space.all_files().empty());
   }
+}
+
+/// Runs `body` in a thread whose calls of mbind fail with `code`, as a container's filter has it, or a kernel without nodes.
+template <class Body>
+void without_mbind(int code, Body body) {
+  std::thread([&] {
+    sock_filter const filter[]{
+        {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_mbind},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(code)},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+    };
+    sock_fprog const program{4, const_cast<sock_filter*>(filter)};
+    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 0);
+    body();
+  }).join();
+}
+
+TEST_F(shm_placement, without_a_choice_the_only_node_is_as_good_as_chosen) {
+  std::string const allowed = detail::shm::nodes_allowed();
+  without_mbind(EPERM, [&] {
+    auto opened = shm_transport::open(wanted(false, 0));
+    EXPECT_EQ(opened.has_value(), allowed == "0") << allowed;
+    if (opened) {
+      EXPECT_TRUE(opened->grow(1));
+    }
+    auto const refused = shm_transport::open(wanted(false, 5));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind(), error_kind::unauthorized);
+    EXPECT_NE(refused.error().message().find("numa_node needs the system call mbind"), std::string::npos) << refused.error().message();
+    EXPECT_NE(refused.error().message().find("--cap-add SYS_NICE"), std::string::npos) << refused.error().message();
+  });
+  without_mbind(ENOSYS, [&] {
+    auto opened = shm_transport::open(wanted(false, 0));
+    EXPECT_TRUE(opened && opened->grow(1));
+    auto const refused = shm_transport::open(wanted(false, 5));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind(), error_kind::misconfigured);
+    EXPECT_NE(refused.error().message().find("numa_node is 5, but this kernel knows of no nodes"), std::string::npos) << refused.error().message();
+  });
 }
 
 /// Pages of address space that this process has.
