@@ -5742,7 +5742,7 @@ struct placement {
     if (!node) return {};
     int const rc = prefer_node(base, size, *node);
     if (rc == 0 || rc == EPERM || rc == ENOSYS) return {};  // `check_node` knows better
-    return error{error_kind::misconfigured, "memory of the node that numa_node names can no longer be had: the node, or the right of this process to it, was taken away; set another one and open anew", rc};
+    return error{error_kind::misconfigured, "memory of the node that numa_node names can no longer be had: it, or this process's right to it, was taken away; set another one and open anew", rc};
   }
   /// After there is memory behind the range. fallocate looks at no mapping, so that advice in advance (MADV_HUGEPAGE) would change nothing: what it took small is joined
   /// now, where Linux can (6.1). What stays small does as well.

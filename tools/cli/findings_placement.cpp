@@ -60,7 +60,9 @@ void nodes(findings& out) {
   std::uint32_t first = 0;
   (void)std::from_chars(allowed.data(), allowed.data() + allowed.size(), first);
   auto const there = shm::check_node(first);
-  if (there) return out.fine("numa_node", "this process may have memory of the nodes " + (allowed.empty() ? std::string("?") : allowed) + "; with memory: " + first_line("/sys/devices/system/node/has_memory").value_or("?"));
+  if (there)
+    return out.fine("numa_node", "this process may have memory of the nodes " + (allowed.empty() ? std::string("?") : allowed) +
+                                     "; with memory: " + first_line("/sys/devices/system/node/has_memory").value_or("?"));
   out.note("numa_node", "of no use here: " + there.error().detail(), "");
 }
 
