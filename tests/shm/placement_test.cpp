@@ -168,6 +168,29 @@ TEST_F(shm_placement, payloads_start_at_a_huge_page_however_few_keys_there_are) 
 
 TEST_F(shm_placement, objects_in_huge_pages_are_read_as_any) { objects_go_through(wanted(true)); }
 
+// The pages of an orphan's arena go back one by one, out of the middle of huge ones.
+TEST_F(shm_placement, what_outlives_its_producer_is_whole_and_costs_small_pages_only) {
+  auto consumer = connect(wanted(false));
+  constexpr std::size_t size = 3 * mib;
+  {
+    auto producer = connect(wanted(true));
+    std::vector<std::byte> payload(size);
+    for (auto const first : {1, 2, 3}) {
+      for (std::size_t i = 0; i != size; ++i) payload[i] = static_cast<std::byte>(i * 5 + static_cast<std::size_t>(first));
+      put_options lasting;
+      lasting.lease = std::chrono::seconds(60);
+      ASSERT_TRUE(producer.put(hop, std::to_string(first), const_bytes(payload), lasting));
+    }
+    ASSERT_TRUE(consumer.get_view(hop, "1") && consumer.get_view(hop, "3"));
+  }
+  struct stat about {};
+  ASSERT_EQ(::stat(arena_of(space).c_str(), &about), 0);
+  EXPECT_LE(static_cast<std::size_t>(about.st_blocks) * 512, size + 2 * 4096);
+  auto const left = consumer.get_view(hop, "2");
+  ASSERT_TRUE(left) << left.error().message();
+  for (std::size_t i = 0; i != size; ++i) ASSERT_EQ(left->bytes()[i], static_cast<std::byte>(i * 5 + 2)) << i;
+}
+
 TEST_F(shm_placement, huge_pages_are_had_where_the_file_system_was_not_mounted_for_them) {
   shm_test::own_folder const folder;
   bool granted = false;
