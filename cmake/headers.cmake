@@ -132,6 +132,7 @@ set(omniconn_headers_core
   omniconn/transport/shm/lent_regions.hpp
   omniconn/transport/shm/listen.hpp
   omniconn/transport/shm/lookup.hpp
+  omniconn/transport/shm/placement.hpp
   omniconn/transport/shm/probe.hpp
   omniconn/transport/shm/producer.hpp
   omniconn/transport/shm/protocol.hpp

@@ -3849,6 +3849,26 @@ class file_mapping {
     out.size_ = size;
     return out;
   }
+  /// The same at a multiple of `alignment`, a power of two from a page on; anywhere where the address space has no room to choose.
+  [[nodiscard]] static result<file_mapping> map_aligned(int fd, std::size_t size, int protection, std::size_t alignment) noexcept {
+    void* const room = ::mmap(nullptr, size + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return map(fd, size, protection);
+    auto* const first = static_cast<std::byte*>(room);
+    std::size_t const before = (alignment - reinterpret_cast<std::uintptr_t>(first) % alignment) % alignment;
+    if (::mmap(first + before, size, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+      auto const failure = errno_error("mapping shared memory failed");
+      ::munmap(first, size + alignment);
+      return failure;
+    }
+    constexpr std::size_t page = 4096;
+    std::size_t const end = (before + size + page - 1) / page * page;
+    if (before != 0) ::munmap(first, before);
+    if (end < size + alignment) ::munmap(first + end, size + alignment - end);
+    file_mapping out;
+    out.base_ = first + before;
+    out.size_ = size;
+    return out;
+  }
 
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -5641,6 +5661,110 @@ inline result<unique_fd> open_lent(std::string const& path) {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/lent.hpp>
+// ==== begin <omniconn/transport/shm/placement.hpp>
+// Where a producer's payload memory comes from: pages of 2 MiB, and the NUMA node that has them.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+inline constexpr std::size_t small_page = 4096;
+inline constexpr std::size_t huge_page = std::size_t{2} << 20U;  // of x86-64, and of arm64 with pages of 4 KiB
+inline constexpr std::uint32_t max_nodes = 1024;                 // Linux is built for no more
+
+/// The memory of that range comes from the node from now on, and from others where it has none left: bound to the node alone, the kernel would end a process when the node is full, where
+/// `no_space` is promised. Shared memory keeps this with its file, so that it counts for whoever touches a page first, and for fallocate. \returns an errno
+inline int prefer_node(void* base, std::size_t size, std::uint32_t node) noexcept {
+  constexpr std::size_t bits = 8 * sizeof(unsigned long);
+  unsigned long nodes[max_nodes / bits] = {};
+  if (node >= max_nodes) return EINVAL;
+  nodes[node / bits] = 1UL << node % bits;
+  return ::syscall(SYS_mbind, base, size, MPOL_PREFERRED, nodes, std::size_t{max_nodes} + 1, 0U) == 0 ? 0 : errno;  // + 1: the call takes one off
+}
+
+/// The nodes that this process may have memory of, as the kernel writes them: "0-1,4". Empty: it does not say.
+inline std::string nodes_allowed() {
+  std::string text;
+  unique_fd const status(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  char some[4096];
+  for (ssize_t n = 0; status && (n = ::read(status.get(), some, sizeof some)) > 0;) text.append(some, static_cast<std::size_t>(n));
+  constexpr std::string_view before = "\nMems_allowed_list:\t";
+  auto const at = text.find(before);
+  return at == std::string::npos ? std::string() : text.substr(at + before.size(), text.find('\n', at + 1) - at - before.size());
+}
+
+/// Tries whether memory of that node can be had. Where placing memory is not offered, the only node that there is can be had without.
+/// \errors `misconfigured`: there is no such node, or it is not for this process; `unauthorized`: mbind is forbidden here
+inline result<void, diagnosis> check_node(std::uint32_t node) {
+  void* const page = ::mmap(nullptr, small_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return diagnosis(errno_error("mapping a page failed"));
+  int const rc = prefer_node(page, small_page, node);
+  ::munmap(page, small_page);
+  if (rc == 0) return {};
+  std::string const number = std::to_string(node), allowed = nodes_allowed();
+  if ((rc == EPERM || rc == ENOSYS) && (number == allowed || (rc == ENOSYS && node == 0))) return {};
+  if (rc == EPERM)
+    return diagnosis(error_kind::unauthorized, "numa_node needs the system call mbind, which is forbidden here, mostly by a container's seccomp filter: give it the capability SYS_NICE (docker run "
+                                               "--cap-add SYS_NICE), or leave numa_node out and confine the container to a node (docker run --cpuset-mems " + number + ")");
+  if (rc == ENOSYS) return diagnosis(error_kind::misconfigured, "numa_node is " + number + ", but this kernel knows of no nodes; leave numa_node out, or set it to 0");
+  return diagnosis(error_kind::misconfigured, "numa_node is " + number + ", but this process may have memory of " + (allowed.empty() ? "other nodes only" : "the nodes " + allowed + " only") +
+                                                  ", as far as they have any (/sys/devices/system/node/has_memory); set it to one of them, or leave it out");
+}
+
+/// How a producer wants its payload memory.
+struct placement {
+  bool huge_pages = false;
+  std::optional<std::uint32_t> node;
+
+  /// So many bytes in whole pages of the size that is wanted.
+  [[nodiscard]] constexpr std::uint64_t whole(std::uint64_t bytes) const noexcept {
+    std::uint64_t const page = huge_pages ? huge_page : small_page;
+    return (bytes + page - 1) / page * page;
+  }
+  [[nodiscard]] result<file_mapping> map(int fd, std::size_t size) const noexcept {
+    return huge_pages ? file_mapping::map_aligned(fd, size, PROT_READ | PROT_WRITE, huge_page) : file_mapping::map(fd, size, PROT_READ | PROT_WRITE);
+  }
+  /// Before there is memory behind the range. \errors `misconfigured`: the node was there when `check_node` looked
+  [[nodiscard]] result<void> prepare(std::byte* base, std::size_t size) const noexcept {
+    if (!node) return {};
+    int const rc = prefer_node(base, size, *node);
+    if (rc == 0 || rc == EPERM || rc == ENOSYS) return {};  // `check_node` knows better
+    return error{error_kind::misconfigured, "memory of the node that numa_node names can no longer be had: it, or this process's right to it, was taken away; set another one and open anew", rc};
+  }
+  /// After there is memory behind the range. fallocate looks at no mapping, so that advice in advance (MADV_HUGEPAGE) would change nothing: what it took small is joined
+  /// now, where Linux can (6.1). What stays small does as well.
+  void settle(std::byte* base, std::size_t size) const noexcept {
+    constexpr int collapse = 25;  // MADV_COLLAPSE: older headers lack the name
+    if (!huge_pages) return;
+    // Linux up to 6.18 at least maps a huge page that fallocate took and nobody has touched as it is, and empties it when the next process maps it: what was written is lost.
+    for (std::size_t at = 0; at < size; at += huge_page) (void)*static_cast<std::byte const volatile*>(base + at);
+    (void)::madvise(base, size, collapse);
+  }
+};
+
+/// For reading, so that huge pages can be mapped as such: an arena that may have some is a whole number of them.
+inline result<file_mapping> map_arena(int fd, std::size_t size) noexcept {
+  return size % huge_page == 0 ? file_mapping::map_aligned(fd, size, PROT_READ, huge_page) : file_mapping::map(fd, size, PROT_READ);
+}
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/placement.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -5678,7 +5802,8 @@ class arena_cache {
     struct stat about {};
     if (::fstat(fd->get(), &about) != 0) return errno_error("reading the attributes of a producer's memory failed");
     if (about.st_size == 0) return {error_kind::corrupt, "a producer's arena is empty: somebody cut the file"};
-    auto mapping = file_mapping::map(fd->get(), static_cast<std::size_t>(about.st_size), PROT_READ);
+    auto const size = static_cast<std::size_t>(about.st_size);
+    auto mapping = (id & region_mask) == 0 ? map_arena(fd->get(), size) : file_mapping::map(fd->get(), size, PROT_READ);
     if (!mapping) return mapping.error();
     failpoint("shm.get.arena_mapped");
     auto fresh = std::make_shared<mapped_arena>();
@@ -7120,12 +7245,13 @@ inline constexpr std::uint32_t no_page = ~std::uint32_t{0};  // for a key: it li
 
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
-/// The arena file: a page for each long key, then the payload memory. Both are sparse until used.
+/// The arena file: a page for each long key, then the payload memory, from a multiple of 2 MiB on where huge pages are wanted. Both are sparse until used.
 ///
 /// Nobody tells a producer that an object of it has ended: it looks at the slot, whose generation has moved on then. So a block comes back without a list that processes share.
 template <class Session> class basic_producer {
  public:
-  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page), limit_(limit_of(s.dir().head().bytes_limit)) {}
+  basic_producer(Session& s, std::uint64_t pool_size, placement const& wanted = {}) noexcept
+      : session_(s), placement_(wanted), pool_size_(wanted.whole(pool_size)), limit_(limit_of(s.dir().head().bytes_limit)) {}
   basic_producer(basic_producer const&) = delete;
   basic_producer& operator=(basic_producer const&) = delete;
 
@@ -7143,7 +7269,7 @@ template <class Session> class basic_producer {
     std::size_t const left = most() - committed_;
     if (more > left && limit_ < pool_size_) return limit_reached();
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
-    std::size_t const needed = smaller((more + page - 1) / page * page, left);
+    std::size_t const needed = smaller(placement_.whole(more), left);
     return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed);
   }
 
@@ -7304,7 +7430,6 @@ template <class Session> class basic_producer {
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
 
  private:
-  static constexpr std::size_t page = 4096;
   static constexpr std::size_t first_growth = std::size_t{4} << 20U;
   static constexpr std::uint64_t no_limit = ~std::uint64_t{0};
 
@@ -7404,10 +7529,10 @@ template <class Session> class basic_producer {
   }
   /// Bytes of payload memory that we may have where nobody else has any.
   [[nodiscard]] std::size_t most() const noexcept { return static_cast<std::size_t>(smaller(limit_, pool_size_)); }
-  static constexpr std::uint64_t limit_of(std::uint64_t bytes) noexcept { return bytes == 0 ? no_limit : bytes / page * page; }
+  static constexpr std::uint64_t limit_of(std::uint64_t bytes) noexcept { return bytes == 0 ? no_limit : bytes / small_page * small_page; }
 
   result<memory_region> grow_by(std::size_t needed, std::size_t left) {
-    std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
+    std::size_t const generous = committed_ / 2 > first_growth ? placement_.whole(committed_ / 2) : first_growth;
     std::size_t const ample = smaller(needed > generous ? needed : generous, left);
     auto grown = allocate(keys_size_ + committed_, ample);
     std::size_t by = ample;
@@ -7420,6 +7545,7 @@ template <class Session> class basic_producer {
       grown = allocate(keys_size_ + committed_, needed);
     }
     if (!grown) return grown.error();
+    placement_.settle(mapping_.base() + keys_size_ + committed_, by);
     failpoint("shm.arena.grown");
     committed_ += by;
     session_.record().memory = committed_;
@@ -7429,13 +7555,14 @@ template <class Session> class basic_producer {
   result<void> open_arena() {
     if (mapping_.base() != nullptr) return {};
     auto const& dir = session_.dir();
-    keys_size_ = std::size_t{dir.layout().slots} * key_cell;
+    keys_size_ = placement_.whole(std::size_t{dir.layout().slots} * key_cell);
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
     failpoint("shm.arena.made");
-    auto mapping = file_mapping::map(fd->get(), size, PROT_READ | PROT_WRITE);
+    auto mapping = placement_.map(fd->get(), size);
     if (!mapping) return mapping.error();
+    if (auto const placed = placement_.prepare(mapping->base() + keys_size_, size - keys_size_); !placed) return placed.error();
     std::uint64_t const id = (random_u64() | (region_mask + 1)) & ~region_mask;
     // The record first: whoever tidies up after a crash in between finds a name that does not exist, not a file that nobody names.
     session_.record().arena = id;
@@ -7459,6 +7586,7 @@ template <class Session> class basic_producer {
   }
 
   Session& session_;
+  placement placement_;
   std::uint64_t pool_size_;
   std::uint64_t limit_;  // of all producers together
   std::size_t keys_size_ = 0;
@@ -7501,8 +7629,8 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
-  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
-      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
+  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin, placement const& wanted = {})
+      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
@@ -8765,6 +8893,10 @@ class shm_transport {
     std::uint32_t max_readers = 0;
     /// The most payload memory of all participants together, in whole pages of 4 KiB, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
     std::uint64_t max_namespace_bytes = 0;
+    /// Payload memory in pages of 2 MiB: taken, and given out, by so many at once. What cannot be had so is had in small pages, and nothing fails for it; `omniconn doctor` says what this host grants.
+    bool huge_pages = false;
+    /// The NUMA node that payload memory is taken from, as long as it has any left; then from others. None: that of whoever touches a page first.
+    std::optional<std::uint32_t> numa_node;
     /// The reader name of gets that bring none.
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
@@ -8809,7 +8941,7 @@ class shm_transport {
   ~shm_transport() { close(); }
 
   /// Joins the namespace, making it if nobody uses it.
-  /// \errors `misconfigured`: an option out of range; `unauthorized`: the name belongs to somebody else; `no_space`: the file system is full;
+  /// \errors `misconfigured`: an option out of range, or a `numa_node` that is not there; `unauthorized`: the name belongs to somebody else, or nodes may not be chosen here; `no_space`: the file system is full;
   /// `corrupt`, `version_mismatch`: what is there is not ours; `peer_stalled`: see `options::until`.
   static result<shm_transport, diagnosis> open(options const& o) {
     namespace shm = detail::shm;
@@ -8820,13 +8952,15 @@ class shm_transport {
     if (keys != 0) keys = std::bit_ceil(keys * shm::slots_of_a_key < shm::min_slots ? shm::min_slots / shm::slots_of_a_key : keys);
     if (o.max_namespace_bytes != 0 && o.max_namespace_bytes < 4096) return diagnosis(error_kind::misconfigured, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages");
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
+    if (o.numa_node)
+      if (auto there = shm::check_node(*o.numa_node); !there) return std::move(there.error());
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
     auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {keys, readers, o.max_namespace_bytes}, true, o.until);
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
-    return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
+    return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count(), shm::placement{o.huge_pages, o.numa_node}));
   }
 
   /// Tidies a namespace that perhaps nobody uses any more: what the dead hold, leases that have ended, and the files once all are gone.
@@ -15951,6 +16085,8 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_keys));
   out.max_readers = static_cast<std::uint32_t>(options.take_uint("max_readers", 0, 0, shm::max_claims));
   out.max_namespace_bytes = options.take_bytes_size("max_namespace_bytes", 0);
+  out.huge_pages = options.take_bool("huge_pages", out.huge_pages);
+  if (options.take("numa_node") != nullptr) out.numa_node = static_cast<std::uint32_t>(options.take_uint("numa_node", 0, 0, shm::max_nodes - 1));
   out.directory = options.take_string("directory", out.directory);
   if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
   if (!defaults.reader.empty()) out.reader = defaults.reader;

@@ -17,6 +17,7 @@ LIMITS = "shm/limits_test.cpp"
 FORK = "shm/fork_test.cpp"
 STEADY = "shm/steady_test.cpp"
 HOSTILE = "shm/hostile_test.cpp"
+PLACEMENT = "shm/placement_test.cpp"
 MOONCAKE = "mooncake/protocol_test.cpp"
 ENGINE = "mooncake/engine_test.cpp"
 RULES = "mooncake_real/rules_test.cpp"
@@ -473,4 +474,22 @@ MUTANTS = [
     Mutant("a system call for each long key", "transport/shm/producer.hpp",
            "if (free_pages_.empty()) collect();", "",
            "shm/failpoint_test.cpp", "failpoints.memory_for_a_long_key_is_asked_for_once"),
+    Mutant("huge pages joined that nobody has touched", "transport/shm/placement.hpp",
+           "    for (std::size_t at = 0; at < size; at += huge_page) (void)*static_cast<std::byte const volatile*>(base + at);\n", "",
+           PLACEMENT, "*huge_pages_of_the_file_system_are_mapped_as_such"),
+    Mutant("small pages stay small", "transport/shm/placement.hpp",
+           "(void)::madvise(base, size, collapse);", "(void)collapse;",
+           PLACEMENT, "*huge_pages_are_had_where_the_file_system_was_not_mounted_for_them"),
+    Mutant("readers map huge pages in small ones", "transport/shm/placement.hpp",
+           "return size % huge_page == 0 ? ", "return size == 0 ? ",
+           PLACEMENT, "*huge_pages_are_had_where_the_file_system_was_not_mounted_for_them"),
+    Mutant("an arena of huge pages grows by small ones", "transport/shm/placement.hpp",
+           "std::uint64_t const page = huge_pages ? huge_page : small_page;", "std::uint64_t const page = small_page;",
+           PLACEMENT, "*huge_pages_are_taken_by_two_mib"),
+    Mutant("a node asked for and not told to the kernel", "transport/shm/producer.hpp",
+           "    if (auto const placed = placement_.prepare(mapping->base() + keys_size_, size - keys_size_); !placed) return placed.error();\n", "",
+           PLACEMENT, "*memory_comes_from_the_node"),
+    Mutant("a node that is not there noticed by the first put", "transport/shm.hpp",
+           "if (auto there = shm::check_node(*o.numa_node); !there) return std::move(there.error());", "{\n    }",
+           PLACEMENT, "*a_node_that_is_not_there_is_refused_when_it_is_asked_for"),
 ]

@@ -50,6 +50,8 @@ TEST(builtin_options, defaults) {
   EXPECT_EQ(s.space, "");
   EXPECT_EQ(s.memory_pool_size, std::uint64_t{1} << 30U);
   EXPECT_EQ(s.max_keys, 0U);
+  EXPECT_FALSE(s.huge_pages);
+  EXPECT_FALSE(s.numa_node.has_value());
   EXPECT_EQ(s.directory, "");
   EXPECT_EQ(s.reader, "default");
   EXPECT_EQ(s.spin, -1ns) << "the transport chooses";
@@ -58,8 +60,9 @@ TEST(builtin_options, defaults) {
 TEST(builtin_options, null_is_absent) {
   value nothing = value::map{};
   for (char const* option : {"readers", "reader", "to_stage", "lease_seconds", "on_existing", "checksum", "max_get_size", "serializer", "namespace", "memory_pool_size",
-                             "max_keys", "spin", "directory"})
+                             "max_keys", "spin", "directory", "huge_pages", "numa_node"})
     nothing.set(option, nullptr);
+  EXPECT_FALSE(shm_options_of(nothing).numa_node.has_value());
   EXPECT_EQ(defaults_of(nothing).lease, 60s);
   EXPECT_EQ(shm_options_of(nothing).reader, "default");
 }
@@ -204,6 +207,21 @@ TEST(builtin_options, memory_pool_size) {
   EXPECT_EQ(*c.cleanup(flow, "key"), 1U);
 }
 
+TEST(builtin_options, where_memory_comes_from) {
+  auto const wanted = shm_options_of(value::object({{"huge_pages", true}, {"numa_node", 0}}));
+  EXPECT_TRUE(wanted.huge_pages);
+  EXPECT_EQ(wanted.numa_node, 0U);
+  auto const factory = builtin_factory();
+  shm_test::fresh_space const space;
+  auto c = opened(factory, "ShmConnector", in(space, {{"huge_pages", true}, {"numa_node", 0}}));
+  ASSERT_TRUE(c.put(flow, "key", bytes_of(std::string(100 << 10, 'x'))));
+  EXPECT_EQ(c.health().memory.capacity, 2U << 20U) << "a pool of 1 MiB, in whole pages";
+  EXPECT_EQ(get_kind(c, "key"), error_kind{});
+  expect_refused(factory, {"ShmConnector", in(space, {{"numa_node", 1023}})}, error_kind::misconfigured,
+                 "numa_node is 1023, but this process may have memory of the nodes " + detail::shm::nodes_allowed() +
+                     " only, as far as they have any (/sys/devices/system/node/has_memory); set it to one of them, or leave it out");
+}
+
 TEST(builtin_options, max_keys) {
   auto const factory = builtin_factory();
   shm_test::fresh_space const few, many;
@@ -299,6 +317,9 @@ TEST(builtin_options, wrong_ones_of_shared_memory) {
            {"max_keys", 2097153, "max_keys is 2097153, expected an integer from 0 to 2097152"},
            {"max_keys", "many", "max_keys is the text 'many', expected an integer of at least 0; write a whole number in digits, without quotes"},
            {"spin", -1, "spin is the integer -1, expected a time from 0 to 100 years; write a number of seconds such as 2.5"},
+           {"huge_pages", "yes", "huge_pages is the text 'yes', expected a bool; write true or false, without quotes"},
+           {"numa_node", 1024, "numa_node is 1024, expected an integer from 0 to 1023"},
+           {"numa_node", -1, "numa_node is the integer -1, expected an integer of at least 0; write a whole number in digits, without quotes"},
            {"directory", 7, "directory is the integer 7, expected a text; put it in quotes"},
        }) {
     SCOPED_TRACE(option);

@@ -39,7 +39,7 @@ class Doctor(ToolCase):
         found = self.doctor()
         for name in FEATURES + ["tmpfs", "mount", "rights", "namespaces"]:  # without these nothing here works
             self.assertEqual(found[name]["level"], "ok", found[name])
-        for name in ("descriptors", "threads", "inotify", "inodes"):  # as this host has them
+        for name in ("descriptors", "threads", "inotify", "inodes", "huge_pages", "numa_node"):  # as this host has them
             self.assertIn(name, found)
         self.assertEqual(list(self.shm.iterdir()), [])
         about = os.stat(self.shm)
@@ -72,6 +72,16 @@ class Doctor(ToolCase):
         self.assertIn("64 MiB of 64 MiB are free", found["room"]["text"])
         self.assertIn("--shm-size", found["room"]["mend"])
         self.assertEqual([found[name]["level"] for name in FEATURES], ["ok"] * len(FEATURES))
+
+    def test_huge_pages(self):
+        script = 'mount -t tmpfs -o size=2g,huge=%s tmpfs "$1" && exec "$0" doctor --json --directory "$1"'
+        done = self.in_own_world(script % "within_size")
+        if done.returncode == 32:  # mount's
+            self.skipTest("this kernel has no huge pages")
+        found = self.judge(done)["huge_pages"]
+        self.assertEqual((found["level"], found["text"].split("; ")[0]), ("ok", "2 MiB each where a configuration says huge_pages: true"))
+        found = self.judge(self.in_own_world('mount -t tmpfs -o size=64k tmpfs "$1" && exec "$0" doctor --json --directory "$1"'))["huge_pages"]
+        self.assertEqual((found["level"], found["text"].split(":")[0]), ("note", "not tried, it takes 2 MiB"))
 
     def test_full(self):
         found = self.judge(self.in_own_world('mount -t tmpfs -o size=2g tmpfs "$1" && fallocate -l 2g "$1/full" && exec "$0" doctor --json --directory "$1"'))

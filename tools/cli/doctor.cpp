@@ -72,6 +72,7 @@ outcome run(doctor_command const& o) {
   std::string const folder = our_folder(o.directory);
   findings found;
   bool const usable = look_at_folder(folder, found);
+  if (usable) look_at_placement(folder, found);
   look_at_limits(folder, found);
   if (usable) look_at_use(folder, upstream_folder(o.directory), found);
   if (auto printed = print(o.json ? omniconn::to_json(json_of(found, folder), 1) + "\n" : text_of(found)); !printed) return printed;

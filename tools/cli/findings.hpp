@@ -41,6 +41,9 @@ class findings {
 /// Device, inode and mount of the folder, room on it, and what its file system can do. \returns false: there is no such folder to use.
 bool look_at_folder(std::string const& folder, findings& out);
 
+/// Whether huge pages and a NUMA node can be had for objects in the folder.
+void look_at_placement(std::string const& folder, findings& out);
+
 /// Limits of this process and of the machine.
 void look_at_limits(std::string const& folder, findings& out);
 

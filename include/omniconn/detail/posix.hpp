@@ -95,6 +95,26 @@ class file_mapping {
     out.size_ = size;
     return out;
   }
+  /// The same at a multiple of `alignment`, a power of two from a page on; anywhere where the address space has no room to choose.
+  [[nodiscard]] static result<file_mapping> map_aligned(int fd, std::size_t size, int protection, std::size_t alignment) noexcept {
+    void* const room = ::mmap(nullptr, size + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return map(fd, size, protection);
+    auto* const first = static_cast<std::byte*>(room);
+    std::size_t const before = (alignment - reinterpret_cast<std::uintptr_t>(first) % alignment) % alignment;
+    if (::mmap(first + before, size, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+      auto const failure = errno_error("mapping shared memory failed");
+      ::munmap(first, size + alignment);
+      return failure;
+    }
+    constexpr std::size_t page = 4096;
+    std::size_t const end = (before + size + page - 1) / page * page;
+    if (before != 0) ::munmap(first, before);
+    if (end < size + alignment) ::munmap(first + end, size + alignment - end);
+    file_mapping out;
+    out.base_ = first + before;
+    out.size_ = size;
+    return out;
+  }
 
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -84,6 +84,8 @@ inline shm_transport::options read_shm_options(option_reader& options, connector
   out.max_keys = static_cast<std::uint32_t>(options.take_uint("max_keys", 0, 0, shm::max_keys));
   out.max_readers = static_cast<std::uint32_t>(options.take_uint("max_readers", 0, 0, shm::max_claims));
   out.max_namespace_bytes = options.take_bytes_size("max_namespace_bytes", 0);
+  out.huge_pages = options.take_bool("huge_pages", out.huge_pages);
+  if (options.take("numa_node") != nullptr) out.numa_node = static_cast<std::uint32_t>(options.take_uint("numa_node", 0, 0, shm::max_nodes - 1));
   out.directory = options.take_string("directory", out.directory);
   if (auto const spin = options.take_duration_seconds("spin")) out.spin = *spin;
   if (!defaults.reader.empty()) out.reader = defaults.reader;

@@ -27,6 +27,7 @@
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/endpoint.hpp>
 #include <omniconn/transport/shm/lookup.hpp>
+#include <omniconn/transport/shm/placement.hpp>
 #include <omniconn/transport/shm/publish.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -51,6 +52,10 @@ class shm_transport {
     std::uint32_t max_readers = 0;
     /// The most payload memory of all participants together, in whole pages of 4 KiB, set by who opens the namespace first; else `quota_exceeded`. 0: as much as there is.
     std::uint64_t max_namespace_bytes = 0;
+    /// Payload memory in pages of 2 MiB: taken, and given out, by so many at once. What cannot be had so is had in small pages, and nothing fails for it; `omniconn doctor` says what this host grants.
+    bool huge_pages = false;
+    /// The NUMA node that payload memory is taken from, as long as it has any left; then from others. None: that of whoever touches a page first.
+    std::optional<std::uint32_t> numa_node;
     /// The reader name of gets that bring none.
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
@@ -95,7 +100,7 @@ class shm_transport {
   ~shm_transport() { close(); }
 
   /// Joins the namespace, making it if nobody uses it.
-  /// \errors `misconfigured`: an option out of range; `unauthorized`: the name belongs to somebody else; `no_space`: the file system is full;
+  /// \errors `misconfigured`: an option out of range, or a `numa_node` that is not there; `unauthorized`: the name belongs to somebody else, or nodes may not be chosen here; `no_space`: the file system is full;
   /// `corrupt`, `version_mismatch`: what is there is not ours; `peer_stalled`: see `options::until`.
   static result<shm_transport, diagnosis> open(options const& o) {
     namespace shm = detail::shm;
@@ -106,13 +111,15 @@ class shm_transport {
     if (keys != 0) keys = std::bit_ceil(keys * shm::slots_of_a_key < shm::min_slots ? shm::min_slots / shm::slots_of_a_key : keys);
     if (o.max_namespace_bytes != 0 && o.max_namespace_bytes < 4096) return diagnosis(error_kind::misconfigured, "max_namespace_bytes must be 4 KiB or more, or 0 for no limit: payload memory is counted in pages");
     if (o.max_readers > shm::max_claims) return diagnosis(error_kind::misconfigured, "max_readers may be 64 at most");
+    if (o.numa_node)
+      if (auto there = shm::check_node(*o.numa_node); !there) return std::move(there.error());
     std::uint32_t const readers = (o.max_readers + shm::claims_of_a_line - 1) / shm::claims_of_a_line * shm::claims_of_a_line;
     shm::names where(folder_of(o), namespace_of(o));
     auto joined = shm::session::open(where, o.name.empty() ? o.reader : o.name, {keys, readers, o.max_namespace_bytes}, true, o.until);
     if (!joined) return std::move(joined.error());
     auto reader = (*joined)->name_id(o.reader, o.until);
     if (!reader) return diagnosis(reader.error());
-    return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count()));
+    return shm_transport(std::make_unique<endpoint>(std::move(*joined), o.memory_pool_size, *reader, o.spin.count(), shm::placement{o.huge_pages, o.numa_node}));
   }
 
   /// Tidies a namespace that perhaps nobody uses any more: what the dead hold, leases that have ended, and the files once all are gone.

@@ -23,6 +23,7 @@
 #include <omniconn/transport/shm/directory.hpp>
 #include <omniconn/transport/shm/layout.hpp>
 #include <omniconn/transport/shm/lent.hpp>
+#include <omniconn/transport/shm/placement.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -60,7 +61,8 @@ class arena_cache {
     struct stat about {};
     if (::fstat(fd->get(), &about) != 0) return errno_error("reading the attributes of a producer's memory failed");
     if (about.st_size == 0) return {error_kind::corrupt, "a producer's arena is empty: somebody cut the file"};
-    auto mapping = file_mapping::map(fd->get(), static_cast<std::size_t>(about.st_size), PROT_READ);
+    auto const size = static_cast<std::size_t>(about.st_size);
+    auto mapping = (id & region_mask) == 0 ? map_arena(fd->get(), size) : file_mapping::map(fd->get(), size, PROT_READ);
     if (!mapping) return mapping.error();
     failpoint("shm.get.arena_mapped");
     auto fresh = std::make_shared<mapped_arena>();

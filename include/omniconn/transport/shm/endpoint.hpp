@@ -26,6 +26,7 @@
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/hold.hpp>
 #include <omniconn/transport/shm/listen.hpp>
+#include <omniconn/transport/shm/placement.hpp>
 #include <omniconn/transport/shm/producer.hpp>
 #include <omniconn/transport/shm/session.hpp>
 
@@ -46,8 +47,8 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
-  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin)
-      : session(std::move(s)), writer(*session, pool_size), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
+  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin, placement const& wanted = {})
+      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;

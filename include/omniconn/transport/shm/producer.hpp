@@ -18,6 +18,7 @@
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/lent_regions.hpp>
+#include <omniconn/transport/shm/placement.hpp>
 #include <omniconn/transport/shm/session.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -29,12 +30,13 @@ inline constexpr std::uint32_t no_page = ~std::uint32_t{0};  // for a key: it li
 
 /// Not thread-safe: the transport holds its put lock around every call.
 ///
-/// The arena file: a page for each long key, then the payload memory. Both are sparse until used.
+/// The arena file: a page for each long key, then the payload memory, from a multiple of 2 MiB on where huge pages are wanted. Both are sparse until used.
 ///
 /// Nobody tells a producer that an object of it has ended: it looks at the slot, whose generation has moved on then. So a block comes back without a list that processes share.
 template <class Session> class basic_producer {
  public:
-  basic_producer(Session& s, std::uint64_t pool_size) noexcept : session_(s), pool_size_((pool_size + page - 1) / page * page), limit_(limit_of(s.dir().head().bytes_limit)) {}
+  basic_producer(Session& s, std::uint64_t pool_size, placement const& wanted = {}) noexcept
+      : session_(s), placement_(wanted), pool_size_(wanted.whole(pool_size)), limit_(limit_of(s.dir().head().bytes_limit)) {}
   basic_producer(basic_producer const&) = delete;
   basic_producer& operator=(basic_producer const&) = delete;
 
@@ -52,7 +54,7 @@ template <class Session> class basic_producer {
     std::size_t const left = most() - committed_;
     if (more > left && limit_ < pool_size_) return limit_reached();
     if (more > left) return {error_kind::no_space, "the shared-memory arena is full; raise memory_pool_size, or let readers keep up"};
-    std::size_t const needed = smaller((more + page - 1) / page * page, left);
+    std::size_t const needed = smaller(placement_.whole(more), left);
     return limit_ == no_limit ? grow_by(needed, left) : grow_within(needed);
   }
 
@@ -215,7 +217,6 @@ template <class Session> class basic_producer {
   [[nodiscard]] std::uint64_t arena_id() const noexcept { return arena_id_; }
 
  private:
-  static constexpr std::size_t page = 4096;
   static constexpr std::size_t first_growth = std::size_t{4} << 20U;
   static constexpr std::uint64_t no_limit = ~std::uint64_t{0};
 
@@ -315,10 +316,10 @@ template <class Session> class basic_producer {
   }
   /// Bytes of payload memory that we may have where nobody else has any.
   [[nodiscard]] std::size_t most() const noexcept { return static_cast<std::size_t>(smaller(limit_, pool_size_)); }
-  static constexpr std::uint64_t limit_of(std::uint64_t bytes) noexcept { return bytes == 0 ? no_limit : bytes / page * page; }
+  static constexpr std::uint64_t limit_of(std::uint64_t bytes) noexcept { return bytes == 0 ? no_limit : bytes / small_page * small_page; }
 
   result<memory_region> grow_by(std::size_t needed, std::size_t left) {
-    std::size_t const generous = committed_ / 2 > first_growth ? committed_ / 2 : first_growth;
+    std::size_t const generous = committed_ / 2 > first_growth ? placement_.whole(committed_ / 2) : first_growth;
     std::size_t const ample = smaller(needed > generous ? needed : generous, left);
     auto grown = allocate(keys_size_ + committed_, ample);
     std::size_t by = ample;
@@ -331,6 +332,7 @@ template <class Session> class basic_producer {
       grown = allocate(keys_size_ + committed_, needed);
     }
     if (!grown) return grown.error();
+    placement_.settle(mapping_.base() + keys_size_ + committed_, by);
     failpoint("shm.arena.grown");
     committed_ += by;
     session_.record().memory = committed_;
@@ -340,13 +342,14 @@ template <class Session> class basic_producer {
   result<void> open_arena() {
     if (mapping_.base() != nullptr) return {};
     auto const& dir = session_.dir();
-    keys_size_ = std::size_t{dir.layout().slots} * key_cell;
+    keys_size_ = placement_.whole(std::size_t{dir.layout().slots} * key_cell);
     std::size_t const size = keys_size_ + static_cast<std::size_t>(pool_size_);
     auto fd = unnamed_file(session_.where().folder, size, 0);
     if (!fd) return fd.error();
     failpoint("shm.arena.made");
-    auto mapping = file_mapping::map(fd->get(), size, PROT_READ | PROT_WRITE);
+    auto mapping = placement_.map(fd->get(), size);
     if (!mapping) return mapping.error();
+    if (auto const placed = placement_.prepare(mapping->base() + keys_size_, size - keys_size_); !placed) return placed.error();
     std::uint64_t const id = (random_u64() | (region_mask + 1)) & ~region_mask;
     // The record first: whoever tidies up after a crash in between finds a name that does not exist, not a file that nobody names.
     session_.record().arena = id;
@@ -370,6 +373,7 @@ template <class Session> class basic_producer {
   }
 
   Session& session_;
+  placement placement_;
   std::uint64_t pool_size_;
   std::uint64_t limit_;  // of all producers together
   std::size_t keys_size_ = 0;
