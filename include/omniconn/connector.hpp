@@ -32,6 +32,8 @@
 #include <omniconn/detail/gather_into.hpp>
 #include <omniconn/detail/get_driver.hpp>
 #include <omniconn/detail/get_many.hpp>
+#include <omniconn/detail/growing.hpp>
+#include <omniconn/detail/open_found.hpp>
 #include <omniconn/detail/receipt_of.hpp>
 #include <omniconn/detail/room.hpp>
 #include <omniconn/keying/concept.hpp>
@@ -211,6 +213,20 @@ class connector {
     return out;
   }
 
+  /// An object that readers may begin before it is whole: audio that is being spoken, a KV cache layer by layer. See growing_put.
+  using growing = detail::growing_put<core>;
+
+  /// Announces an object of up to `room` bytes. It has the key from now on; `get_growing` finds it at once, every other get when it is whole.
+  /// \errors as put
+  template <transport_growing T = Transport>
+  result<growing> put_growing(edge e, std::string_view key, std::size_t room, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+    auto const attempt = [&]() { return announce(e, key, room, o, kind); };
+    result<growing> out = attempt();
+    again_in_room(out, e, o, attempt);
+    if (!out) count(out.error());
+    return out;
+  }
+
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
@@ -273,6 +289,30 @@ class connector {
     return get<T>(e, key, o);
   }
 
+  /// An object that may not be whole yet, see growing_view.
+  using growing_view = detail::growing_view<core, view>;
+
+  /// The object as soon as it is announced; what is there of it can be read while the rest is on its way. An object that was put in one piece is there as a whole.
+  /// \errors as `get_view`
+  template <transport_growing T = Transport>
+  result<growing_view> get_growing(edge e, std::string_view key, get_options const& o = {}) {
+    auto& c = *core_;
+    key_scratch scratch;
+    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
+    if (!wire) return fail(wire.error());
+    find_options how;
+    ask(how, e, o);
+    how.growing = true;
+    how.wait = !o.until.is_immediate();
+    how.until = o.until;
+    auto op = std::make_unique<typename Transport::get_op>();
+    auto const now = c.transport.find(*op, *wire, how);
+    if (!now) return fail(now.error());
+    if (*now == progress::pending)
+      if (auto const done = detail::drive_to_end(c.transport, *op, o.until, o.stop); !done) return fail(done.error());
+    return growing_view(core_, std::move(op));
+  }
+
   /// The object's bytes into the caller's memory. \copies one; none where a transport reads into memory (a store, a network) and can stop at once.
   /// \errors as `get_view`, when `into` may have been written to; too_large: it does not fit, and stays where it is.
   result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
@@ -286,7 +326,7 @@ class connector {
       std::array<std::byte, envelope_size> front;
       return counted(c.gets.run_into(*wire, how, o, {mutable_bytes(front).first(c.room()), into}, [&c](const_bytes begin, const_bytes payload, auto const& op) -> result<object_info> {
         object_info info = op.info();
-        auto const good = verify(c, info, begin, payload, op);
+        auto const good = detail::verify_found(c, info, begin, payload, op);
         return good ? result<object_info>(info) : good.error();
       }));
     } else {
@@ -516,6 +556,17 @@ class connector {
     return out;
   }
 
+  template <transport_growing T = Transport>
+  result<growing> announce(edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
+    if (room > caps.max_object) return too_large();
+    auto block = core_->memory->carve(room, o.until);
+    if (!block) return block.error();
+    addressed to;
+    if (auto const can = address(to, e, key, o); !can) return can.error();
+    to.how.growing = true;
+    return growing::begin(core_, to.wire, std::move(*block), new_info(kind, room, o), to.how, o);
+  }
+
   /// Where a put goes, and what it asks for.
   struct addressed {
     key_scratch scratch;
@@ -630,42 +681,12 @@ class connector {
     return [&c = *core_, &e](std::string_view key, key_scratch& scratch) { return c.keying.make(e, key, scratch, caps.max_key); };
   }
 
-  /// What a get makes of bytes that it found: envelope and checksum are verified; what they refuse is given back.
+  /// What a get makes of bytes that it found.
   [[gnu::always_inline]] auto opener() const noexcept {
     auto const& c = *core_;
     return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
-      std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
-      const_bytes const payload = bytes.subspan(room);
-      object_info info = op.info();
-      if (auto const good = verify(c, info, bytes.first(room), payload, op); !good) {
-        claim.finish(disposition::give_back);
-        return good.error();
-      }
-      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), payload, info, c.serializer); });
+      return detail::open_found<view>(c, std::move(claim), std::move(landed), bytes, op);
     };
-  }
-  /// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload.
-  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload, auto const& op) noexcept {
-    if constexpr (!caps.carries_info) {
-      if (c.defaults.envelope) {
-        auto const said = read_envelope(begin, begin.size() + payload.size());
-        if (!said) return said.error();
-        info = *said;
-      } else if constexpr (requires { Serializer::writes; }) {
-        info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
-      }
-    }
-    if constexpr (caps.leaves_process)
-      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && sum_of(payload, op) != info.checksum)
-        return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
-    return {};
-  }
-
-  /// The payload's checksum, which a transport may have made while the payload came.
-  [[gnu::always_inline]] static std::uint64_t sum_of(const_bytes payload, auto const& op) noexcept {
-    if constexpr (requires { op.digest(); })
-      if (auto const known = op.digest()) return *known;
-    return checksum(payload);
   }
 
   std::shared_ptr<core> core_;

@@ -23,6 +23,7 @@ struct world {
   std::array<std::unique_ptr<stage>, participants> stages;
   std::array<std::uint64_t, participants> got{};
   bool may_stay = false;  // an object that nobody has read yet
+  bool may_grow = false;  // an object that nobody has finished yet
   std::uint32_t lease_of = participants;
 
   stage& add(std::uint32_t i, std::uint64_t first_block = 0, std::uint64_t n = 0, char reader = 0) {
@@ -110,6 +111,12 @@ inline void check_end(world& w) {
         if (auto const owner = s.owner.load(); owner < participants && label::block(s.trace) != label::in_slot) ++kept[owner];
         break;
       }
+      case shm::slot_state::writing:
+        if (w.may_grow) {
+          if (auto const owner = s.owner.load(); owner < participants) ++kept[owner];
+          break;
+        }
+        [[fallthrough]];
       default: {
         static constexpr char const* names[] = {"free", "writing", "ready", "draining", "beaten"};
         return fail(name + " is left `" + names[static_cast<std::size_t>(shm::control::state(word))] + "`: it is lost");
@@ -730,6 +737,32 @@ inline scenario const stories[] = {
        });
        w.run_mortal("reader", 1, [](world& v) { v.at(1).follow(key, false); });
        w.run_after_death("cleaner", 3, 1, [](world& v) { v.at(3).sweep(1); });
+     },
+     nullptr, quick(2, 1, 1), coarse(4, 1, 1)},
+
+    {"read while it grows", "who reads an object that is never finished is woken by its step, wherever it was", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.may_grow = true;
+       w.run("producer", 0, [](world& v) { v.at(0).grow(key, 1); });
+       w.run("reader", 1, [](world& v) { v.got[1] = v.at(1).read_growing(key); });
+     },
+     [](world& w) {
+       if (w.got[1] != 1) vm->violation("a reader has not had what was there");
+     },
+     quick(2, 1, 0), full(-1, -1, 0)},
+
+    {"writer of a growing object dies", "who waits for more of an object is woken when its producer dies", [](world& w) {
+       w.add(0, 0, 1);
+       w.add(1);
+       w.add(3);
+       w.may_grow = w.may_stay = true;
+       w.run_mortal("producer", 0, [](world& v) { v.at(0).grow(key, 1); });
+       w.run_after_death("cleaner", 3, 0, [](world& v) {
+         v.at(3).sweep(0);
+         v.at(3).put_short(key, 2, 1);
+       });
+       w.run("reader", 1, [](world& v) { v.at(1).read_growing(key); });
      },
      nullptr, quick(2, 1, 1), coarse(4, 1, 1)},
 };

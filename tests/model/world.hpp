@@ -239,6 +239,44 @@ class stage {
     shm::give_up(op);
   }
 
+  /// A put whose readers are told of each step: of one, whose bytes are there before. It stays unfinished as long as the world.
+  void grow(std::string_view key, std::uint64_t tag) {
+    auto const block = written(tag);
+    if (!block) return;
+    auto o = options_of(1);
+    o.growing = true;
+    grown_ = std::make_unique<put_operation>();
+    if (!shm::begin_put(endpoint_, *grown_, key, {{}, *block, nullptr}, info_of(tag, *block), o)) return free_.push_back(*block);
+    shm::advance_put(endpoint_, *grown_, step);
+  }
+  /// Waits for a step of such an object. \returns the tag of what is there, or 0 where it came to nothing
+  std::uint64_t read_growing(std::string_view key) {
+    get_operation op;
+    omniconn::find_options o;
+    o.growing = true;
+    omniconn::operation* const ops[] = {&op};
+    auto now = shm::start_get(endpoint_, op, key, o);
+    auto const drive = [&] {
+      while (now && *now == omniconn::progress::pending) {
+        if (!shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {})) return false;
+        now = shm::step_get(&endpoint_, op);
+      }
+      return bool(now);
+    };
+    if (!drive()) return 0;
+    auto& f = op.following_;
+    if (!f.on) return read(op, disposition::consumed);
+    static std::byte const room[step]{};
+    f.bytes = room;  // as if it had so many: where bytes lie is not this model's business
+    now = shm::await_bytes(&endpoint_, op, step);
+    if (!drive()) return 0;
+    if (!f.on) return read(op, disposition::consumed);
+    std::uint64_t const trace = dir_.slot_at(f.index).trace;
+    if (dir_.read(label::block(trace)) != label::tag(trace)) vm->violation("who reads an object that grows reads what is not there yet");
+    shm::cancel_get(&endpoint_, op);
+    return label::tag(trace);
+  }
+
   /// The same with a payload of one word, which lies in the slot.
   std::optional<omniconn::error_kind> put_short(std::string_view key, std::uint64_t tag, std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
     auto info = info_of(tag, label::in_slot);
@@ -399,9 +437,12 @@ class stage {
     return tag;
   }
 
+  static constexpr std::size_t step = 8;
+
   directory const& dir_;
   std::uint32_t me_;
   endpoint endpoint_;
+  std::unique_ptr<put_operation> grown_;
   std::vector<std::uint64_t> free_;
   std::size_t owned_ = 0;
   bool left_ = false;

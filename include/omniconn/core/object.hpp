@@ -57,6 +57,7 @@ struct publish_options {
   on_existing existing = on_existing::fail;
   std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
   std::uint64_t max_bytes = 0;    ///< the same of payload bytes
+  bool growing = false;         ///< readers may begin before it is whole, and are told of each step; see `transport_growing`
   edge const* flow = nullptr;   ///< the edge, for the time of the call; where `caps.hears_death`, gets of the same learn of the sender's death
   deadline until{};             ///< until when it waits for a lock that a stopped process has (`peer_stalled`); the transport has a limit of its own
 };
@@ -68,6 +69,7 @@ struct find_options {
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
   edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
   bool alone = false;              ///< nobody but the caller knows the operation: another thread neither cancels nor waits for it
+  bool growing = false;            ///< the operation ends as soon as the object is announced, and again with each `await_bytes`; see `transport_growing`
   bool verifies = false;           ///< who asks will compare the payload's checksum, if it has one; a transport that reads the payload while it is being written makes it then
   deadline until{};                ///< until when `find` waits for a lock that a stopped process has (`peer_stalled`); for the object, `wait` waits
 };

@@ -215,6 +215,16 @@ concept transport_put_whole = transport_policy<T> && T::caps.carries_info && req
   { t.put_written(k, out, i, o) } -> std::same_as<result<locator>>;
 };
 
+/// Optional: objects that are read while they grow. A put that was begun with `publish_options::growing` tells its readers of each `advance`; a get that was asked for with
+/// `find_options::growing` ends as soon as the object is announced, `so_far` are the bytes that are there, and `await_bytes` makes it wait for more. `take` counts as giving the
+/// object back until `is_whole`.
+template <class T>
+concept transport_growing = transport_policy<T> && T::caps.carries_info && requires(T& t, typename T::get_op& op, typename T::get_op const& c, std::uint64_t n) {
+  { t.await_bytes(op, n) } -> std::same_as<result<progress>>;
+  { c.so_far() } noexcept -> std::same_as<const_bytes>;
+  { c.is_whole() } noexcept -> std::same_as<bool>;
+};
+
 /// Optional: a descriptor for foreign event loops, readable when `step` may find something new.
 template <class T>
 concept transport_fd = transport_policy<T> && requires(T& t) {

@@ -225,6 +225,8 @@ class shm_transport {
     if (!entered) return detail::closed_error();
     return detail::shm::start_get(*state_, op, key, o);
   }
+  /// Where `find_options::growing` was asked for: ends when so many bytes of the object are there, or all. \errors `aborted`: its producer gave it up; `peer_lost`: that died
+  result<progress> await_bytes(get_op& op, std::uint64_t bytes) { return detail::shm::await_bytes(state_.get(), op, bytes); }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
 
   // --- beyond the contract ----------------------------------------------------------------------------------------------------------

@@ -112,6 +112,17 @@ class producer {
     for (int i = 0; i != 5; ++i) put(connector_, key, 70'000, 1, true);
   }
 
+  /// Objects that grow, one of which comes to its end.
+  void grow() {
+    for (bool const ends : {false, true}) {
+      say("try nothing");
+      auto growing = connector_.put_growing(hop, "grown", 70'000);
+      if (!growing || !growing->advance(20'000)) return say("no growth");
+      if (ends && !(growing->commit() && connector_.cleanup(hop, "grown"))) return say("no growth");
+      say("ok");
+    }
+  }
+
   /// An object whose producer left and whose lease ends while we are there.
   void meet_an_expired_object() {
     constexpr unsigned key = 1;
@@ -189,6 +200,7 @@ int main(int argc, char** argv) {
   for (unsigned n = 0; n != s.ops || s.mode == "forever"; ++n) p.step(n);
   if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
   if (aims_at("shm.replace.")) p.replace();
+  if (aims_at("shm.put.advanced")) p.grow();
   if (aims_at("shm.adopt.") || s.mode == "lend") p.lend();
   p.close();
   say("done");

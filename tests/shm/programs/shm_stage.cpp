@@ -123,6 +123,59 @@ std::string get(stage_connector& c, std::istream& words, stage_connector::view& 
   return "got " + std::to_string(bytes.size()) + (good ? " good " : " bad ") + (bytes.empty() ? "none" : place_of(bytes.data()));
 }
 
+/// Both ends of an object that grows.
+struct growth {
+  stage_connector::growing written;
+  stage_connector::growing_view read;
+  std::uint64_t seed = 0;
+};
+
+std::string begin_growing(stage_connector& c, std::istream& words, growth& g) {
+  std::string key;
+  std::size_t room = 0;
+  words >> key >> g.seed >> room;
+  auto begun = c.put_growing(hop, key, room);
+  if (!begun) return failure(begun.error());
+  g.written = std::move(*begun);
+  return "ok";
+}
+std::string advance_growing(std::istream& words, growth& g) {
+  std::size_t to = 0;
+  words >> to;
+  auto const bytes = g.written.bytes();
+  for (std::size_t i = g.written.announced(); i < to && i < bytes.size(); ++i) bytes[i] = content(g.seed, i);
+  auto const done = g.written.advance(to);
+  return done ? "ok" : failure(done.error());
+}
+std::string commit_growing(growth& g) {
+  auto const done = g.written.commit();
+  return done ? "ok " + std::to_string(done->size) : failure(done.error());
+}
+std::string find_growing(stage_connector& c, std::istream& words, growth& g) {
+  std::string key;
+  words >> key >> g.seed;
+  auto found = c.get_growing(hop, key, {omniconn::deadline::after(std::chrono::seconds(60))});
+  if (!found) return failure(found.error());
+  g.read = std::move(*found);
+  return "ok " + std::to_string(g.read.room());
+}
+std::string wait_growing(std::istream& words, growth& g, bool to_the_end) {
+  std::size_t size = 0;
+  std::int64_t limit = 0;
+  words >> size >> limit;
+  auto const until = omniconn::deadline::after(std::chrono::milliseconds(limit));
+  auto const there = to_the_end ? g.read.wait_for(~std::size_t{0}, until) : g.read.wait_for(size, until);
+  if (!there) return failure(there.error());
+  bool good = true;
+  for (std::size_t i = 0; i != there->size() && good; ++i) good = (*there)[i] == content(g.seed, i);
+  if (to_the_end) {
+    auto const whole = g.read.finish(until);
+    if (!whole) return failure(whole.error());
+    return "whole " + std::to_string(whole->bytes().size()) + (good ? " good" : " bad");
+  }
+  return "there " + std::to_string(there->size()) + (good ? " good" : " bad");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -152,6 +205,7 @@ int main(int argc, char** argv) {
   std::cout << "ready" << std::endl;  // endl: whoever waits for the answer gets it now
 
   stage_connector::view kept;
+  growth grown;
   for (std::string line; std::getline(std::cin, line);) {
     std::istringstream words(line);
     std::string command;
@@ -162,6 +216,11 @@ int main(int argc, char** argv) {
       stage_connector::view passing;
       answer = get(*connector, words, passing);
     }
+    if (command == "grow") answer = begin_growing(*connector, words, grown);
+    if (command == "advance") answer = advance_growing(words, grown);
+    if (command == "commit") answer = commit_growing(grown);
+    if (command == "find") answer = find_growing(*connector, words, grown);
+    if (command == "wait" || command == "finish") answer = wait_growing(words, grown, command == "finish");
     if (command == "hold") answer = get(*connector, words, kept);
     if (command == "release") kept.release();
     if (command == "back") kept.give_back();

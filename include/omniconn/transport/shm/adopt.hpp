@@ -30,6 +30,22 @@ inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word)
   return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
 }
 
+/// Whether the object that was claimed is of the key that is asked for. `mapped`: the arena `where`.
+template <class Session>
+result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint16_t key_size, std::uint64_t where, std::shared_ptr<mapped_arena const> const& mapped) {
+  if (key_size != op.key_.size()) return false;
+  if (key_size <= slot_room) return s.room.begins_with(op.key_.data(), op.key_.size());
+  auto keys = mapped;  // of memory that is lent they lie in its producer's arena
+  if ((where & region_mask) != 0) {
+    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
+    if (!arena) return arena.error();
+    keys = std::move(*arena);
+  }
+  std::uint64_t const at = s.key_at;
+  if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+  return text_of(keys->at(at, key_size)) == op.key_;
+}
+
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
@@ -50,22 +66,8 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     if (!arena) return arena.error();
     mapped = std::move(*arena);
   }
-  if (!op.by_locator_) {
-    if (key_size != op.key_.size()) return false;
-    if (key_size <= slot_room) {
-      if (!s.room.begins_with(op.key_.data(), op.key_.size())) return false;
-    } else {
-      auto keys = mapped;  // of memory that is lent they lie in its producer's arena
-      if ((where & region_mask) != 0) {
-        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
-        if (!arena) return arena.error();
-        keys = std::move(*arena);
-      }
-      std::uint64_t const at = s.key_at;
-      if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-      if (text_of(keys->at(at, key_size)) != op.key_) return false;
-    }
-  }
+  if (!op.by_locator_)
+    if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
   if (mapped != nullptr) {
     std::uint64_t const at = s.offset;
     if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
@@ -74,7 +76,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   } else if (size != 0) {
     held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
   }
-  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
+  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), static_cast<checksum_kind>(std::uint8_t{s.checksum_kind})};
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
   op.hold_ = std::move(held);
   failpoint("shm.get.adopted");

@@ -108,7 +108,9 @@ struct followed {
   std::uint32_t place = 0;
   std::uint64_t word = 0;         ///< the slot's, when it was claimed
   const_bytes bytes;              ///< where it comes to lie
-  std::size_t done = 0;           ///< bytes that were read
+  std::size_t done = 0;           ///< bytes that were read, or that who reads while it grows knows to be there
+  std::uint32_t owner = 0;        ///< who writes it, in which use of its record
+  std::uint32_t epoch = 0;
   std::optional<checksum_state> sum;  ///< of them, where who waits wants it
 };
 
@@ -123,6 +125,7 @@ template <class Session> struct basic_put_operation : staged_operation {
   std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
+  bool growing_ = false;  // readers are told of each step
   deadline until_;  // of the locks of a replacing put
 };
 using put_operation = basic_put_operation<session>;
@@ -131,6 +134,9 @@ template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
+  /// Of an object that grows: the bytes that are there, and whether that is all.
+  [[nodiscard]] const_bytes so_far() const noexcept { return following_.on ? following_.bytes.first(following_.done) : hold_.bytes(); }
+  [[nodiscard]] bool is_whole() const noexcept { return is(stage::found) && !following_.on; }
   /// The payload's checksum, where it was read while it was being written.
   [[nodiscard]] std::optional<std::uint64_t> digest() const noexcept { return digest_; }
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
@@ -161,6 +167,8 @@ template <class Session> struct basic_get_operation : staged_operation {
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;
   bool verifies_ = false;       ///< the caller will want the checksum
+  bool growing_ = false;        ///< found as soon as it is announced, and again when more of it is there
+  std::uint64_t wanted_ = 0;    ///< bytes of such a one
   bool moved_ = false;          ///< the last look saw an object of the key that was just going
   bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;

@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include <omniconn/config.hpp>
@@ -28,12 +30,14 @@ inline constexpr std::uint64_t most_to_fetch = std::uint64_t{1} << 20U;
 
 /// Whether the object has a sum that who waits is going to compare.
 template <class Session> bool will_be_verified(basic_get_operation<Session> const& op, auto const& s) noexcept {
-  return op.verifies_ && std::uint16_t{s.checksum_kind} == static_cast<std::uint16_t>(checksum_kind::xxh3_64);
+  return op.verifies_ && std::uint8_t{s.checksum_kind} == static_cast<std::uint8_t>(checksum_kind::xxh3_64);
 }
 
 /// Whether an object that is being written is worth it. Looks at the line only that who waits has anyway.
 template <class Session> bool is_worth_following(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint64_t word) noexcept {
-  if (!op.may_follow_ || control::state(word) != slot_state::writing) return false;
+  if (control::state(word) != slot_state::writing) return false;
+  if (op.growing_) return true;
+  if (!op.may_follow_) return false;
   std::uint64_t const size = s.size;
   return size >= e.follow_from && (size <= most_to_fetch || will_be_verified(op, s));
 }
@@ -43,20 +47,27 @@ template <class Session> bool start_following(basic_endpoint<Session>& e, basic_
   auto const& dir = e.session->dir();
   auto& s = dir.slot_at(index);
   std::uint16_t const key_size = s.key_size;
-  if (key_size != op.key_.size() || key_size > slot_room || !s.room.begins_with(op.key_.data(), op.key_.size())) return false;  // a long key lies elsewhere, and can wait
   std::uint64_t const size = s.size, where = s.arena, offset = s.offset;
   std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+  if (owner >= std::remove_cvref_t<decltype(dir)>::most_participants) return false;
+  std::uint32_t const epoch = dir.participant_at(owner).epoch.load();  // before the claim, which says that the object is still this one's
   std::uint32_t claimed = 0;
   if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
   basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
   failpoint("shm.follow.claimed");
   if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) return false;  // damaged, or about to be whole
   auto& f = op.following_;
+  // What is damaged is found when it is whole.
+  std::shared_ptr<mapped_arena const> mapped;
   if (where != in_slot) {
     auto arena = e.session->arena(owner, where);
-    if (!arena || !(*arena)->contains(offset, size)) return false;  // the description is damaged: found when it is whole
-    auto const bytes = (*arena)->at(offset, size);
-    held.set_bytes(std::move(*arena), bytes);
+    if (!arena || !(*arena)->contains(offset, size)) return false;
+    mapped = std::move(*arena);
+  }
+  if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return false;
+  if (mapped != nullptr) {
+    auto const bytes = mapped->at(offset, size);
+    held.set_bytes(std::move(mapped), bytes);
   }
   f.bytes = held.bytes();
   f.index = index;
@@ -64,7 +75,10 @@ template <class Session> bool start_following(basic_endpoint<Session>& e, basic_
   f.done = 0;
   f.sum.reset();
   if (will_be_verified(op, s)) f.sum.emplace();
+  f.owner = owner;
+  f.epoch = epoch;
   f.on = true;
+  op.info_ = {size, 0, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), checksum_kind::none};
   op.hold_ = std::move(held);
   return true;
 }
@@ -95,6 +109,53 @@ inline void read_on(followed& f, std::size_t until, std::size_t most) noexcept {
   f.done += now.size();
 }
 
+/// Bytes that are there; all at most, whatever somebody wrote there.
+inline std::size_t bytes_there(followed const& f, auto const& s) noexcept {
+  std::uint64_t const said = s.advanced.load();
+  return said < f.bytes.size() ? static_cast<std::size_t>(said) : f.bytes.size();
+}
+
+/// Makes the object, which is whole, the operation's. What was read is summed already. \returns nothing: it is another
+template <class Session> std::optional<result<progress>> adopt_followed(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  auto& f = op.following_;
+  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
+  if (!adopted) return op.fail(adopted.error());
+  if (!*adopted) return std::nullopt;
+  auto const whole = op.hold_.bytes();
+  if (f.sum && whole.data() == f.bytes.data() && whole.size() >= f.done && whole.size() <= f.bytes.size()) {
+    read_on(f, whole.size(), whole.size());
+    op.digest_ = f.sum->digest();
+  }
+  return progress::done;
+}
+
+/// One step of who reads an object that grows: `done` when as much is there as is wanted, or all.
+template <class Session> result<progress> grow_on(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  auto& f = op.following_;
+  auto const& dir = e.session->dir();
+  auto const& s = dir.slot_at(f.index);
+  std::uint64_t const word = s.ctl.load();
+  if (word == f.word) {
+    std::size_t const there = bytes_there(f, s);
+    if (f.sum) {
+      read_on(f, there, f.bytes.size());
+    } else if (there > f.done) {
+      f.done = there;
+    }
+    if (f.done < op.wanted_) return progress::pending;
+    op.become(stage::found);
+    return progress::done;
+  }
+  f.on = false;
+  if (word == control::become(f.word, slot_state::ready))
+    if (auto const whole = adopt_followed(e, op)) return *whole;
+  let_go(op);
+  failpoint("shm.follow.let_go");
+  auto const& writer = dir.participant_at(f.owner);
+  if (writer.epoch.load() != f.epoch || writer.died.load() != 0) return op.fail({error_kind::peer_lost, "the process that was writing the object has died", 0, severity::connection});
+  return op.fail({error_kind::aborted, "the producer gave the object up before it was whole"});
+}
+
 /// One step. \returns nothing: it will never be whole; the claim is given back.
 template <class Session> std::optional<result<progress>> follow_on(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   constexpr std::size_t at_once = std::size_t{64} << 10U;  // between two looks at deadlines
@@ -102,9 +163,8 @@ template <class Session> std::optional<result<progress>> follow_on(basic_endpoin
   auto const& s = e.session->dir().slot_at(f.index);
   std::uint64_t const word = s.ctl.load();
   if (word == f.word) {
-    std::size_t const there = std::size_t{s.advanced.load(std::memory_order_acquire)} * grain;
-    if (f.done < there && f.done < f.bytes.size()) {
-      read_on(f, there < f.bytes.size() ? there : f.bytes.size(), at_once);
+    if (std::size_t const there = bytes_there(f, s); f.done < there) {
+      read_on(f, there, at_once);
       failpoint("shm.follow.read");
       return progress::pending;
     }
@@ -118,14 +178,7 @@ template <class Session> std::optional<result<progress>> follow_on(basic_endpoin
     return std::nullopt;
   }
   failpoint("shm.follow.whole");
-  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
-  if (!adopted) return op.fail(adopted.error());
-  if (!*adopted) return std::nullopt;
-  if (f.sum && op.hold_.bytes().data() == f.bytes.data() && op.hold_.bytes().size() == f.bytes.size()) {
-    read_on(f, f.bytes.size(), f.bytes.size());
-    op.digest_ = f.sum->digest();
-  }
-  return progress::done;
+  return adopt_followed(e, op);
 }
 
 }  // namespace detail::shm

@@ -45,7 +45,6 @@ inline constexpr std::uint32_t slots_of_a_lock = 8;
 inline constexpr std::uint32_t slot_room = 128;       // bytes of a slot for the key, and behind it a short payload
 inline constexpr std::uint64_t region_mask = 0xffff;  // of an arena's id: 0 for the arena, else a number of memory that its producer lends
 inline constexpr std::uint64_t in_slot = 1;           // in place of an arena's id: the payload lies in the slot
-inline constexpr std::size_t grain = 4096;            // of progress: bytes of a payload
 inline constexpr std::size_t key_cell = 4096;         // place of one long key in the producer's arena: one page
 
 /// A short payload lies behind the key, aligned for any number.
@@ -288,8 +287,10 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> size;  ///< of the payload
   shared_word<std::uint64_t, Atomic> sum;   ///< `sum_of` the words that do not change
   shared_word<std::uint16_t, Atomic> key_size;
-  shared_word<std::uint16_t, Atomic> kind;
-  shared_word<std::uint16_t, Atomic> checksum_kind;
+  shared_word<std::uint8_t, Atomic> kind;
+  shared_word<std::uint8_t, Atomic> checksum_kind;
+  Atomic<std::uint8_t> replaces;            ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint8_t> touched;             ///< a kept object was read since somebody looked for one to drop
   Atomic<std::uint16_t> readers;            ///< how many claims count, or `kept`
 
   shared_word<std::uint64_t, Atomic> checksum;
@@ -299,9 +300,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> key_at;  ///< of a long key in the arena of its producer
   shared_word<std::uint64_t, Atomic> lease;
   Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
-  Atomic<std::uint16_t> replaces;             ///< put with on_existing::replace: no other put beats it
-  Atomic<std::uint16_t> touched;              ///< a kept object was read since somebody looked for one to drop
-  Atomic<std::uint32_t> advanced;             ///< while it is being written: how many grains of the payload are there
+  Atomic<std::uint64_t> advanced;             ///< while it is being written: how many bytes of the payload are there
 
   shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`
 };
@@ -312,7 +311,8 @@ static_assert(sizeof(slot) == 256);
 struct description {
   std::uint64_t hash = 0, size = 0, sum = 0, checksum = 0, trace = 0, arena = 0, offset = 0, key_at = 0, lease = 0;
   std::uint32_t owner = 0;
-  std::uint16_t key_size = 0, kind = 0, checksum_kind = 0, readers = 0, replaces = 0;
+  std::uint16_t key_size = 0, readers = 0;
+  std::uint8_t kind = 0, checksum_kind = 0, replaces = 0;
   struct {
     [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
     std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits

@@ -41,8 +41,10 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     op.become(stage::found);
     return progress::done;
   }
-  if (op.following_.on)
+  if (op.following_.on) {
+    if (op.growing_) return grow_on(e, op);
     if (auto const now = follow_on(e, op)) return *now;
+  }
   op.moved_ = false;
   bool consumed = false, found = false, is_broken = false, is_coming = false;
   std::uint32_t coming = 0;
@@ -102,7 +104,10 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
   if (is_broken) return op.fail(broken);
   if (found) return progress::done;
   if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
-  if (is_coming) start_following(e, op, coming, coming_word);
+  if (is_coming && start_following(e, op, coming, coming_word) && op.growing_) {
+    op.become(stage::found);
+    return progress::done;
+  }
   return progress::pending;
 }
 
@@ -139,6 +144,8 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.following_.on = op.may_follow_ = false;
   op.digest_.reset();
   op.verifies_ = o.verifies;
+  op.growing_ = o.growing;
+  op.wanted_ = 0;
   op.alone_ = o.alone;
   op.reader_ = e.reader;
   op.watches_ = false;
@@ -161,8 +168,9 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   auto now = look(e, op);
   // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
   for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
-  if (!now || *now != progress::pending) return now;
-  if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
+  bool const grows = op.growing_ && op.following_.on;  // it is waited for later, and its key looked at again when it is whole
+  if (!now || (*now != progress::pending && !grows)) return now;
+  if (!o.wait && !grows) return op.fail({error_kind::not_found, "no such object now"});
   op.keep(key);
   op.awaited_ = 0;
   if (o.flow != nullptr) {
@@ -170,7 +178,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     if (auto const id = e.session->stage_id(o.flow->to, deadline::immediate())) e.session->gets_for(*id);
     await_stage(e, op, o.flow->from, deadline::immediate());
   }
-  op.become(stage::looking);
+  if (!grows) op.become(stage::looking);
   return now;
 }
 
@@ -197,6 +205,22 @@ template <class Session> result<progress> step_get(basic_endpoint<Session>* e, b
   }
   auto const now = look(*e, op);
   return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
+}
+
+/// Waits for so many bytes of an object that grows, or for its end: pending, like a get that looks.
+template <class Session> result<progress> await_bytes(basic_endpoint<Session>* e, basic_get_operation<Session>& op, std::uint64_t bytes) {
+  locked_operation const lock(op);
+  if (lock.at() == stage::failed) return op.failure_;
+  if (!op.growing_ || (lock.at() != stage::found && lock.at() != stage::looking)) return {error_kind::misconfigured, "only a get that was asked for while its object grows waits for more of it"};
+  op.wanted_ = bytes;
+  if (!op.following_.on) return progress::done;
+  call const entered(e);
+  if (!entered) {
+    let_go(op);
+    return op.fail(closed_error());
+  }
+  op.become(stage::looking);
+  return look(*e, op);
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
@@ -273,8 +297,8 @@ template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get
   }
   if (auto const& f = op.following_; f.on) {
     auto const& s = dir.slot_at(f.index);
-    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
-    return is_there(dir, op.hash_);  // another, of a put that replaces
+    if (bytes_there(f, s) > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
+    return !op.growing_ && is_there(dir, op.hash_);  // another, of a put that replaces
   }
   return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }

@@ -74,8 +74,8 @@ inline description described(std::uint32_t me, wire_key key, std::uint64_t hash,
   d.owner = me;
   d.size = info.size;
   d.key_size = static_cast<std::uint16_t>(key.size());
-  d.kind = static_cast<std::uint16_t>(info.kind);
-  d.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
+  d.kind = static_cast<std::uint8_t>(info.kind);
+  d.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
   d.readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count);
   d.checksum = info.checksum;
   d.trace = info.trace;
@@ -97,8 +97,6 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.key_at = d.key_at;
   s.lease = d.lease;
   s.expires.store(0, std::memory_order_relaxed);
-  s.replaces.store(d.replaces, std::memory_order_relaxed);
-  s.touched.store(0, std::memory_order_relaxed);
   s.advanced.store(0, std::memory_order_relaxed);
   if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
   for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
@@ -111,6 +109,8 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.key_size = d.key_size;
   s.kind = d.kind;
   s.checksum_kind = d.checksum_kind;
+  s.replaces.store(d.replaces, std::memory_order_relaxed);
+  s.touched.store(0, std::memory_order_relaxed);
   s.readers.store(d.readers, std::memory_order_relaxed);
 }
 
@@ -336,7 +336,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   }
   failpoint("shm.put.writing");
   at.release();
-  if (payload.size() >= e.follow_from && e.follow_ns != 0) ring(dir, hash);  // who sleeps wakes while we write
+  if (o.growing || (payload.size() >= e.follow_from && e.follow_ns != 0)) ring(dir, hash);  // who sleeps wakes while we write
   failpoint("shm.put.announced");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
@@ -345,14 +345,20 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   op.serial_ = at.serial;
   op.hash_ = hash;
   op.existing_ = o.existing;
+  op.growing_ = o.growing;
   op.until_ = o.until;
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
   return progress::done;
 }
 
-/// So many bytes of the payload are there. Whole grains count; the rest is there when the object is.
+/// So many bytes of the payload are there. Who reads an object that grows may sleep until it is told.
 template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, std::uint64_t ready) noexcept {
-  e.session->dir().slot_at(op.index_).advanced.store(static_cast<std::uint32_t>(ready / grain), std::memory_order_release);
+  auto const& dir = e.session->dir();
+  auto& advanced = dir.slot_at(op.index_).advanced;
+  if (!op.growing_) return advanced.store(ready, std::memory_order_release);
+  advanced.store(ready);
+  failpoint("shm.put.advanced");
+  ring(dir, op.hash_);
 }
 
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
@@ -363,8 +369,8 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
   s.size = info.size;
   s.checksum = info.checksum;
-  s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
-  s.kind = static_cast<std::uint16_t>(info.kind);
+  s.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
+  s.kind = static_cast<std::uint8_t>(info.kind);
   s.trace = info.trace;
   std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed)), tag = control::tag_of(op.hash_);
   s.sum = dir.sum(s, generation);

@@ -118,7 +118,7 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
     // Somebody may read as far as the writer had said, whatever it was about to say of the size.
-    if (std::uint64_t const whole = s.size, said = std::uint64_t{s.advanced.load(std::memory_order_relaxed)} * grain; s.arena == arena) need(s.offset, whole > said ? whole : said);
+    if (std::uint64_t const whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(s.offset, whole > said ? whole : said);
     if (s.key_size > slot_room) need(s.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects that are read while they grow.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <omniconn/config.hpp>
+#include <omniconn/connector_concept.hpp>
+#include <omniconn/core/buffer.hpp>
+#include <omniconn/core/checksum.hpp>
+#include <omniconn/core/deadline.hpp>
+#include <omniconn/core/object.hpp>
+#include <omniconn/core/result.hpp>
+#include <omniconn/detail/drive.hpp>
+#include <omniconn/detail/open_found.hpp>
+#include <omniconn/transport/concept.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The writer's end of an object that grows: write into `bytes()`, say how far it is, and end it. What was announced must not change any more: readers have it.
+///
+/// One that ends without `commit` is aborted: readers get `aborted`, and the key is free. It may outlive the connector; after `close` it is aborted, too.
+/// \threadsafety one thread at a time
+template <class Core>
+class growing_put {
+  using transport = decltype(Core::transport);
+  using put_op = typename transport::put_op;
+
+ public:
+  growing_put() noexcept = default;
+  growing_put(growing_put&&) noexcept = default;
+  growing_put& operator=(growing_put&& other) noexcept {
+    if (this != &other) {
+      abort();
+      keeper_ = std::move(other.keeper_);
+      op_ = std::move(other.op_);
+      room_ = other.room_;
+      info_ = other.info_;
+      sum_ = other.sum_;
+      until_ = other.until_;
+      stop_ = other.stop_;
+    }
+    return *this;
+  }
+  ~growing_put() { abort(); }
+
+  /// All the room there is, until it ended.
+  [[nodiscard]] mutable_bytes bytes() const noexcept { return op_ == nullptr ? mutable_bytes() : room_; }
+  /// Bytes that readers may have.
+  [[nodiscard]] std::size_t announced() const noexcept { return static_cast<std::size_t>(info_.size); }
+
+  /// The first `size` bytes are there. Those that are new are summed, where the object has a checksum, and readers that sleep are woken.
+  /// \errors `misconfigured`: fewer than before, or more than there is room for; `closed`: it has ended
+  result<void> advance(std::size_t size) {
+    if (op_ == nullptr) return fail(ended());
+    if (size < announced() || size > room_.size()) return fail({error_kind::misconfigured, "advance says how many bytes are there in all: never fewer than before, never more than the room"});
+    if (info_.checksum_by != checksum_kind::none) sum_.update(const_bytes(room_).subspan(announced(), size - announced()));
+    info_.size = size;
+    keeper_->transport.advance(*op_, size);
+    return {};
+  }
+
+  /// The object is whole: as long as was announced. \errors as put; `already_exists`: one that replaces took the key meanwhile. It has ended then, too
+  result<receipt> commit() {
+    if (op_ == nullptr) return fail(ended());
+    auto const op = std::move(op_);
+    info_.checksum = info_.checksum_by != checksum_kind::none ? sum_.digest() : 0;
+    auto now = keeper_->transport.commit(*op, info_);
+    if (now && *now == progress::pending)
+      if (auto const done = drive_to_end(keeper_->transport, *op, until_, stop_); !done) now = done.error();
+    if (!now) return fail(now.error());
+    return receipt{info_.size, op->where()};
+  }
+
+  /// Gives the object up. Nothing to do where it ended.
+  void abort() noexcept {
+    if (op_ == nullptr) return;
+    keeper_->transport.abort(*op_);
+    op_.reset();
+  }
+
+  /// For the connector. `block` is the transport's where this succeeds.
+  static result<growing_put> begin(std::shared_ptr<Core> keeper, wire_key key, auto block, object_info info, publish_options const& how, put_options const& o) {
+    growing_put out;
+    out.room_ = mutable_bytes(block.data(), static_cast<std::size_t>(info.size));
+    out.until_ = o.until;
+    out.stop_ = o.stop;
+    auto op = std::make_unique<put_op>();
+    const_bytes const piece(out.room_);
+    auto begun = keeper->transport.begin(*op, key, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, how);
+    if (!begun) return begun.error();
+    block.handed_over();
+    if (*begun == progress::pending)
+      if (auto const done = drive_to_end(keeper->transport, *op, o.until, o.stop); !done) return done.error();
+    info.size = 0;
+    out.info_ = info;
+    out.keeper_ = std::move(keeper);
+    out.op_ = std::move(op);
+    return out;
+  }
+
+ private:
+  static error ended() noexcept { return {error_kind::closed, "the growing object has ended: it was committed, aborted or moved from"}; }
+  error fail(error e) const noexcept {
+    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
+    return e;
+  }
+
+  std::shared_ptr<Core> keeper_;
+  std::unique_ptr<put_op> op_;  // ends before the transport
+  mutable_bytes room_;
+  object_info info_;            // its size: what was announced
+  checksum_state sum_;          // of that
+  deadline until_;
+  stop_token stop_;
+};
+
+/// The reader's end: the bytes that are there, and this reader's claim on the object. Bytes are unverified until `finish`, and nobody else's until this ends. Gives the object back
+/// where it ends before `finish`.
+/// \threadsafety one thread at a time
+template <class Core, class View>
+class growing_view {
+  using transport = decltype(Core::transport);
+  using get_op = typename transport::get_op;
+
+ public:
+  growing_view() noexcept = default;
+  growing_view(std::shared_ptr<Core> keeper, std::unique_ptr<get_op> op) noexcept : keeper_(std::move(keeper)), op_(std::move(op)), room_(static_cast<std::size_t>(op_->info().size)) {}
+  growing_view(growing_view&&) noexcept = default;
+  growing_view& operator=(growing_view&& other) noexcept {
+    op_ = std::move(other.op_);  // before the transport that it may be the last to keep
+    keeper_ = std::move(other.keeper_);
+    room_ = other.room_;
+    return *this;
+  }
+  ~growing_view() = default;
+
+  /// More bytes than so many will not come; fewer may.
+  [[nodiscard]] std::size_t room() const noexcept { return room_; }
+  /// What was there when it was looked last: by `get_growing`, `wait_for` or `finish`. Valid as long as this, or the view that it becomes; empty after an error that ended it.
+  [[nodiscard]] const_bytes bytes() const noexcept { return op_ == nullptr ? const_bytes() : op_->so_far(); }
+  /// No more bytes come. Whether they are right, `finish` says.
+  [[nodiscard]] bool whole() const noexcept { return op_ != nullptr && op_->is_whole(); }
+
+  /// Waits until `size` bytes are there, or the object is whole with fewer. \returns all that is there.
+  /// \errors aborted, peer_lost: its producer gave it up, or died; it is gone. timed_out, cancelled, peer_stalled: this may be asked again. closed
+  result<const_bytes> wait_for(std::size_t size, deadline until, stop_token stop = {}) {
+    if (op_ == nullptr) return fail(ended());
+    operation* const ops[]{op_.get()};
+    auto now = keeper_->transport.await_bytes(*op_, size);
+    while (now && *now == progress::pending) {
+      if (auto const woken = keeper_->transport.wait(ops, until, stop); !woken) return fail(woken.error());  // not cancelled: the claim stays
+      now = keeper_->transport.step(*op_);
+    }
+    if (!now) return fail(now.error());
+    return bytes();
+  }
+
+  /// Waits for the end: the object as a view like any other, verified. This is empty then. \errors as `wait_for`; `corrupt`: the object stays where it is
+  result<View> finish(deadline until, stop_token stop = {}) {
+    while (!whole())  // an object that is all there may not be committed yet
+      if (auto const there = wait_for(~std::size_t{0}, until, stop); !there) return there.error();
+    auto const op = std::move(op_);
+    auto claim = op->take();
+    const_bytes const found = claim.bytes();
+    auto out = open_found<View>(*keeper_, std::move(claim), no_block(), found, *op);
+    if (!out) return fail(out.error());
+    return out;
+  }
+
+ private:
+  static error ended() noexcept { return {error_kind::closed, "the growing view has ended: it was finished or moved from"}; }
+  error fail(error e) const noexcept {
+    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
+    return e;
+  }
+
+  std::shared_ptr<Core> keeper_;
+  std::unique_ptr<get_op> op_;  // ends before the transport
+  std::size_t room_ = 0;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
