@@ -51,6 +51,7 @@ set(omniconn_headers_core
   omniconn/detail/get_many.hpp
   omniconn/detail/json_lines.hpp
   omniconn/detail/memory.hpp
+  omniconn/detail/open_found.hpp
   omniconn/detail/posix.hpp
   omniconn/detail/prefetch.hpp
   omniconn/detail/quiet_thread.hpp
@@ -67,6 +68,7 @@ set(omniconn_headers_core
   omniconn/detail/yaml_scalar.hpp
   omniconn/detail/yaml_text.hpp
   omniconn/fwd.hpp
+  omniconn/growing.hpp
   omniconn/keying/concept.hpp
   omniconn/keying/edge_suffix.hpp
   omniconn/keying/namespaced.hpp

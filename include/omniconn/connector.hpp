@@ -32,7 +32,6 @@
 #include <omniconn/detail/gather_into.hpp>
 #include <omniconn/detail/get_driver.hpp>
 #include <omniconn/detail/get_many.hpp>
-#include <omniconn/detail/growing.hpp>
 #include <omniconn/detail/open_found.hpp>
 #include <omniconn/detail/receipt_of.hpp>
 #include <omniconn/detail/room.hpp>
@@ -41,6 +40,10 @@
 #include <omniconn/transport/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+struct growing_access;  // growing.hpp
+}
 
 /// Moves keyed objects over the edges of a pipeline.
 ///
@@ -213,20 +216,6 @@ class connector {
     return out;
   }
 
-  /// An object that readers may begin before it is whole: audio that is being spoken, a KV cache layer by layer. See growing_put.
-  using growing = detail::growing_put<core>;
-
-  /// Announces an object of up to `room` bytes. It has the key from now on; `get_growing` finds it at once, every other get when it is whole.
-  /// \errors as put
-  template <transport_growing T = Transport>
-  result<growing> put_growing(edge e, std::string_view key, std::size_t room, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
-    auto const attempt = [&]() { return announce(e, key, room, o, kind); };
-    result<growing> out = attempt();
-    again_in_room(out, e, o, attempt);
-    if (!out) count(out.error());
-    return out;
-  }
-
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
@@ -287,30 +276,6 @@ class connector {
   result<T> try_get(edge e, std::string_view key, get_options o = {}) {
     o.until = deadline::immediate();
     return get<T>(e, key, o);
-  }
-
-  /// An object that may not be whole yet, see growing_view.
-  using growing_view = detail::growing_view<core, view>;
-
-  /// The object as soon as it is announced; what is there of it can be read while the rest is on its way. An object that was put in one piece is there as a whole.
-  /// \errors as `get_view`
-  template <transport_growing T = Transport>
-  result<growing_view> get_growing(edge e, std::string_view key, get_options const& o = {}) {
-    auto& c = *core_;
-    key_scratch scratch;
-    auto const wire = c.keying.make(e, key, scratch, caps.max_key);
-    if (!wire) return fail(wire.error());
-    find_options how;
-    ask(how, e, o);
-    how.growing = true;
-    how.wait = !o.until.is_immediate();
-    how.until = o.until;
-    auto op = std::make_unique<typename Transport::get_op>();
-    auto const now = c.transport.find(*op, *wire, how);
-    if (!now) return fail(now.error());
-    if (*now == progress::pending)
-      if (auto const done = detail::drive_to_end(c.transport, *op, o.until, o.stop); !done) return fail(done.error());
-    return growing_view(core_, std::move(op));
   }
 
   /// The object's bytes into the caller's memory. \copies one; none where a transport reads into memory (a store, a network) and can stop at once.
@@ -453,6 +418,8 @@ class connector {
     error_counters errors;
   };
 
+  friend struct detail::growing_access;
+
   explicit connector(std::shared_ptr<core> c) noexcept : core_(std::move(c)) {}
 
   // Apart, so that calls that succeed do not carry it.
@@ -554,17 +521,6 @@ class connector {
     out.room_ = room;
     out.size_ = size;
     return out;
-  }
-
-  template <transport_growing T = Transport>
-  result<growing> announce(edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
-    if (room > caps.max_object) return too_large();
-    auto block = core_->memory->carve(room, o.until);
-    if (!block) return block.error();
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
-    to.how.growing = true;
-    return growing::begin(core_, to.wire, std::move(*block), new_info(kind, room, o), to.how, o);
   }
 
   /// Where a put goes, and what it asks for.

@@ -34,6 +34,7 @@
 
 #include <omniconn/any_connector.hpp>
 #include <omniconn/connector.hpp>
+#include <omniconn/growing.hpp>
 #include <omniconn/shared_view.hpp>
 
 #include <omniconn/runtime/builtin.hpp>

@@ -1625,6 +1625,7 @@ struct publish_options {
   on_existing existing = on_existing::fail;
   std::uint64_t max_objects = 0;  ///< of this transport object that may be unread at once, else `quota_exceeded`; 0: no limit. Where `transport_room`
   std::uint64_t max_bytes = 0;    ///< the same of payload bytes
+  bool growing = false;         ///< readers may begin before it is whole, and are told of each step; see `transport_growing`
   edge const* flow = nullptr;   ///< the edge, for the time of the call; where `caps.hears_death`, gets of the same learn of the sender's death
   deadline until{};             ///< until when it waits for a lock that a stopped process has (`peer_stalled`); the transport has a limit of its own
 };
@@ -1636,6 +1637,7 @@ struct find_options {
   bool wait = true;                ///< false: end in `not_found` as soon as the transport knows that nothing is there now
   edge const* flow = nullptr;      ///< the edge, for the time of the call; where `caps.hears_death`, the sender's death ends the wait with `peer_lost`. Null: wait on
   bool alone = false;              ///< nobody but the caller knows the operation: another thread neither cancels nor waits for it
+  bool growing = false;            ///< the operation ends as soon as the object is announced, and again with each `await_bytes`; see `transport_growing`
   bool verifies = false;           ///< who asks will compare the payload's checksum, if it has one; a transport that reads the payload while it is being written makes it then
   deadline until{};                ///< until when `find` waits for a lock that a stopped process has (`peer_stalled`); for the object, `wait` waits
 };
@@ -2730,6 +2732,16 @@ concept transport_put_whole = transport_policy<T> && T::caps.carries_info && req
   { T::fits_whole(k.size(), payload.size()) } -> std::same_as<bool>;
   { t.put_whole(k, payload, i, o) } -> std::same_as<result<locator>>;
   { t.put_written(k, out, i, o) } -> std::same_as<result<locator>>;
+};
+
+/// Optional: objects that are read while they grow. A put that was begun with `publish_options::growing` tells its readers of each `advance`; a get that was asked for with
+/// `find_options::growing` ends as soon as the object is announced, `so_far` are the bytes that are there, and `await_bytes` makes it wait for more. `take` counts as giving the
+/// object back until `is_whole`.
+template <class T>
+concept transport_growing = transport_policy<T> && T::caps.carries_info && requires(T& t, typename T::get_op& op, typename T::get_op const& c, std::uint64_t n) {
+  { t.await_bytes(op, n) } -> std::same_as<result<progress>>;
+  { c.so_far() } noexcept -> std::same_as<const_bytes>;
+  { c.is_whole() } noexcept -> std::same_as<bool>;
 };
 
 /// Optional: a descriptor for foreign event loops, readable when `step` may find something new.
@@ -4280,7 +4292,7 @@ using failpoint_hook = void (*)(std::string_view name) noexcept;
 
 /// Every failpoint that there is: "<transport>.<what is done>.<how far it has come>". A name that is not here does not compile.
 inline constexpr std::string_view failpoint_names[]{
-    "shm.put.key_stored", "shm.put.key_locked", "shm.put.beside_locked", "shm.put.described", "shm.put.widened", "shm.put.writing", "shm.put.announced",
+    "shm.put.key_stored", "shm.put.key_locked", "shm.put.beside_locked", "shm.put.described", "shm.put.widened", "shm.put.writing", "shm.put.announced", "shm.put.advanced",
     "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
     "shm.whole.ready", "shm.whole.rung",
     "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
@@ -4820,7 +4832,6 @@ inline constexpr std::uint32_t slots_of_a_lock = 8;
 inline constexpr std::uint32_t slot_room = 128;       // bytes of a slot for the key, and behind it a short payload
 inline constexpr std::uint64_t region_mask = 0xffff;  // of an arena's id: 0 for the arena, else a number of memory that its producer lends
 inline constexpr std::uint64_t in_slot = 1;           // in place of an arena's id: the payload lies in the slot
-inline constexpr std::size_t grain = 4096;            // of progress: bytes of a payload
 inline constexpr std::size_t key_cell = 4096;         // place of one long key in the producer's arena: one page
 
 /// A short payload lies behind the key, aligned for any number.
@@ -5063,8 +5074,10 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> size;  ///< of the payload
   shared_word<std::uint64_t, Atomic> sum;   ///< `sum_of` the words that do not change
   shared_word<std::uint16_t, Atomic> key_size;
-  shared_word<std::uint16_t, Atomic> kind;
-  shared_word<std::uint16_t, Atomic> checksum_kind;
+  shared_word<std::uint8_t, Atomic> kind;
+  shared_word<std::uint8_t, Atomic> checksum_kind;
+  Atomic<std::uint8_t> replaces;            ///< put with on_existing::replace: no other put beats it
+  Atomic<std::uint8_t> touched;             ///< a kept object was read since somebody looked for one to drop
   Atomic<std::uint16_t> readers;            ///< how many claims count, or `kept`
 
   shared_word<std::uint64_t, Atomic> checksum;
@@ -5074,9 +5087,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> key_at;  ///< of a long key in the arena of its producer
   shared_word<std::uint64_t, Atomic> lease;
   Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
-  Atomic<std::uint16_t> replaces;             ///< put with on_existing::replace: no other put beats it
-  Atomic<std::uint16_t> touched;              ///< a kept object was read since somebody looked for one to drop
-  Atomic<std::uint32_t> advanced;             ///< while it is being written: how many grains of the payload are there
+  Atomic<std::uint64_t> advanced;             ///< while it is being written: how many bytes of the payload are there
 
   shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`
 };
@@ -5087,7 +5098,8 @@ static_assert(sizeof(slot) == 256);
 struct description {
   std::uint64_t hash = 0, size = 0, sum = 0, checksum = 0, trace = 0, arena = 0, offset = 0, key_at = 0, lease = 0;
   std::uint32_t owner = 0;
-  std::uint16_t key_size = 0, kind = 0, checksum_kind = 0, readers = 0, replaces = 0;
+  std::uint16_t key_size = 0, readers = 0;
+  std::uint8_t kind = 0, checksum_kind = 0, replaces = 0;
   struct {
     [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
     std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
@@ -6362,7 +6374,7 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
     auto const state = control::state(s.ctl.load());
     if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
     // Somebody may read as far as the writer had said, whatever it was about to say of the size.
-    if (std::uint64_t const whole = s.size, said = std::uint64_t{s.advanced.load(std::memory_order_relaxed)} * grain; s.arena == arena) need(s.offset, whole > said ? whole : said);
+    if (std::uint64_t const whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(s.offset, whole > said ? whole : said);
     if (s.key_size > slot_room) need(s.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
@@ -7275,11 +7287,13 @@ template <class Session> class basic_producer {
 
   /// Room for one more object: nothing is allocated where nothing may fail.
   void expect_object() {
-    std::size_t const tokens = returned_.size() + out_ + 1;
+    if (objects_.size() == objects_.capacity()) {
+      forget_ended();
+      if (2 * objects_.size() >= objects_.capacity()) objects_.reserve(objects_.capacity() == 0 ? first_objects : 2 * objects_.capacity());
+    }
+    // All may end before the next `reclaim`. So many at once that a put that finds more of them unread than ever makes no room for that.
+    std::size_t const tokens = returned_.size() + objects_.capacity();
     if (returned_.capacity() < tokens) returned_.reserve(2 * tokens);
-    if (objects_.size() != objects_.capacity()) return;
-    forget_ended();
-    if (2 * objects_.size() >= objects_.capacity()) objects_.reserve(objects_.capacity() == 0 ? first_objects : 2 * objects_.capacity());
   }
   /// What became of a put. \requires `expect_object` was called for it \returns a number to name it by, as long as it is unfinished
   std::uint64_t add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, std::uint32_t key_page, outgoing const& out) noexcept {
@@ -7690,7 +7704,9 @@ struct followed {
   std::uint32_t place = 0;
   std::uint64_t word = 0;         ///< the slot's, when it was claimed
   const_bytes bytes;              ///< where it comes to lie
-  std::size_t done = 0;           ///< bytes that were read
+  std::size_t done = 0;           ///< bytes that were read, or that who reads while it grows knows to be there
+  std::uint32_t owner = 0;        ///< who writes it, in which use of its record
+  std::uint32_t epoch = 0;
   std::optional<checksum_state> sum;  ///< of them, where who waits wants it
 };
 
@@ -7705,6 +7721,7 @@ template <class Session> struct basic_put_operation : staged_operation {
   std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
   on_existing existing_ = on_existing::fail;
+  bool growing_ = false;  // readers are told of each step
   deadline until_;  // of the locks of a replacing put
 };
 using put_operation = basic_put_operation<session>;
@@ -7713,6 +7730,9 @@ template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
   [[nodiscard]] locator where() const noexcept { return where_; }
+  /// Of an object that grows: the bytes that are there, and whether that is all.
+  [[nodiscard]] const_bytes so_far() const noexcept { return following_.on ? following_.bytes.first(following_.done) : hold_.bytes(); }
+  [[nodiscard]] bool is_whole() const noexcept { return is(stage::found) && !following_.on; }
   /// The payload's checksum, where it was read while it was being written.
   [[nodiscard]] std::optional<std::uint64_t> digest() const noexcept { return digest_; }
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
@@ -7743,6 +7763,8 @@ template <class Session> struct basic_get_operation : staged_operation {
   std::uint32_t index_ = 0;
   std::uint64_t generation_ = 0;
   bool verifies_ = false;       ///< the caller will want the checksum
+  bool growing_ = false;        ///< found as soon as it is announced, and again when more of it is there
+  std::uint64_t wanted_ = 0;    ///< bytes of such a one
   bool moved_ = false;          ///< the last look saw an object of the key that was just going
   bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;
@@ -7795,6 +7817,22 @@ inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word)
   return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
 }
 
+/// Whether the object that was claimed is of the key that is asked for. `mapped`: the arena `where`.
+template <class Session>
+result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint16_t key_size, std::uint64_t where, std::shared_ptr<mapped_arena const> const& mapped) {
+  if (key_size != op.key_.size()) return false;
+  if (key_size <= slot_room) return s.room.begins_with(op.key_.data(), op.key_.size());
+  auto keys = mapped;  // of memory that is lent they lie in its producer's arena
+  if ((where & region_mask) != 0) {
+    auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
+    if (!arena) return arena.error();
+    keys = std::move(*arena);
+  }
+  std::uint64_t const at = s.key_at;
+  if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
+  return text_of(keys->at(at, key_size)) == op.key_;
+}
+
 /// Validates what was claimed and makes it the operation's. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
@@ -7815,22 +7853,8 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     if (!arena) return arena.error();
     mapped = std::move(*arena);
   }
-  if (!op.by_locator_) {
-    if (key_size != op.key_.size()) return false;
-    if (key_size <= slot_room) {
-      if (!s.room.begins_with(op.key_.data(), op.key_.size())) return false;
-    } else {
-      auto keys = mapped;  // of memory that is lent they lie in its producer's arena
-      if ((where & region_mask) != 0) {
-        auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
-        if (!arena) return arena.error();
-        keys = std::move(*arena);
-      }
-      std::uint64_t const at = s.key_at;
-      if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-      if (text_of(keys->at(at, key_size)) != op.key_) return false;
-    }
-  }
+  if (!op.by_locator_)
+    if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
   if (mapped != nullptr) {
     std::uint64_t const at = s.offset;
     if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
@@ -7839,7 +7863,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   } else if (size != 0) {
     held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
   }
-  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint16_t{s.kind}), static_cast<checksum_kind>(std::uint16_t{s.checksum_kind})};
+  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), static_cast<checksum_kind>(std::uint8_t{s.checksum_kind})};
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
   op.hold_ = std::move(held);
   failpoint("shm.get.adopted");
@@ -7861,7 +7885,9 @@ OMNICONN_END_NAMESPACE
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 
@@ -7874,12 +7900,14 @@ inline constexpr std::uint64_t most_to_fetch = std::uint64_t{1} << 20U;
 
 /// Whether the object has a sum that who waits is going to compare.
 template <class Session> bool will_be_verified(basic_get_operation<Session> const& op, auto const& s) noexcept {
-  return op.verifies_ && std::uint16_t{s.checksum_kind} == static_cast<std::uint16_t>(checksum_kind::xxh3_64);
+  return op.verifies_ && std::uint8_t{s.checksum_kind} == static_cast<std::uint8_t>(checksum_kind::xxh3_64);
 }
 
 /// Whether an object that is being written is worth it. Looks at the line only that who waits has anyway.
 template <class Session> bool is_worth_following(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint64_t word) noexcept {
-  if (!op.may_follow_ || control::state(word) != slot_state::writing) return false;
+  if (control::state(word) != slot_state::writing) return false;
+  if (op.growing_) return true;
+  if (!op.may_follow_) return false;
   std::uint64_t const size = s.size;
   return size >= e.follow_from && (size <= most_to_fetch || will_be_verified(op, s));
 }
@@ -7889,20 +7917,27 @@ template <class Session> bool start_following(basic_endpoint<Session>& e, basic_
   auto const& dir = e.session->dir();
   auto& s = dir.slot_at(index);
   std::uint16_t const key_size = s.key_size;
-  if (key_size != op.key_.size() || key_size > slot_room || !s.room.begins_with(op.key_.data(), op.key_.size())) return false;  // a long key lies elsewhere, and can wait
   std::uint64_t const size = s.size, where = s.arena, offset = s.offset;
   std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
+  if (owner >= std::remove_cvref_t<decltype(dir)>::most_participants) return false;
+  std::uint32_t const epoch = dir.participant_at(owner).epoch.load();  // before the claim, which says that the object is still this one's
   std::uint32_t claimed = 0;
   if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
   basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
   failpoint("shm.follow.claimed");
   if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) return false;  // damaged, or about to be whole
   auto& f = op.following_;
+  // What is damaged is found when it is whole.
+  std::shared_ptr<mapped_arena const> mapped;
   if (where != in_slot) {
     auto arena = e.session->arena(owner, where);
-    if (!arena || !(*arena)->contains(offset, size)) return false;  // the description is damaged: found when it is whole
-    auto const bytes = (*arena)->at(offset, size);
-    held.set_bytes(std::move(*arena), bytes);
+    if (!arena || !(*arena)->contains(offset, size)) return false;
+    mapped = std::move(*arena);
+  }
+  if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return false;
+  if (mapped != nullptr) {
+    auto const bytes = mapped->at(offset, size);
+    held.set_bytes(std::move(mapped), bytes);
   }
   f.bytes = held.bytes();
   f.index = index;
@@ -7910,7 +7945,10 @@ template <class Session> bool start_following(basic_endpoint<Session>& e, basic_
   f.done = 0;
   f.sum.reset();
   if (will_be_verified(op, s)) f.sum.emplace();
+  f.owner = owner;
+  f.epoch = epoch;
   f.on = true;
+  op.info_ = {size, 0, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), checksum_kind::none};
   op.hold_ = std::move(held);
   return true;
 }
@@ -7941,6 +7979,53 @@ inline void read_on(followed& f, std::size_t until, std::size_t most) noexcept {
   f.done += now.size();
 }
 
+/// Bytes that are there; all at most, whatever somebody wrote there.
+inline std::size_t bytes_there(followed const& f, auto const& s) noexcept {
+  std::uint64_t const said = s.advanced.load();
+  return said < f.bytes.size() ? static_cast<std::size_t>(said) : f.bytes.size();
+}
+
+/// Makes the object, which is whole, the operation's. What was read is summed already. \returns nothing: it is another
+template <class Session> std::optional<result<progress>> adopt_followed(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  auto& f = op.following_;
+  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
+  if (!adopted) return op.fail(adopted.error());
+  if (!*adopted) return std::nullopt;
+  auto const whole = op.hold_.bytes();
+  if (f.sum && whole.data() == f.bytes.data() && whole.size() >= f.done && whole.size() <= f.bytes.size()) {
+    read_on(f, whole.size(), whole.size());
+    op.digest_ = f.sum->digest();
+  }
+  return progress::done;
+}
+
+/// One step of who reads an object that grows: `done` when as much is there as is wanted, or all.
+template <class Session> result<progress> grow_on(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  auto& f = op.following_;
+  auto const& dir = e.session->dir();
+  auto const& s = dir.slot_at(f.index);
+  std::uint64_t const word = s.ctl.load();
+  if (word == f.word) {
+    std::size_t const there = bytes_there(f, s);
+    if (f.sum) {
+      read_on(f, there, f.bytes.size());
+    } else if (there > f.done) {
+      f.done = there;
+    }
+    if (f.done < op.wanted_) return progress::pending;
+    op.become(stage::found);
+    return progress::done;
+  }
+  f.on = false;
+  if (word == control::become(f.word, slot_state::ready))
+    if (auto const whole = adopt_followed(e, op)) return *whole;
+  let_go(op);
+  failpoint("shm.follow.let_go");
+  auto const& writer = dir.participant_at(f.owner);
+  if (writer.epoch.load() != f.epoch || writer.died.load() != 0) return op.fail({error_kind::peer_lost, "the process that was writing the object has died", 0, severity::connection});
+  return op.fail({error_kind::aborted, "the producer gave the object up before it was whole"});
+}
+
 /// One step. \returns nothing: it will never be whole; the claim is given back.
 template <class Session> std::optional<result<progress>> follow_on(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   constexpr std::size_t at_once = std::size_t{64} << 10U;  // between two looks at deadlines
@@ -7948,9 +8033,8 @@ template <class Session> std::optional<result<progress>> follow_on(basic_endpoin
   auto const& s = e.session->dir().slot_at(f.index);
   std::uint64_t const word = s.ctl.load();
   if (word == f.word) {
-    std::size_t const there = std::size_t{s.advanced.load(std::memory_order_acquire)} * grain;
-    if (f.done < there && f.done < f.bytes.size()) {
-      read_on(f, there < f.bytes.size() ? there : f.bytes.size(), at_once);
+    if (std::size_t const there = bytes_there(f, s); f.done < there) {
+      read_on(f, there, at_once);
       failpoint("shm.follow.read");
       return progress::pending;
     }
@@ -7964,14 +8048,7 @@ template <class Session> std::optional<result<progress>> follow_on(basic_endpoin
     return std::nullopt;
   }
   failpoint("shm.follow.whole");
-  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
-  if (!adopted) return op.fail(adopted.error());
-  if (!*adopted) return std::nullopt;
-  if (f.sum && op.hold_.bytes().data() == f.bytes.data() && op.hold_.bytes().size() == f.bytes.size()) {
-    read_on(f, f.bytes.size(), f.bytes.size());
-    op.digest_ = f.sum->digest();
-  }
-  return progress::done;
+  return adopt_followed(e, op);
 }
 
 }  // namespace detail::shm
@@ -7995,8 +8072,10 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     op.become(stage::found);
     return progress::done;
   }
-  if (op.following_.on)
+  if (op.following_.on) {
+    if (op.growing_) return grow_on(e, op);
     if (auto const now = follow_on(e, op)) return *now;
+  }
   op.moved_ = false;
   bool consumed = false, found = false, is_broken = false, is_coming = false;
   std::uint32_t coming = 0;
@@ -8056,7 +8135,10 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
   if (is_broken) return op.fail(broken);
   if (found) return progress::done;
   if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
-  if (is_coming) start_following(e, op, coming, coming_word);
+  if (is_coming && start_following(e, op, coming, coming_word) && op.growing_) {
+    op.become(stage::found);
+    return progress::done;
+  }
   return progress::pending;
 }
 
@@ -8093,6 +8175,8 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.following_.on = op.may_follow_ = false;
   op.digest_.reset();
   op.verifies_ = o.verifies;
+  op.growing_ = o.growing;
+  op.wanted_ = 0;
   op.alone_ = o.alone;
   op.reader_ = e.reader;
   op.watches_ = false;
@@ -8115,8 +8199,9 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   auto now = look(e, op);
   // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
   for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
-  if (!now || *now != progress::pending) return now;
-  if (!o.wait) return op.fail({error_kind::not_found, "no such object now"});
+  bool const grows = op.growing_ && op.following_.on;  // it is waited for later, and its key looked at again when it is whole
+  if (!now || (*now != progress::pending && !grows)) return now;
+  if (!o.wait && !grows) return op.fail({error_kind::not_found, "no such object now"});
   op.keep(key);
   op.awaited_ = 0;
   if (o.flow != nullptr) {
@@ -8124,7 +8209,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     if (auto const id = e.session->stage_id(o.flow->to, deadline::immediate())) e.session->gets_for(*id);
     await_stage(e, op, o.flow->from, deadline::immediate());
   }
-  op.become(stage::looking);
+  if (!grows) op.become(stage::looking);
   return now;
 }
 
@@ -8151,6 +8236,22 @@ template <class Session> result<progress> step_get(basic_endpoint<Session>* e, b
   }
   auto const now = look(*e, op);
   return now && *now == progress::pending && is_lost(*e, op) ? end_lost(*e, op) : now;
+}
+
+/// Waits for so many bytes of an object that grows, or for its end: pending, like a get that looks.
+template <class Session> result<progress> await_bytes(basic_endpoint<Session>* e, basic_get_operation<Session>& op, std::uint64_t bytes) {
+  locked_operation const lock(op);
+  if (lock.at() == stage::failed) return op.failure_;
+  if (!op.growing_ || (lock.at() != stage::found && lock.at() != stage::looking)) return {error_kind::misconfigured, "only a get that was asked for while its object grows waits for more of it"};
+  op.wanted_ = bytes;
+  if (!op.following_.on) return progress::done;
+  call const entered(e);
+  if (!entered) {
+    let_go(op);
+    return op.fail(closed_error());
+  }
+  op.become(stage::looking);
+  return look(*e, op);
 }
 
 /// The same, for a caller that keeps the endpoint open. \returns whether the operation has ended.
@@ -8227,8 +8328,8 @@ template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get
   }
   if (auto const& f = op.following_; f.on) {
     auto const& s = dir.slot_at(f.index);
-    if (std::size_t{s.advanced.load(std::memory_order_acquire)} * grain > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
-    return is_there(dir, op.hash_);  // another, of a put that replaces
+    if (bytes_there(f, s) > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
+    return !op.growing_ && is_there(dir, op.hash_);  // another, of a put that replaces
   }
   return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }
@@ -8519,8 +8620,8 @@ inline description described(std::uint32_t me, wire_key key, std::uint64_t hash,
   d.owner = me;
   d.size = info.size;
   d.key_size = static_cast<std::uint16_t>(key.size());
-  d.kind = static_cast<std::uint16_t>(info.kind);
-  d.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
+  d.kind = static_cast<std::uint8_t>(info.kind);
+  d.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
   d.readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count);
   d.checksum = info.checksum;
   d.trace = info.trace;
@@ -8542,8 +8643,6 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.key_at = d.key_at;
   s.lease = d.lease;
   s.expires.store(0, std::memory_order_relaxed);
-  s.replaces.store(d.replaces, std::memory_order_relaxed);
-  s.touched.store(0, std::memory_order_relaxed);
   s.advanced.store(0, std::memory_order_relaxed);
   if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
   for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
@@ -8556,6 +8655,8 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.key_size = d.key_size;
   s.kind = d.kind;
   s.checksum_kind = d.checksum_kind;
+  s.replaces.store(d.replaces, std::memory_order_relaxed);
+  s.touched.store(0, std::memory_order_relaxed);
   s.readers.store(d.readers, std::memory_order_relaxed);
 }
 
@@ -8781,7 +8882,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   }
   failpoint("shm.put.writing");
   at.release();
-  if (payload.size() >= e.follow_from && e.follow_ns != 0) ring(dir, hash);  // who sleeps wakes while we write
+  if (o.growing || (payload.size() >= e.follow_from && e.follow_ns != 0)) ring(dir, hash);  // who sleeps wakes while we write
   failpoint("shm.put.announced");
   op.owner_ = &e;
   op.at_.store(stage::begun, std::memory_order_relaxed);
@@ -8790,14 +8891,20 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   op.serial_ = at.serial;
   op.hash_ = hash;
   op.existing_ = o.existing;
+  op.growing_ = o.growing;
   op.until_ = o.until;
   op.where_ = locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
   return progress::done;
 }
 
-/// So many bytes of the payload are there. Whole grains count; the rest is there when the object is.
+/// So many bytes of the payload are there. Who reads an object that grows may sleep until it is told.
 template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, std::uint64_t ready) noexcept {
-  e.session->dir().slot_at(op.index_).advanced.store(static_cast<std::uint32_t>(ready / grain), std::memory_order_release);
+  auto const& dir = e.session->dir();
+  auto& advanced = dir.slot_at(op.index_).advanced;
+  if (!op.growing_) return advanced.store(ready, std::memory_order_release);
+  advanced.store(ready);
+  failpoint("shm.put.advanced");
+  ring(dir, op.hash_);
 }
 
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
@@ -8808,8 +8915,8 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
   s.size = info.size;
   s.checksum = info.checksum;
-  s.checksum_kind = static_cast<std::uint16_t>(info.checksum_by);
-  s.kind = static_cast<std::uint16_t>(info.kind);
+  s.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
+  s.kind = static_cast<std::uint8_t>(info.kind);
   s.trace = info.trace;
   std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed)), tag = control::tag_of(op.hash_);
   s.sum = dir.sum(s, generation);
@@ -9066,6 +9173,8 @@ class shm_transport {
     if (!entered) return detail::closed_error();
     return detail::shm::start_get(*state_, op, key, o);
   }
+  /// Where `find_options::growing` was asked for: ends when so many bytes of the object are there, or all. \errors `aborted`: its producer gave it up; `peer_lost`: that died
+  result<progress> await_bytes(get_op& op, std::uint64_t bytes) { return detail::shm::await_bytes(state_.get(), op, bytes); }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
 
   // --- beyond the contract ----------------------------------------------------------------------------------------------------------
@@ -11050,7 +11159,8 @@ OMNICONN_END_NAMESPACE
 #include <cstdint>
 #include <mutex>
 #include <new>
-#include <thread>
+
+#include <sched.h>
 
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -11115,7 +11225,7 @@ class warm_blocks {
     limit_.store(0, std::memory_order_relaxed);
     for (int i = 0; i != 1000; ++i) {
       if (std::unique_lock const lock(mutex_, std::try_to_lock); lock) return drop_all();
-      std::this_thread::yield();
+      ::sched_yield();
     }
   }
 
@@ -13037,6 +13147,64 @@ result<keyed_view<View>, key_error> get_any(get_driver<Transport, Allocator>& ge
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/get_many.hpp>
+// ==== begin <omniconn/detail/open_found.hpp>
+// What a connector makes of an object that its transport found: envelope and checksum are verified.
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The payload's checksum, which a transport may have made while the payload came.
+[[gnu::always_inline]] inline std::uint64_t sum_of_found(const_bytes payload, auto const& op) noexcept {
+  if constexpr (requires { op.digest(); })
+    if (auto const known = op.digest()) return *known;
+  return checksum(payload);
+}
+
+/// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload. `Core`: of the connector.
+template <class Core>
+[[gnu::always_inline]] inline result<void> verify_found(Core const& c, object_info& info, const_bytes begin, const_bytes payload, auto const& op) noexcept {
+  using serializer = std::remove_cvref_t<decltype(c.serializer)>;
+  constexpr auto const& caps = std::remove_cvref_t<decltype(c.transport)>::caps;
+  if constexpr (!caps.carries_info) {
+    if (c.defaults.envelope) {
+      auto const said = read_envelope(begin, begin.size() + payload.size());
+      if (!said) return said.error();
+      info = *said;
+    } else if constexpr (requires { serializer::writes; }) {
+      info.kind = serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
+    }
+  }
+  if constexpr (caps.leaves_process)
+    if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && sum_of_found(payload, op) != info.checksum)
+      return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
+  return {};
+}
+
+/// A view of it. What is refused is given back.
+template <class View, class Core>
+[[gnu::always_inline]] inline result<View> open_found(Core const& c, auto&& claim, auto&& landed, const_bytes bytes, auto const& op) {
+  constexpr auto const& caps = std::remove_cvref_t<decltype(c.transport)>::caps;
+  std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
+  const_bytes const payload = bytes.subspan(room);
+  object_info info = op.info();
+  if (auto const good = verify_found(c, info, bytes.first(room), payload, op); !good) {
+    claim.finish(disposition::give_back);
+    return good.error();
+  }
+  return result<View>::from([&]() noexcept { return View(std::move(claim), std::move(landed), payload, info, c.serializer); });
+}
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/open_found.hpp>
 // ==== begin <omniconn/detail/receipt_of.hpp>
 // A receipt from the metadata that a control plane carried.
 
@@ -13129,6 +13297,10 @@ OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/room.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+struct growing_access;  // growing.hpp
+}
 
 /// Moves keyed objects over the edges of a pipeline.
 ///
@@ -13376,7 +13548,7 @@ class connector {
       std::array<std::byte, envelope_size> front;
       return counted(c.gets.run_into(*wire, how, o, {mutable_bytes(front).first(c.room()), into}, [&c](const_bytes begin, const_bytes payload, auto const& op) -> result<object_info> {
         object_info info = op.info();
-        auto const good = verify(c, info, begin, payload, op);
+        auto const good = detail::verify_found(c, info, begin, payload, op);
         return good ? result<object_info>(info) : good.error();
       }));
     } else {
@@ -13502,6 +13674,8 @@ class connector {
     std::vector<std::string_view> reader_names;
     error_counters errors;
   };
+
+  friend struct detail::growing_access;
 
   explicit connector(std::shared_ptr<core> c) noexcept : core_(std::move(c)) {}
 
@@ -13720,42 +13894,12 @@ class connector {
     return [&c = *core_, &e](std::string_view key, key_scratch& scratch) { return c.keying.make(e, key, scratch, caps.max_key); };
   }
 
-  /// What a get makes of bytes that it found: envelope and checksum are verified; what they refuse is given back.
+  /// What a get makes of bytes that it found.
   [[gnu::always_inline]] auto opener() const noexcept {
     auto const& c = *core_;
     return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
-      std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
-      const_bytes const payload = bytes.subspan(room);
-      object_info info = op.info();
-      if (auto const good = verify(c, info, bytes.first(room), payload, op); !good) {
-        claim.finish(disposition::give_back);
-        return good.error();
-      }
-      return result<view>::from([&]() noexcept { return view(std::move(claim), std::move(landed), payload, info, c.serializer); });
+      return detail::open_found<view>(c, std::move(claim), std::move(landed), bytes, op);
     };
-  }
-  /// Adds to `info` what the object says of itself, and finds out whether it is true. `begin`: what is in front of its payload.
-  [[gnu::always_inline]] static result<void> verify(core const& c, object_info& info, const_bytes begin, const_bytes payload, auto const& op) noexcept {
-    if constexpr (!caps.carries_info) {
-      if (c.defaults.envelope) {
-        auto const said = read_envelope(begin, begin.size() + payload.size());
-        if (!said) return said.error();
-        info = *said;
-      } else if constexpr (requires { Serializer::writes; }) {
-        info.kind = Serializer::writes;  // nothing says it: what this edge's serializer writes is what it reads
-      }
-    }
-    if constexpr (caps.leaves_process)
-      if (c.defaults.checksum && info.checksum_by == checksum_kind::xxh3_64 && sum_of(payload, op) != info.checksum)
-        return error(error_kind::corrupt, "the payload's checksum is wrong: its bytes changed after the put");
-    return {};
-  }
-
-  /// The payload's checksum, which a transport may have made while the payload came.
-  [[gnu::always_inline]] static std::uint64_t sum_of(const_bytes payload, auto const& op) noexcept {
-    if constexpr (requires { op.digest(); })
-      if (auto const known = op.digest()) return *known;
-    return checksum(payload);
   }
 
   std::shared_ptr<core> core_;
@@ -13763,6 +13907,262 @@ class connector {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/connector.hpp>
+// ==== begin <omniconn/growing.hpp>
+// Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. A header of its own: who has no use for them does not compile them.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// A connector of a transport whose objects can be read while they grow.
+template <class C>
+concept growing_connector = transport_growing<typename C::transport_type>;
+
+template <class Connector> class growing_put;
+template <class Connector> class growing_view;
+
+namespace detail {
+
+/// What a connector shows to this header.
+struct growing_access {
+  template <class Connector> struct core_of {
+    using type = typename Connector::core;
+  };
+
+  template <class Connector> static result<growing_put<Connector>> announce(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind);
+  template <class Connector> static result<growing_put<Connector>> put(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind);
+  template <class Connector> static result<growing_view<Connector>> get(Connector& c, edge e, std::string_view key, get_options const& o);
+};
+
+}  // namespace detail
+
+/// The writer's end of an object that grows: write into `bytes()`, say how far it is, and end it. What was announced must not change any more: readers have it.
+///
+/// One that ends without `commit` is aborted: readers get `aborted`, and the key is free. It may outlive the connector; after `close` it is aborted, too.
+/// \threadsafety one thread at a time
+template <class Connector>
+class growing_put {
+  using core = typename detail::growing_access::core_of<Connector>::type;
+  using put_op = typename Connector::transport_type::put_op;
+
+ public:
+  growing_put() noexcept = default;
+  growing_put(growing_put&&) noexcept = default;
+  growing_put& operator=(growing_put&& other) noexcept {
+    if (this != &other) {
+      abort();
+      keeper_ = std::move(other.keeper_);
+      op_ = std::move(other.op_);
+      room_ = other.room_;
+      info_ = other.info_;
+      sum_ = other.sum_;
+      until_ = other.until_;
+      stop_ = other.stop_;
+    }
+    return *this;
+  }
+  ~growing_put() { abort(); }
+
+  /// All the room there is, until it ended.
+  [[nodiscard]] mutable_bytes bytes() const noexcept { return op_ == nullptr ? mutable_bytes() : room_; }
+  /// Bytes that readers may have.
+  [[nodiscard]] std::size_t announced() const noexcept { return static_cast<std::size_t>(info_.size); }
+
+  /// The first `size` bytes are there. Those that are new are summed, where the object has a checksum, and readers that sleep are woken.
+  /// \errors `misconfigured`: fewer than before, or more than there is room for; `closed`: it has ended
+  result<void> advance(std::size_t size) {
+    if (op_ == nullptr) return fail(ended());
+    if (size < announced() || size > room_.size()) return fail({error_kind::misconfigured, "advance says how many bytes are there in all: never fewer than before, never more than the room"});
+    if (info_.checksum_by != checksum_kind::none) sum_.update(const_bytes(room_).subspan(announced(), size - announced()));
+    info_.size = size;
+    keeper_->transport.advance(*op_, size);
+    return {};
+  }
+
+  /// The object is whole: as long as was announced. \errors as put; `already_exists`: one that replaces took the key meanwhile. It has ended then, too
+  result<receipt> commit() {
+    if (op_ == nullptr) return fail(ended());
+    auto const op = std::move(op_);
+    info_.checksum = info_.checksum_by != checksum_kind::none ? sum_.digest() : 0;
+    auto now = keeper_->transport.commit(*op, info_);
+    if (now && *now == progress::pending)
+      if (auto const done = detail::drive_to_end(keeper_->transport, *op, until_, stop_); !done) now = done.error();
+    if (!now) return fail(now.error());
+    return receipt{info_.size, op->where()};
+  }
+
+  /// Gives the object up. Nothing to do where it ended.
+  void abort() noexcept {
+    if (op_ == nullptr) return;
+    keeper_->transport.abort(*op_);
+    op_.reset();
+  }
+
+ private:
+  friend struct detail::growing_access;
+  static error ended() noexcept { return {error_kind::closed, "the growing object has ended: it was committed, aborted or moved from"}; }
+  error fail(error e) const noexcept {
+    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
+    return e;
+  }
+
+  std::shared_ptr<core> keeper_;
+  std::unique_ptr<put_op> op_;  // ends before the transport
+  mutable_bytes room_;
+  object_info info_;            // its size: what was announced
+  checksum_state sum_;          // of that
+  deadline until_;
+  stop_token stop_;
+};
+
+/// The reader's end: the bytes that are there, and this reader's claim on the object. Bytes are unverified until `finish`, and nobody else's until this ends. Gives the object back
+/// where it ends before `finish`.
+/// \threadsafety one thread at a time
+template <class Connector>
+class growing_view {
+  using core = typename detail::growing_access::core_of<Connector>::type;
+  using get_op = typename Connector::transport_type::get_op;
+  using view = typename Connector::view;
+
+ public:
+  growing_view() noexcept = default;
+  growing_view(growing_view&&) noexcept = default;
+  growing_view& operator=(growing_view&& other) noexcept {
+    op_ = std::move(other.op_);  // before the transport that it may be the last to keep
+    keeper_ = std::move(other.keeper_);
+    room_ = other.room_;
+    return *this;
+  }
+  ~growing_view() = default;
+
+  /// More bytes than so many will not come; fewer may.
+  [[nodiscard]] std::size_t room() const noexcept { return room_; }
+  /// What was there when it was looked last: by `get_growing`, `wait_for` or `finish`. Valid as long as this, or the view that it becomes; empty after an error that ended it.
+  [[nodiscard]] const_bytes bytes() const noexcept { return op_ == nullptr ? const_bytes() : op_->so_far(); }
+  /// No more bytes come. Whether they are right, `finish` says.
+  [[nodiscard]] bool whole() const noexcept { return op_ != nullptr && op_->is_whole(); }
+
+  /// Waits until `size` bytes are there, or the object is whole with fewer. \returns all that is there.
+  /// \errors aborted, peer_lost: its producer gave it up, or died; it is gone. timed_out, cancelled, peer_stalled: this may be asked again. closed
+  result<const_bytes> wait_for(std::size_t size, deadline until, stop_token stop = {}) {
+    if (op_ == nullptr) return fail(ended());
+    operation* const ops[]{op_.get()};
+    auto now = keeper_->transport.await_bytes(*op_, size);
+    while (now && *now == progress::pending) {
+      if (auto const woken = keeper_->transport.wait(ops, until, stop); !woken) return fail(woken.error());  // not cancelled: the claim stays
+      now = keeper_->transport.step(*op_);
+    }
+    if (!now) return fail(now.error());
+    return bytes();
+  }
+
+  /// Waits for the end: the object as a view like any other, verified. This is empty then. \errors as `wait_for`; `corrupt`: the object stays where it is
+  result<view> finish(deadline until, stop_token stop = {}) {
+    while (!whole())  // an object that is all there may not be committed yet
+      if (auto const there = wait_for(~std::size_t{0}, until, stop); !there) return there.error();
+    auto const op = std::move(op_);
+    auto claim = op->take();
+    const_bytes const found = claim.bytes();
+    auto out = detail::open_found<view>(*keeper_, std::move(claim), detail::no_block(), found, *op);
+    if (!out) return fail(out.error());
+    return out;
+  }
+
+ private:
+  friend struct detail::growing_access;
+  growing_view(std::shared_ptr<core> keeper, std::unique_ptr<get_op> op) noexcept : keeper_(std::move(keeper)), op_(std::move(op)), room_(static_cast<std::size_t>(op_->info().size)) {}
+  static error ended() noexcept { return {error_kind::closed, "the growing view has ended: it was finished or moved from"}; }
+  error fail(error e) const noexcept {
+    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
+    return e;
+  }
+
+  std::shared_ptr<core> keeper_;
+  std::unique_ptr<get_op> op_;  // ends before the transport
+  std::size_t room_ = 0;
+};
+
+namespace detail {
+
+template <class Connector>
+result<growing_put<Connector>> growing_access::announce(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
+  if (room > Connector::caps.max_object) return Connector::too_large();
+  typename Connector::addressed to;
+  if (auto const can = c.address(to, e, key, o); !can) return can.error();
+  auto block = c.core_->memory->carve(room, o.until);
+  if (!block) return block.error();
+  auto info = c.new_info(kind, room, o);
+  growing_put<Connector> out;
+  out.room_ = mutable_bytes(block->data(), room);
+  out.until_ = o.until;
+  out.stop_ = o.stop;
+  auto op = std::make_unique<typename Connector::transport_type::put_op>();
+  const_bytes const piece(out.room_);
+  to.how.growing = true;
+  auto const begun = c.core_->transport.begin(*op, to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block->token(), block->dispose()}, info, to.how);
+  if (!begun) return begun.error();
+  block->handed_over();
+  if (*begun == progress::pending)
+    if (auto const done = drive_to_end(c.core_->transport, *op, o.until, o.stop); !done) return done.error();
+  info.size = 0;
+  out.info_ = info;
+  out.keeper_ = c.core_;
+  out.op_ = std::move(op);
+  return out;
+}
+
+template <class Connector>
+result<growing_put<Connector>> growing_access::put(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
+  auto const attempt = [&]() { return announce(c, e, key, room, o, kind); };
+  auto out = attempt();
+  c.again_in_room(out, e, o, attempt);
+  if (!out) c.count(out.error());
+  return out;
+}
+
+template <class Connector>
+result<growing_view<Connector>> growing_access::get(Connector& c, edge e, std::string_view key, get_options const& o) {
+  auto& transport = c.core_->transport;
+  key_scratch scratch;
+  auto const wire = c.core_->keying.make(e, key, scratch, Connector::caps.max_key);
+  if (!wire) return c.fail(wire.error());
+  find_options how;
+  c.ask(how, e, o);
+  how.growing = true;
+  how.alone = true;
+  how.wait = !o.until.is_immediate();
+  how.until = o.until;
+  auto op = std::make_unique<typename Connector::transport_type::get_op>();
+  auto const now = transport.find(*op, *wire, how);
+  if (!now) return c.fail(now.error());
+  if (*now == progress::pending)
+    if (auto const done = drive_to_end(transport, *op, o.until, o.stop); !done) return c.fail(done.error());
+  return growing_view<Connector>(c.core_, std::move(op));
+}
+
+}  // namespace detail
+
+/// Announces an object of up to `room` bytes. It has the key from now on; `get_growing` finds it at once, every other get when it is whole.
+/// \errors as `connector::put`
+template <growing_connector Connector>
+result<growing_put<Connector>> put_growing(Connector& by, edge e, std::string_view key, std::size_t room, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  return detail::growing_access::put(by, e, key, room, o, kind);
+}
+
+/// The object as soon as it is announced: what is there of it can be read while the rest is on its way. One that was put in one piece is there as a whole.
+/// \errors as `connector::get_view`
+template <growing_connector Connector>
+result<growing_view<Connector>> get_growing(Connector& by, edge e, std::string_view key, get_options const& o = {}) {
+  return detail::growing_access::get(by, e, key, o);
+}
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/growing.hpp>
 // ==== begin <omniconn/shared_view.hpp>
 // One object that several parts of a process use at once.
 

@@ -18,6 +18,7 @@
 
 #include <omniconn/allocator/pool.hpp>
 #include <omniconn/connector.hpp>
+#include <omniconn/growing.hpp>
 #include <omniconn/keying/namespaced.hpp>
 #include <omniconn/serializer/raw.hpp>
 
@@ -60,15 +61,15 @@ class shm_growing : public testing::Test {
   void begin(put_options const& o = {}) {
     producer = open();
     consumer = open();
-    auto announced = producer->put_growing(hop, "k", room, o);
+    auto announced = put_growing(*producer, hop, "k", room, o);
     ASSERT_TRUE(announced) << announced.error().message();
     writer = std::move(*announced);
     view = find();
   }
-  connector_type::growing_view find() {
-    auto found = consumer->get_growing(hop, "k", {soon()});
+  growing_view<connector_type> find() {
+    auto found = get_growing(*consumer, hop, "k", {soon()});
     EXPECT_TRUE(found) << found.error().message();
-    return found ? std::move(*found) : connector_type::growing_view();
+    return found ? std::move(*found) : growing_view<connector_type>();
   }
   void write(std::size_t to) {
     std::copy(data.begin() + static_cast<std::ptrdiff_t>(writer.announced()), data.begin() + static_cast<std::ptrdiff_t>(to), writer.bytes().begin() + static_cast<std::ptrdiff_t>(writer.announced()));
@@ -82,8 +83,8 @@ class shm_growing : public testing::Test {
   bool checksum = true;
   std::vector<std::byte> data = std::vector<std::byte>(room);
   std::optional<connector_type> producer, consumer;
-  connector_type::growing writer;
-  connector_type::growing_view view;
+  growing_put<connector_type> writer;
+  growing_view<connector_type> view;
 };
 
 TEST_F(shm_growing, what_is_there_is_seen_and_the_rest_when_it_comes) {
@@ -163,10 +164,10 @@ TEST_F(shm_growing, one_that_is_dropped_or_overwritten_is_aborted) {
   begin();
   { auto const dropped = std::move(writer); }
   EXPECT_TRUE(view.wait_for(1, soon()) == error_kind::aborted);
-  auto again = producer->put_growing(hop, "k", room);
+  auto again = put_growing(*producer, hop, "k", room);
   ASSERT_TRUE(again);
   view = find();
-  *again = connector_type::growing();
+  *again = growing_put<connector_type>();
   EXPECT_TRUE(view.wait_for(1, soon()) == error_kind::aborted);
 }
 
@@ -202,8 +203,8 @@ TEST_F(shm_growing, every_other_get_waits_until_it_is_whole) {
 TEST_F(shm_growing, one_that_was_put_in_one_piece_is_there_as_a_whole) {
   producer = open();
   consumer = open();
-  EXPECT_TRUE(consumer->get_growing(hop, "k", {deadline::immediate()}) == error_kind::not_found);
-  EXPECT_TRUE(consumer->get_growing(hop, "k", {in_a_moment()}) == error_kind::timed_out);
+  EXPECT_TRUE(get_growing(*consumer, hop, "k", {deadline::immediate()}) == error_kind::not_found);
+  EXPECT_TRUE(get_growing(*consumer, hop, "k", {in_a_moment()}) == error_kind::timed_out);
   for (std::size_t const size : {std::size_t{0}, std::size_t{10}, room}) {
     ASSERT_TRUE(producer->put(hop, "k", const_bytes(data).first(size)));
     view = find();
@@ -221,7 +222,7 @@ TEST_F(shm_growing, one_that_was_put_in_one_piece_is_there_as_a_whole) {
 TEST_F(shm_growing, who_does_not_wait_finds_what_was_announced) {
   begin();
   view = {};
-  EXPECT_TRUE(consumer->get_growing(hop, "k", {deadline::immediate()}));
+  EXPECT_TRUE(get_growing(*consumer, hop, "k", {deadline::immediate()}));
 }
 
 TEST_F(shm_growing, who_was_there_before_is_told_when_it_is_announced) {
@@ -229,7 +230,7 @@ TEST_F(shm_growing, who_was_there_before_is_told_when_it_is_announced) {
   consumer = open();
   std::jthread const later([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    writer = *producer->put_growing(hop, "k", room);
+    writer = *put_growing(*producer, hop, "k", room);
   });
   view = find();
   EXPECT_EQ(view.room(), room);
@@ -240,7 +241,7 @@ TEST_F(shm_growing, each_reader_reads_for_itself) {
   o.readers = reader_set{3, {}};
   begin(o);
   auto ann = open("ann"), bob = open("bob");
-  auto const at_once = [&](connector_type& c) { return *c.get_growing(hop, "k", {soon()}); };
+  auto const at_once = [&](connector_type& c) { return *get_growing(c, hop, "k", {soon()}); };
   auto anns = at_once(*ann), bobs = at_once(*bob);
   write(room);
   ASSERT_TRUE(anns.wait_for(room, soon()) && bobs.wait_for(1, soon()));
@@ -260,9 +261,9 @@ TEST_F(shm_growing, keys_of_any_length_and_rooms_of_none) {
   for (std::size_t const length : {1U, 100U, 200U, 3000U})
     for (std::size_t const size : {std::size_t{0}, std::size_t{10}}) {
       std::string const key(length, 'k');
-      auto growing = producer->put_growing(hop, key, size);
+      auto growing = put_growing(*producer, hop, key, size);
       ASSERT_TRUE(growing) << growing.error().message();
-      auto found = consumer->get_growing(hop, key, {soon()});
+      auto found = get_growing(*consumer, hop, key, {soon()});
       ASSERT_TRUE(found);
       EXPECT_EQ(found->room(), size);
       if (size != 0) std::copy_n(data.begin(), size, growing->bytes().begin());
@@ -288,7 +289,7 @@ TEST_F(shm_growing, steps_go_forward_and_stay_in_the_room) {
 TEST_F(shm_growing, its_key_is_taken_and_who_replaces_it_ends_it) {
   begin();
   EXPECT_TRUE(producer->put(hop, "k", const_bytes(data)) == error_kind::already_exists);
-  EXPECT_TRUE(producer->put_growing(hop, "k", 1) == error_kind::already_exists);
+  EXPECT_TRUE(put_growing(*producer, hop, "k", 1) == error_kind::already_exists);
   put_options o;
   o.existing = on_existing::replace;
   ASSERT_TRUE(producer->put(hop, "k", const_bytes(data), o));
@@ -359,7 +360,7 @@ TEST_F(shm_growing, both_ends_may_outlive_their_connectors) {
   EXPECT_TRUE(view.wait_for(1, soon()) == error_kind::aborted);
   EXPECT_TRUE(writer.commit() == error_kind::closed);
   producer = open();
-  writer = *producer->put_growing(hop, "k", room);
+  writer = *put_growing(*producer, hop, "k", room);
   view = find();
   consumer.reset();
   EXPECT_TRUE(view.wait_for(1, soon()) == error_kind::closed);
@@ -367,7 +368,7 @@ TEST_F(shm_growing, both_ends_may_outlive_their_connectors) {
 
 TEST_F(shm_growing, one_beyond_the_memory_is_refused_and_leaves_nothing) {
   producer = open();
-  EXPECT_TRUE(producer->put_growing(hop, "k", std::size_t{1} << 40U) == error_kind::no_space);
+  EXPECT_TRUE(put_growing(*producer, hop, "k", std::size_t{1} << 40U) == error_kind::no_space);
   EXPECT_TRUE(producer->put(hop, "k", const_bytes(data)));
 }
 

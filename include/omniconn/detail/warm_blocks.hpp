@@ -8,7 +8,8 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
-#include <thread>
+
+#include <sched.h>
 
 #include <omniconn/config.hpp>
 
@@ -74,7 +75,7 @@ class warm_blocks {
     limit_.store(0, std::memory_order_relaxed);
     for (int i = 0; i != 1000; ++i) {
       if (std::unique_lock const lock(mutex_, std::try_to_lock); lock) return drop_all();
-      std::this_thread::yield();
+      ::sched_yield();
     }
   }
 

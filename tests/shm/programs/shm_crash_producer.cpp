@@ -21,6 +21,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <omniconn/growing.hpp>
+
 #include <shm/crash/program.hpp>
 
 namespace {
@@ -116,7 +118,7 @@ class producer {
   void grow() {
     for (bool const ends : {false, true}) {
       say("try nothing");
-      auto growing = connector_.put_growing(hop, "grown", 70'000);
+      auto growing = put_growing(connector_, hop, "grown", 70'000);
       if (!growing || !growing->advance(20'000)) return say("no growth");
       if (ends && !(growing->commit() && connector_.cleanup(hop, "grown"))) return say("no growth");
       say("ok");

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include <omniconn/detail/failpoint.hpp>
+#include <omniconn/growing.hpp>
 #include <omniconn/runtime/builtin.hpp>
 
 #include <support/quiet_fork.hpp>
@@ -125,8 +126,8 @@ std::string get(stage_connector& c, std::istream& words, stage_connector::view& 
 
 /// Both ends of an object that grows.
 struct growth {
-  stage_connector::growing written;
-  stage_connector::growing_view read;
+  omniconn::growing_put<stage_connector> written;
+  omniconn::growing_view<stage_connector> read;
   std::uint64_t seed = 0;
 };
 
@@ -134,7 +135,7 @@ std::string begin_growing(stage_connector& c, std::istream& words, growth& g) {
   std::string key;
   std::size_t room = 0;
   words >> key >> g.seed >> room;
-  auto begun = c.put_growing(hop, key, room);
+  auto begun = put_growing(c, hop, key, room);
   if (!begun) return failure(begun.error());
   g.written = std::move(*begun);
   return "ok";
@@ -154,7 +155,7 @@ std::string commit_growing(growth& g) {
 std::string find_growing(stage_connector& c, std::istream& words, growth& g) {
   std::string key;
   words >> key >> g.seed;
-  auto found = c.get_growing(hop, key, {omniconn::deadline::after(std::chrono::seconds(60))});
+  auto found = get_growing(c, hop, key, {omniconn::deadline::after(std::chrono::seconds(60))});
   if (!found) return failure(found.error());
   g.read = std::move(*found);
   return "ok " + std::to_string(g.read.room());

@@ -1,35 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects that are read while they grow.
+// Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. A header of its own: who has no use for them does not compile them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include <omniconn/config.hpp>
+#include <omniconn/connector.hpp>
 #include <omniconn/connector_concept.hpp>
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/checksum.hpp>
 #include <omniconn/core/deadline.hpp>
+#include <omniconn/core/key.hpp>
 #include <omniconn/core/object.hpp>
 #include <omniconn/core/result.hpp>
+#include <omniconn/detail/block_source.hpp>
 #include <omniconn/detail/drive.hpp>
 #include <omniconn/detail/open_found.hpp>
 #include <omniconn/transport/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
+/// A connector of a transport whose objects can be read while they grow.
+template <class C>
+concept growing_connector = transport_growing<typename C::transport_type>;
+
+template <class Connector> class growing_put;
+template <class Connector> class growing_view;
+
 namespace detail {
+
+/// What a connector shows to this header.
+struct growing_access {
+  template <class Connector> struct core_of {
+    using type = typename Connector::core;
+  };
+
+  template <class Connector> static result<growing_put<Connector>> announce(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind);
+  template <class Connector> static result<growing_put<Connector>> put(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind);
+  template <class Connector> static result<growing_view<Connector>> get(Connector& c, edge e, std::string_view key, get_options const& o);
+};
+
+}  // namespace detail
 
 /// The writer's end of an object that grows: write into `bytes()`, say how far it is, and end it. What was announced must not change any more: readers have it.
 ///
 /// One that ends without `commit` is aborted: readers get `aborted`, and the key is free. It may outlive the connector; after `close` it is aborted, too.
 /// \threadsafety one thread at a time
-template <class Core>
+template <class Connector>
 class growing_put {
-  using transport = decltype(Core::transport);
-  using put_op = typename transport::put_op;
+  using core = typename detail::growing_access::core_of<Connector>::type;
+  using put_op = typename Connector::transport_type::put_op;
 
  public:
   growing_put() noexcept = default;
@@ -72,7 +96,7 @@ class growing_put {
     info_.checksum = info_.checksum_by != checksum_kind::none ? sum_.digest() : 0;
     auto now = keeper_->transport.commit(*op, info_);
     if (now && *now == progress::pending)
-      if (auto const done = drive_to_end(keeper_->transport, *op, until_, stop_); !done) now = done.error();
+      if (auto const done = detail::drive_to_end(keeper_->transport, *op, until_, stop_); !done) now = done.error();
     if (!now) return fail(now.error());
     return receipt{info_.size, op->where()};
   }
@@ -84,34 +108,15 @@ class growing_put {
     op_.reset();
   }
 
-  /// For the connector. `block` is the transport's where this succeeds.
-  static result<growing_put> begin(std::shared_ptr<Core> keeper, wire_key key, auto block, object_info info, publish_options const& how, put_options const& o) {
-    growing_put out;
-    out.room_ = mutable_bytes(block.data(), static_cast<std::size_t>(info.size));
-    out.until_ = o.until;
-    out.stop_ = o.stop;
-    auto op = std::make_unique<put_op>();
-    const_bytes const piece(out.room_);
-    auto begun = keeper->transport.begin(*op, key, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, how);
-    if (!begun) return begun.error();
-    block.handed_over();
-    if (*begun == progress::pending)
-      if (auto const done = drive_to_end(keeper->transport, *op, o.until, o.stop); !done) return done.error();
-    info.size = 0;
-    out.info_ = info;
-    out.keeper_ = std::move(keeper);
-    out.op_ = std::move(op);
-    return out;
-  }
-
  private:
+  friend struct detail::growing_access;
   static error ended() noexcept { return {error_kind::closed, "the growing object has ended: it was committed, aborted or moved from"}; }
   error fail(error e) const noexcept {
     if (keeper_ != nullptr) keeper_->errors.count(e.kind());
     return e;
   }
 
-  std::shared_ptr<Core> keeper_;
+  std::shared_ptr<core> keeper_;
   std::unique_ptr<put_op> op_;  // ends before the transport
   mutable_bytes room_;
   object_info info_;            // its size: what was announced
@@ -123,14 +128,14 @@ class growing_put {
 /// The reader's end: the bytes that are there, and this reader's claim on the object. Bytes are unverified until `finish`, and nobody else's until this ends. Gives the object back
 /// where it ends before `finish`.
 /// \threadsafety one thread at a time
-template <class Core, class View>
+template <class Connector>
 class growing_view {
-  using transport = decltype(Core::transport);
-  using get_op = typename transport::get_op;
+  using core = typename detail::growing_access::core_of<Connector>::type;
+  using get_op = typename Connector::transport_type::get_op;
+  using view = typename Connector::view;
 
  public:
   growing_view() noexcept = default;
-  growing_view(std::shared_ptr<Core> keeper, std::unique_ptr<get_op> op) noexcept : keeper_(std::move(keeper)), op_(std::move(op)), room_(static_cast<std::size_t>(op_->info().size)) {}
   growing_view(growing_view&&) noexcept = default;
   growing_view& operator=(growing_view&& other) noexcept {
     op_ = std::move(other.op_);  // before the transport that it may be the last to keep
@@ -162,29 +167,103 @@ class growing_view {
   }
 
   /// Waits for the end: the object as a view like any other, verified. This is empty then. \errors as `wait_for`; `corrupt`: the object stays where it is
-  result<View> finish(deadline until, stop_token stop = {}) {
+  result<view> finish(deadline until, stop_token stop = {}) {
     while (!whole())  // an object that is all there may not be committed yet
       if (auto const there = wait_for(~std::size_t{0}, until, stop); !there) return there.error();
     auto const op = std::move(op_);
     auto claim = op->take();
     const_bytes const found = claim.bytes();
-    auto out = open_found<View>(*keeper_, std::move(claim), no_block(), found, *op);
+    auto out = detail::open_found<view>(*keeper_, std::move(claim), detail::no_block(), found, *op);
     if (!out) return fail(out.error());
     return out;
   }
 
  private:
+  friend struct detail::growing_access;
+  growing_view(std::shared_ptr<core> keeper, std::unique_ptr<get_op> op) noexcept : keeper_(std::move(keeper)), op_(std::move(op)), room_(static_cast<std::size_t>(op_->info().size)) {}
   static error ended() noexcept { return {error_kind::closed, "the growing view has ended: it was finished or moved from"}; }
   error fail(error e) const noexcept {
     if (keeper_ != nullptr) keeper_->errors.count(e.kind());
     return e;
   }
 
-  std::shared_ptr<Core> keeper_;
+  std::shared_ptr<core> keeper_;
   std::unique_ptr<get_op> op_;  // ends before the transport
   std::size_t room_ = 0;
 };
 
+namespace detail {
+
+template <class Connector>
+result<growing_put<Connector>> growing_access::announce(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
+  if (room > Connector::caps.max_object) return Connector::too_large();
+  typename Connector::addressed to;
+  if (auto const can = c.address(to, e, key, o); !can) return can.error();
+  auto block = c.core_->memory->carve(room, o.until);
+  if (!block) return block.error();
+  auto info = c.new_info(kind, room, o);
+  growing_put<Connector> out;
+  out.room_ = mutable_bytes(block->data(), room);
+  out.until_ = o.until;
+  out.stop_ = o.stop;
+  auto op = std::make_unique<typename Connector::transport_type::put_op>();
+  const_bytes const piece(out.room_);
+  to.how.growing = true;
+  auto const begun = c.core_->transport.begin(*op, to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block->token(), block->dispose()}, info, to.how);
+  if (!begun) return begun.error();
+  block->handed_over();
+  if (*begun == progress::pending)
+    if (auto const done = drive_to_end(c.core_->transport, *op, o.until, o.stop); !done) return done.error();
+  info.size = 0;
+  out.info_ = info;
+  out.keeper_ = c.core_;
+  out.op_ = std::move(op);
+  return out;
+}
+
+template <class Connector>
+result<growing_put<Connector>> growing_access::put(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
+  auto const attempt = [&]() { return announce(c, e, key, room, o, kind); };
+  auto out = attempt();
+  c.again_in_room(out, e, o, attempt);
+  if (!out) c.count(out.error());
+  return out;
+}
+
+template <class Connector>
+result<growing_view<Connector>> growing_access::get(Connector& c, edge e, std::string_view key, get_options const& o) {
+  auto& transport = c.core_->transport;
+  key_scratch scratch;
+  auto const wire = c.core_->keying.make(e, key, scratch, Connector::caps.max_key);
+  if (!wire) return c.fail(wire.error());
+  find_options how;
+  c.ask(how, e, o);
+  how.growing = true;
+  how.alone = true;
+  how.wait = !o.until.is_immediate();
+  how.until = o.until;
+  auto op = std::make_unique<typename Connector::transport_type::get_op>();
+  auto const now = transport.find(*op, *wire, how);
+  if (!now) return c.fail(now.error());
+  if (*now == progress::pending)
+    if (auto const done = drive_to_end(transport, *op, o.until, o.stop); !done) return c.fail(done.error());
+  return growing_view<Connector>(c.core_, std::move(op));
+}
+
 }  // namespace detail
+
+/// Announces an object of up to `room` bytes. It has the key from now on; `get_growing` finds it at once, every other get when it is whole.
+/// \errors as `connector::put`
+template <growing_connector Connector>
+result<growing_put<Connector>> put_growing(Connector& by, edge e, std::string_view key, std::size_t room, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  return detail::growing_access::put(by, e, key, room, o, kind);
+}
+
+/// The object as soon as it is announced: what is there of it can be read while the rest is on its way. One that was put in one piece is there as a whole.
+/// \errors as `connector::get_view`
+template <growing_connector Connector>
+result<growing_view<Connector>> get_growing(Connector& by, edge e, std::string_view key, get_options const& o = {}) {
+  return detail::growing_access::get(by, e, key, o);
+}
 
 OMNICONN_END_NAMESPACE
