@@ -14,7 +14,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "model-checking.md")]
+PAGES = [ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "model-checking.md", "where-the-time-goes.md")]
 MARK = re.compile(r"(<!-- bench: ([\w-]+)( bars| grid)? -->\n)(.*?)(<!-- end -->)", re.S)
 
 

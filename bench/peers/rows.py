@@ -95,7 +95,8 @@ def ratios(sizes):
                 yield size, rewritten, "ours, reserve, spinning", SUM, None, None
             if clean and size in SMALL:
                 yield size, rewritten, BLOCKING, FUTEX, None, 1.25
-            yield size, rewritten, VLLM, BLOCKING, 10 if clean else None, None
+            yield size, rewritten, VLLM, HYBRID, 10 if clean else None, None  # each as it waits unless told otherwise
+            yield size, rewritten, VLLM, BLOCKING, None, None
             for row in ROWS:
                 if row.against == BLOCKING and row.station not in (LIMITS, "vLLM-Omni"):
                     yield size, rewritten, BLOCKING, row.name, None, 1.0 if clean else None
