@@ -228,7 +228,7 @@ CRASH_TEST(flipped_bits_of_descriptions) {
   struct part {
     std::size_t first, size;
   };
-  static constexpr part parts[]{{offsetof(slot, hash), 8}, {offsetof(slot, owner), 4 + 2 * 8 + 4 * 2}, {offsetof(slot, checksum), 6 * 8}, {offsetof(slot, room), 0}};
+  static constexpr part parts[]{{offsetof(slot, hash), 8}, {offsetof(slot, owner), 4 + 2 * 8 + 2 + 2 * 1}, {offsetof(slot, readers), 2}, {offsetof(slot, checksum), 6 * 8}, {offsetof(slot, room), 0}};
   unsigned const wanted = rounds(scale, 5000, 1'000'000);
   numbers random(19);
   unsigned flips = 0, undetected = 0, spoiled = 0;
@@ -242,7 +242,7 @@ CRASH_TEST(flipped_bits_of_descriptions) {
     std::uint32_t const index = static_cast<std::uint32_t>(*producer->metadata(*put).find("slot")->as_uint64());
     auto* const words = reinterpret_cast<unsigned char*>(&dir->slot_at(index));
     for (unsigned i = 0; i != 1000 && flips != wanted; ++i) {
-      auto where = parts[random.below(4)];
+      auto where = parts[random.below(static_cast<unsigned>(std::size(parts)))];
       std::size_t const bit = random.below(8);
       if (where.size == 0) {  // the room: of a short key, its words; a long one lies in the arena, and is compared with the wanted key. Or of the payload
         std::size_t const wire = dir->slot_at(index).key_size;
