@@ -369,6 +369,7 @@ class connector {
 
   /// Wakes waiters with `closed`; unread objects begin their lease. Views stay readable. Idempotent.
   void close() noexcept {
+    core_->memory->close();
     core_->transport.close();
     core_->gets.drain();
   }

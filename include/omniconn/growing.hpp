@@ -79,7 +79,7 @@ class growing_put {
   [[nodiscard]] std::size_t announced() const noexcept { return static_cast<std::size_t>(info_.size); }
 
   /// The first `size` bytes are there. Those that are new are summed, where the object has a checksum, and readers that sleep are woken.
-  /// \errors `misconfigured`: fewer than before, or more than there is room for; `closed`: it has ended
+  /// \errors `misconfigured`: fewer than before, or more than there is room for; `closed`: it was committed or aborted. Whether anybody can still have it, `commit` says
   result<void> advance(std::size_t size) {
     if (op_ == nullptr) return fail(ended());
     if (size < announced() || size > room_.size()) return fail({error_kind::misconfigured, "advance says how many bytes are there in all: never fewer than before, never more than the room"});
@@ -247,6 +247,7 @@ result<growing_view<Connector>> growing_access::get(Connector& c, edge e, std::s
   if (!now) return c.fail(now.error());
   if (*now == progress::pending)
     if (auto const done = drive_to_end(transport, *op, o.until, o.stop); !done) return c.fail(done.error());
+  if (op->info().size > c.core_->defaults.max_get_size) return c.fail(error{error_kind::too_large, "the object is, or may become, larger than max_get_size"});
   return growing_view<Connector>(c.core_, std::move(op));
 }
 

@@ -2735,8 +2735,8 @@ concept transport_put_whole = transport_policy<T> && T::caps.carries_info && req
 };
 
 /// Optional: objects that are read while they grow. A put that was begun with `publish_options::growing` tells its readers of each `advance`; a get that was asked for with
-/// `find_options::growing` ends as soon as the object is announced, `so_far` are the bytes that are there, and `await_bytes` makes it wait for more. `take` counts as giving the
-/// object back until `is_whole`.
+/// `find_options::growing` ends as soon as the object is announced, `so_far` are the bytes that are there, and `await_bytes` makes it wait for more. `take` gives the object back,
+/// and has no bytes, until `is_whole`.
 template <class T>
 concept transport_growing = transport_policy<T> && T::caps.carries_info && requires(T& t, typename T::get_op& op, typename T::get_op const& c, std::uint64_t n) {
   { t.await_bytes(op, n) } -> std::same_as<result<progress>>;
@@ -5001,8 +5001,9 @@ using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
 /// `writing`: the key is taken, the payload is on its way. `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
+/// `draining`: nobody finds it any more, who holds it keeps it; `withdrawn`: the same of one that never was whole.
 /// Only who has the lock of its eight writes to a slot that is `free`; what it is about to describe there nobody sees before the control word changes.
-enum class slot_state : std::uint8_t { free, writing, ready, draining, beaten };
+enum class slot_state : std::uint8_t { free, writing, ready, draining, beaten, withdrawn };
 
 /// tag 12 | generation 44 | state 8. The tag is 0 where the state is `free`, else the upper bits of the key's hash: one word tells who waits whether to look closer, and a
 /// flipped bit of the hash is noticed.
@@ -5019,6 +5020,8 @@ struct control {
   static constexpr bool may_be_claimed(std::uint64_t now, std::uint64_t seen) noexcept {
     return become(now, slot_state::free) == become(seen, slot_state::free) && (state(now) == slot_state::ready || state(now) == slot_state::writing);
   }
+  /// Kept for those who hold it only.
+  static constexpr bool is_going(std::uint64_t c) noexcept { return state(c) == slot_state::draining || state(c) == slot_state::withdrawn; }
   /// An object, whole or not yet.
   static constexpr bool is_object(std::uint64_t c) noexcept { return state(c) != slot_state::free; }
 };
@@ -5422,8 +5425,12 @@ class directory {
   }
   /// The same of one that the caller is about to claim: its first line is written, the rest read.
   void prefetch_to_claim(std::uint32_t index) const noexcept {
+    detail::prefetch_to_write(&slot_at(index));
+    prefetch_to_read(index);
+  }
+  /// What lies behind a slot's first line.
+  void prefetch_to_read(std::uint32_t index) const noexcept {
     auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
-    detail::prefetch_to_write(at);
     for (std::size_t k = cache_line; k != sizeof(slot); k += cache_line) prefetch(at + k);
   }
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }
@@ -5983,7 +5990,7 @@ OMNICONN_END_NAMESPACE
 // ==== begin <omniconn/transport/shm/protocol.hpp>
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → (writing →) ready → (draining →) free with the next generation. A producer that has the lock describes its object in a free one near the key's home; anybody
+// Life of a slot: free → (writing →) ready → (draining →) free, or writing → withdrawn → free, with the next generation. A producer that has the lock describes its object in a free one near the key's home; anybody
 // may drain and retire. A reader claims first and validates afterwards: the claim is a sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of
 // the two sees the other.
 //
@@ -6092,7 +6099,7 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
     auto const state = control::state(c);
-    if (state != slot_state::ready && state != slot_state::draining) return false;
+    if (state != slot_state::ready && !control::is_going(c)) return false;
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
@@ -6135,7 +6142,7 @@ inline void withdraw(auto const& dir, std::uint32_t index, std::uint64_t generat
   std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
   do {
     if (control::generation(c) != generation || (control::state(c) != slot_state::writing && control::state(c) != slot_state::beaten)) return;
-  } while (!s.ctl.compare_exchange_strong(c, control::become(c, slot_state::draining)));
+  } while (!s.ctl.compare_exchange_strong(c, control::become(c, slot_state::withdrawn)));
   failpoint("shm.withdraw.draining");
   ring(dir, hash);
   try_retire(dir, index, generation);
@@ -6319,7 +6326,7 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
       failpoint("shm.recovery.lease_begun");
       if (expired(s, now)) drain(dir, k, control::generation(word));
-    } else if (state == slot_state::draining) {
+    } else if (control::is_going(word)) {
       try_retire(dir, k, control::generation(word));  // who drained it may have died before it could
     } else {
       withdraw(dir, k, control::generation(word));
@@ -6371,10 +6378,11 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
   };
   for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
     auto const& s = dir.slot_at(k);
-    auto const state = control::state(s.ctl.load());
-    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
+    std::uint64_t const word = s.ctl.load();
+    if ((control::state(word) != slot_state::ready && !control::is_going(word)) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
     // Somebody may read as far as the writer had said, whatever it was about to say of the size.
-    if (std::uint64_t const whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(s.offset, whole > said ? whole : said);
+    // No checksum covers that: what cannot be is not believed.
+    if (std::uint64_t const at = s.offset, whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(at, said > whole && at <= size && said <= size - at ? said : whole);
     if (s.key_size > slot_room) need(s.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
@@ -7109,6 +7117,7 @@ template <class Session> class basic_object_hold {
     bytes_ = bytes;
   }
   [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::shared_ptr<mapped_arena const> const& arena() const noexcept { return arena_; }
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
@@ -7639,6 +7648,7 @@ struct place {
   std::uint32_t reserved;
 };
 
+inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
@@ -7701,9 +7711,9 @@ using endpoint = basic_endpoint<session>;
 struct followed {
   bool on = false;
   std::uint32_t index = 0;
-  std::uint32_t place = 0;
   std::uint64_t word = 0;         ///< the slot's, when it was claimed
   const_bytes bytes;              ///< where it comes to lie
+  std::uint64_t arena = 0, offset = 0;
   std::size_t done = 0;           ///< bytes that were read, or that who reads while it grows knows to be there
   std::uint32_t owner = 0;        ///< who writes it, in which use of its record
   std::uint32_t epoch = 0;
@@ -7738,7 +7748,14 @@ template <class Session> struct basic_get_operation : staged_operation {
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::found) become(stage::idle);
+    if (following_.on) let_go();  // it is not whole, and may never be
     return std::move(hold_);
+  }
+
+  /// Of what it follows. \requires the operation is locked
+  void let_go() noexcept {
+    following_.on = false;
+    hold_.finish(disposition::give_back);
   }
 
   /// The caller's key may end with the call; a get that is done at once needs no copy of it, and one that waits none on the heap: freeing it would come after the object.
@@ -7765,6 +7782,7 @@ template <class Session> struct basic_get_operation : staged_operation {
   bool verifies_ = false;       ///< the caller will want the checksum
   bool growing_ = false;        ///< found as soon as it is announced, and again when more of it is there
   std::uint64_t wanted_ = 0;    ///< bytes of such a one
+  std::uint64_t unfit_ = 0;     ///< control word of an object that is being written and cannot be followed: it is waited for
   bool moved_ = false;          ///< the last look saw an object of the key that was just going
   bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;
@@ -7808,8 +7826,6 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
-
 /// An object that cannot be claimed although nobody else has it, or whose hash is not the one that its control word has a part of: it may have been changed
 /// after the put.
 inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
@@ -7848,6 +7864,8 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   std::shared_ptr<mapped_arena const> mapped;
   if (where == in_slot) {
     if (!fits_slot(key_size, static_cast<std::size_t>(size))) return {error_kind::corrupt, "the namespace's directory has an object in a slot that has no room for it"};
+  } else if (held.arena() != nullptr && held.arena()->id == where) {
+    mapped = held.arena();  // somebody may be reading in it
   } else {
     auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where);
     if (!arena) return arena.error();
@@ -7905,15 +7923,16 @@ template <class Session> bool will_be_verified(basic_get_operation<Session> cons
 
 /// Whether an object that is being written is worth it. Looks at the line only that who waits has anyway.
 template <class Session> bool is_worth_following(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint64_t word) noexcept {
-  if (control::state(word) != slot_state::writing) return false;
+  if (control::state(word) != slot_state::writing || word == op.unfit_) return false;
   if (op.growing_) return true;
   if (!op.may_follow_) return false;
   std::uint64_t const size = s.size;
   return size >= e.follow_from && (size <= most_to_fetch || will_be_verified(op, s));
 }
 
-/// Claims an object that is being written. \returns false: it is not the one, or all its places are taken.
-template <class Session> bool start_following(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t word) {
+/// Claims an object that is being written. \returns false: all its places are taken, or it is not to be followed: then it is waited for, as its end decides what it is.
+/// \errors where it grows, why its memory cannot be had
+template <class Session> result<bool> start_following(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t word) {
   auto const& dir = e.session->dir();
   auto& s = dir.slot_at(index);
   std::uint16_t const key_size = s.key_size;
@@ -7925,22 +7944,29 @@ template <class Session> bool start_following(basic_endpoint<Session>& e, basic_
   if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
   basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
   failpoint("shm.follow.claimed");
-  if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) return false;  // damaged, or about to be whole
+  op.unfit_ = word;  // unless it comes to the end of this. Not claimed again: each claim that is given back rings, for us too
+  if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) {  // damaged, which is found when it is whole, or about to be whole
+    op.moved_ = true;
+    return false;
+  }
   auto& f = op.following_;
-  // What is damaged is found when it is whole.
   std::shared_ptr<mapped_arena const> mapped;
   if (where != in_slot) {
     auto arena = e.session->arena(owner, where);
+    if (!arena && op.growing_) return arena.error();
     if (!arena || !(*arena)->contains(offset, size)) return false;
     mapped = std::move(*arena);
   }
   if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return false;
+  op.unfit_ = 0;
   if (mapped != nullptr) {
     auto const bytes = mapped->at(offset, size);
     held.set_bytes(std::move(mapped), bytes);
   }
   f.bytes = held.bytes();
   f.index = index;
+  f.arena = where;
+  f.offset = offset;
   f.word = word;
   f.done = 0;
   f.sum.reset();
@@ -7958,12 +7984,6 @@ inline bool is_there(auto const& dir, std::uint64_t hash) noexcept {
   return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
     return control::state(word) == slot_state::ready && dir.slot_at(index).hash.load(std::memory_order_relaxed) == hash;
   });
-}
-
-/// An operation that ends without its object keeps nothing of it. \requires it is locked
-template <class Session> void let_go(basic_get_operation<Session>& op) noexcept {
-  op.following_.on = false;
-  op.hold_.finish(disposition::give_back);
 }
 
 /// Reads on, `most` bytes at most.
@@ -7988,11 +8008,16 @@ inline std::size_t bytes_there(followed const& f, auto const& s) noexcept {
 /// Makes the object, which is whole, the operation's. What was read is summed already. \returns nothing: it is another
 template <class Session> std::optional<result<progress>> adopt_followed(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto& f = op.following_;
+  auto const& s = e.session->dir().slot_at(f.index);
+  if (s.arena != f.arena || s.offset != f.offset) {  // what was read lies elsewhere
+    op.let_go();
+    return op.fail(damaged_error());
+  }
   auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
   if (!adopted) return op.fail(adopted.error());
   if (!*adopted) return std::nullopt;
   auto const whole = op.hold_.bytes();
-  if (f.sum && whole.data() == f.bytes.data() && whole.size() >= f.done && whole.size() <= f.bytes.size()) {
+  if (f.sum && whole.size() >= f.done && whole.size() <= f.bytes.size()) {
     read_on(f, whole.size(), whole.size());
     op.digest_ = f.sum->digest();
   }
@@ -8017,9 +8042,10 @@ template <class Session> result<progress> grow_on(basic_endpoint<Session>& e, ba
     return progress::done;
   }
   f.on = false;
-  if (word == control::become(f.word, slot_state::ready))
+  // Also one that was dropped when it was whole: it is ours.
+  if (word == control::become(f.word, slot_state::ready) || word == control::become(f.word, slot_state::draining))
     if (auto const whole = adopt_followed(e, op)) return *whole;
-  let_go(op);
+  op.let_go();
   failpoint("shm.follow.let_go");
   auto const& writer = dir.participant_at(f.owner);
   if (writer.epoch.load() != f.epoch || writer.died.load() != 0) return op.fail({error_kind::peer_lost, "the process that was writing the object has died", 0, severity::connection});
@@ -8043,7 +8069,7 @@ template <class Session> std::optional<result<progress>> follow_on(basic_endpoin
   }
   f.on = false;
   if (word != control::become(f.word, slot_state::ready)) {
-    let_go(op);
+    op.let_go();
     failpoint("shm.follow.let_go");
     return std::nullopt;
   }
@@ -8118,7 +8144,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
         coming = index;
         coming_word = word;
       }
-      if (control::state(word) == slot_state::draining) op.moved_ = true;
+      if (control::is_going(word)) op.moved_ = true;
       if (control::state(word) != slot_state::ready) return false;
       if (s.hash.load(std::memory_order_relaxed) != op.hash_) {
         if (!is_damaged(dir, index, word)) return false;
@@ -8135,11 +8161,12 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
   if (is_broken) return op.fail(broken);
   if (found) return progress::done;
   if (consumed) return op.fail({error_kind::consumed, "this reader has had its share of the object"});
-  if (is_coming && start_following(e, op, coming, coming_word) && op.growing_) {
-    op.become(stage::found);
-    return progress::done;
-  }
-  return progress::pending;
+  if (!is_coming) return progress::pending;
+  auto const follows = start_following(e, op, coming, coming_word);
+  if (!follows) return op.fail(follows.error());
+  if (!*follows || !op.growing_) return progress::pending;
+  op.become(stage::found);
+  return progress::done;
 }
 
 /// Whose death ends the wait of an operation.
@@ -8158,6 +8185,7 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   if (!at) return op.fail(at.error());
   auto const& dir = e.session->dir();
   if (at->directory != dir.id() || at->index >= dir.layout().slots) return op.fail(stale_error());
+  op.following_.on = op.may_follow_ = op.growing_ = op.alone_ = false;
   op.watches_ = true;
   op.index_ = at->index;
   op.generation_ = at->generation;
@@ -8176,7 +8204,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
   op.digest_.reset();
   op.verifies_ = o.verifies;
   op.growing_ = o.growing;
-  op.wanted_ = 0;
+  op.wanted_ = op.unfit_ = 0;
   op.alone_ = o.alone;
   op.reader_ = e.reader;
   op.watches_ = false;
@@ -8220,7 +8248,7 @@ template <class Session> bool is_lost(basic_endpoint<Session>& e, basic_get_oper
 /// The end of an operation that is lost. \requires it is locked and looks.
 template <class Session> result<progress> end_lost(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   if (auto const now = look(e, op); !now || *now != progress::pending) return now;  // it may have put before it died
-  let_go(op);
+  op.let_go();
   return op.fail({error_kind::peer_lost, op.watches_ ? "the process that reads this edge has died; the object stays until its lease ends" : "the process that puts for this edge has died; what it acknowledged stays until its lease ends", 0, severity::connection});
 }
 
@@ -8231,7 +8259,7 @@ template <class Session> result<progress> step_get(basic_endpoint<Session>* e, b
   if (lock.at() != stage::looking) return op.failure_;
   call const entered(e);
   if (!entered) {
-    let_go(op);
+    op.let_go();
     return op.fail(closed_error());
   }
   auto const now = look(*e, op);
@@ -8247,7 +8275,7 @@ template <class Session> result<progress> await_bytes(basic_endpoint<Session>* e
   if (!op.following_.on) return progress::done;
   call const entered(e);
   if (!entered) {
-    let_go(op);
+    op.let_go();
     return op.fail(closed_error());
   }
   op.become(stage::looking);
@@ -8265,7 +8293,7 @@ template <class Session> bool look_again(basic_endpoint<Session>& e, basic_get_o
 /// From any thread, also while a `wait` has the operation: that is woken.
 template <class Session> void cancel_get(basic_endpoint<Session>* e, basic_get_operation<Session>& op) noexcept {
   locked_operation const lock(op);
-  op.hold_.finish(disposition::give_back);
+  op.let_go();
   if (lock.at() != stage::looking && lock.at() != stage::found) return;
   // The bell before the operation's lock is gone, and with it perhaps the operation: who wakes waits for the lock.
   if (call const entered(e); entered) ring(e->session->dir(), op.hash_);
@@ -8331,6 +8359,7 @@ template <class Session> bool may_be_there(basic_endpoint<Session>& e, basic_get
     if (bytes_there(f, s) > f.done || s.ctl.load(std::memory_order_acquire) != f.word) return true;
     return !op.growing_ && is_there(dir, op.hash_);  // another, of a put that replaces
   }
+  dir.prefetch_to_read(dir.home_of(op.hash_));  // all lines of a slot on their way at once: where processors lie apart each way takes 0.2 us
   return for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) { return control::state(word) == slot_state::ready || is_worth_following(e, op, dir.slot_at(index), word); });
 }
 
@@ -8421,13 +8450,12 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
       asked = true;
       each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });
     }
-    if (!dir.sleep(seq, before, asked ? until : deadline::at(deadline::clock::time_point(deadline::clock::duration(ask_at))))) {
-      if (!asked) continue;
-      if (std::size_t const i = ready(); i != ops.size()) return i;
-      if (each_producer([&e](std::uint16_t stage, auto which) { return e.session->stalled(stage, which); }))
-        return {error_kind::peer_stalled, "the object did not come before the deadline, and the process at the other end of the edge does not answer: it is stopped; nothing is lost"};
-      return {error_kind::timed_out, "the object did not come before the deadline"};
-    }
+    bool const woken = dir.sleep(seq, before, asked ? until : deadline::at(deadline::clock::time_point(deadline::clock::duration(ask_at))));
+    if (!asked || (woken && !until.passed())) continue;  // who is rung all the time ends, too
+    if (std::size_t const i = ready(); i != ops.size()) return i;
+    if (each_producer([&e](std::uint16_t stage, auto which) { return e.session->stalled(stage, which); }))
+      return {error_kind::peer_stalled, "the object did not come before the deadline, and the process at the other end of the edge does not answer: it is stopped; nothing is lost"};
+    return {error_kind::timed_out, "the object did not come before the deadline"};
   }
 }
 
@@ -8440,6 +8468,7 @@ OMNICONN_END_NAMESPACE
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string_view>
@@ -8472,6 +8501,7 @@ template <class Directory> class basic_key_lock {
     for (std::uint32_t attempt = 0;; ++attempt) {
       std::uint64_t seen = 0;
       if (lock.compare_exchange_strong(seen, mine)) return basic_key_lock(lock, mine);
+      if (attempt == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
       // Asked once before the first yield: where others want to run, a hundred of them take a second.
       if (attempt == Directory::patience || attempt >= 2 * Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
@@ -8483,7 +8513,6 @@ template <class Directory> class basic_key_lock {
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
-        if (attempt == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
         if (attempt >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's lock: it is stopped, or has no processor"};
         if (attempt >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's lock"};
       }
@@ -8531,8 +8560,8 @@ enum class slot_search : std::uint8_t {
   none,
 };
 
-/// Finds the free slot that is nearest to a key's home. \requires the caller has the key's lock; where the slot is not one of that lock's eight, `beside` takes the other.
-/// \param index of the slot that was found, or of one that is busy
+/// Finds a free slot near a key's home: the nearest, but for those that others may be about to write to. \requires the caller has the key's lock; where the slot is not one of that lock's eight, `beside` takes the other.
+/// \param index of the slot that was found, or of the nearest that is busy
 template <class Directory>
 slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index, basic_key_lock<Directory>& beside) noexcept {
   std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
@@ -8544,8 +8573,8 @@ slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t pa
     if (&dir.lock_of(i) != &dir.lock_of(home)) {
       beside = basic_key_lock<Directory>::try_acquire(dir, i, participant);  // who waited for it could wait for one who waits for ours
       if (!beside) {
+        if (out == slot_search::none) index = i;
         out = slot_search::busy;
-        index = i;
         continue;
       }
       failpoint("shm.put.beside_locked");
@@ -8613,7 +8642,7 @@ struct object_place {
   std::uint64_t key_at = 0;
 };
 
-/// What is known before a slot is taken.
+/// What is known before a slot is found.
 inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   description d;
   d.hash = hash;
@@ -8667,16 +8696,19 @@ template <class Session> error no_slot(basic_endpoint<Session>& e, std::uint64_t
   return {error_kind::no_space, "every slot near the key's is in use; raise max_keys, or let readers keep up"};
 }
 
-/// What every put has to know first. \requires `lock` holds the put mutex, and holds it afterwards.
-template <class Session> result<void> admit(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, std::uint64_t size, publish_options const& o) {
+/// Tells others whom we put for. \requires `lock` holds the put mutex, and holds it afterwards; no lock that others wait for is held
+template <class Session> void name_stage(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, publish_options const& o) {
+  if (o.flow == nullptr || o.flow->from == e.put_for) return;
+  lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
+  auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
+  if (id) e.session->puts_for(*id);
+  lock.lock();
+  if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
+}
+
+/// What every put has to know first. \requires the put mutex is held
+template <class Session> result<void> admit(basic_endpoint<Session>& e, std::uint64_t size, publish_options const& o) {
   auto& writer = e.writer;
-  if (o.flow != nullptr && o.flow->from != e.put_for) {
-    lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
-    auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
-    if (id) e.session->puts_for(*id);
-    lock.lock();
-    if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
-  }
   writer.expect_object();
   e.crowded_home = everywhere;
   auto const full = [&]() noexcept {
@@ -8756,10 +8788,11 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
   auto const& dir = e.session->dir();
   std::uint32_t const me = e.session->me(), home = dir.home_of(hash);
   object_place lies;
-  auto const prepare = [&]() -> result<void> {
+  auto const prepare = [&](bool may_wait) -> result<void> {
     lies = {};
     lies.payload = {in_slot, 0, true};
-    if (auto const may = admit(e, mine, payload.size(), o); !may) return may;
+    if (may_wait) name_stage(e, mine, o);
+    if (auto const may = admit(e, payload.size(), o); !may) return may;
     if (block == nullptr) return {};
     auto const placed = place_object(e, key, payload);
     if (!placed) return placed.error();
@@ -8767,16 +8800,18 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
     return {};
   };
   // Waits with nothing that our other threads need.
-  auto const wait_for = [&](std::uint32_t i) {
+  auto const wait_for = [&](std::uint32_t i, deadline until) {
     writer.give_back_key_page(lies.key_page);
     mine.unlock();
-    return lock::acquire(dir, i, me, o.until);
+    return lock::acquire(dir, i, me, until);
   };
+  deadline limit = deadline::never();  // of waiting for slots
   for (int attempt = 0;; ++attempt) {
-    if (auto const ready = prepare(); !ready) return ready.error();
+    if (attempt == 1) limit = for_locks(o.until);
+    if (auto const ready = prepare(true); !ready) return ready.error();
     at.of_key = lock::try_acquire(dir, home, me);
     if (!at.of_key) {
-      auto waited = wait_for(home);
+      auto waited = wait_for(home, o.until);
       if (!waited) return waited.error();
       at.of_key = std::move(*waited);
       // And then not for them, who may be making memory: another process would take us for stopped.
@@ -8787,7 +8822,7 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
         mine.lock();
         continue;
       }
-      if (auto const ready = prepare(); !ready) return ready.error();
+      if (auto const ready = prepare(false); !ready) return ready.error();
     }
     failpoint("shm.put.key_locked");
     description d = described(me, key, hash, lies, info, readers, o);
@@ -8797,10 +8832,11 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
       return {error_kind::already_exists, taken_text};
     }
     auto const search = find_slot(dir, hash, me, at.index, at.beside);
-    if (search == slot_search::busy && attempt < most_attempts) {
+    if (search == slot_search::busy) {
       at.of_key.release();  // who has the other may want ours
-      auto const waited = wait_for(at.index);
-      if (!waited) return waited.error();
+      // Not long: there may be room elsewhere before that, and who has it may be stopped.
+      if (bool const came_free = bool(wait_for(at.index, deadline::after(std::chrono::milliseconds(5)))); !came_free && (attempt >= most_attempts || limit.passed()))
+        return {error_kind::peer_stalled, "the only free slots near the key's are among those that another process is just putting to: it is stopped, or has no processor; or raise max_keys"};
       mine.lock();
       continue;
     }
@@ -8907,24 +8943,31 @@ template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_
   ring(dir, op.hash_);
 }
 
+/// Who has a key's lock for longer is stopped.
+inline deadline a_second() noexcept { return deadline::after(std::chrono::seconds(1)); }
+
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
   failpoint("shm.put.copied");
   auto& s = dir.slot_at(op.index_);
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
+  if (std::uint64_t{s.sum} != dir.sum(s, op.generation_)) {  // what changed meanwhile must not be signed
+    give_up(op);
+    return op.fail(damaged_error());
+  }
   s.size = info.size;
   s.checksum = info.checksum;
   s.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
   s.kind = static_cast<std::uint8_t>(info.kind);
   s.trace = info.trace;
-  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed)), tag = control::tag_of(op.hash_);
+  std::uint64_t const generation = op.generation_, tag = control::tag_of(op.hash_);
   s.sum = dir.sum(s, generation);
   std::uint64_t unfinished = control::make(generation, slot_state::writing, tag);
   std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.until_);
+    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? a_second() : op.until_);  // what grows may well outlast the deadline of its beginning
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
@@ -8947,8 +8990,6 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
 }
 
 /// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
-///
-/// What can be known before a slot is taken is made before, so that little is left to do with its first line, which who waits takes from us again and again.
 template <class Session>
 result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
   if (info.size != payload.size()) return {error_kind::misconfigured, "object_info.size is not the payload's"};
@@ -8966,6 +9007,7 @@ result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_byte
     failpoint("shm.whole.ready");
   }
   if (o.existing == on_existing::replace) replace_others(e, hash, at.index);
+  at.release();
   ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
   failpoint("shm.whole.rung");
   e.puts.fetch_add(1, std::memory_order_relaxed);
@@ -9312,7 +9354,7 @@ class shm_transport {
       bool const found = shm::for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
         shm::slot const& s = dir.slot_at(index);
         if (s.hash.load(std::memory_order_relaxed) != hash) return false;
-        if (shm::control::state(word) == shm::slot_state::draining) moved = true;
+        if (shm::control::is_going(word)) moved = true;
         return shm::control::state(word) == shm::slot_state::ready && !shm::lease_is_over(dir, s);
       });
       if (found || !shm::is_worth_another(dir, hash, again, moved)) return found;  // replaced: it may be where we had looked
@@ -12316,6 +12358,7 @@ class block_source<Transport, Allocator> {
   }
   [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
   [[nodiscard]] static constexpr result<void> could_hold(std::size_t) noexcept { return {}; }
+  void close() noexcept {}
   void detach() noexcept {}
 
  private:
@@ -12361,6 +12404,12 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     auto const never = transport_->grow(total);
     return never ? result<void>() : never.error();
   }
+  /// The transport is closed: what comes back now may still be read by others, and is not given to anybody.
+  void close() noexcept {
+    if (inherited()) return;
+    std::scoped_lock const lock(mutex_);
+    closed_ = true;
+  }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
     if (inherited()) return;
@@ -12373,7 +12422,7 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
 
   result<owned_block<Transport, Allocator>> carve_now(std::size_t size) {
     std::scoped_lock const lock(mutex_);
-    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
+    if (closed_ || transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
     auto const take_back = [this](std::uint64_t token) {
       if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
@@ -12423,6 +12472,7 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
   Transport* transport_;
   typename Allocator::options options_;
   std::optional<Allocator> allocator_;
+  bool closed_ = false;
   fork_mark born_ = Transport::caps.leaves_process ? watch_forks() : fork_mark();
 };
 
@@ -13626,6 +13676,7 @@ class connector {
 
   /// Wakes waiters with `closed`; unread objects begin their lease. Views stay readable. Idempotent.
   void close() noexcept {
+    core_->memory->close();
     core_->transport.close();
     core_->gets.drain();
   }
@@ -13974,7 +14025,7 @@ class growing_put {
   [[nodiscard]] std::size_t announced() const noexcept { return static_cast<std::size_t>(info_.size); }
 
   /// The first `size` bytes are there. Those that are new are summed, where the object has a checksum, and readers that sleep are woken.
-  /// \errors `misconfigured`: fewer than before, or more than there is room for; `closed`: it has ended
+  /// \errors `misconfigured`: fewer than before, or more than there is room for; `closed`: it was committed or aborted. Whether anybody can still have it, `commit` says
   result<void> advance(std::size_t size) {
     if (op_ == nullptr) return fail(ended());
     if (size < announced() || size > room_.size()) return fail({error_kind::misconfigured, "advance says how many bytes are there in all: never fewer than before, never more than the room"});
@@ -14142,6 +14193,7 @@ result<growing_view<Connector>> growing_access::get(Connector& c, edge e, std::s
   if (!now) return c.fail(now.error());
   if (*now == progress::pending)
     if (auto const done = drive_to_end(transport, *op, o.until, o.stop); !done) return c.fail(done.error());
+  if (op->info().size > c.core_->defaults.max_get_size) return c.fail(error{error_kind::too_large, "the object is, or may become, larger than max_get_size"});
   return growing_view<Connector>(c.core_, std::move(op));
 }
 

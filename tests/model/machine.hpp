@@ -677,8 +677,8 @@ class machine {
     return std::string(names[static_cast<std::size_t>(l.what)]) + "[" + std::to_string(l.slot) + (l.part != 0 || l.what == kind::claim ? "." + std::to_string(l.part) : "") + "]";
   }
   static std::string show(location const& l, std::uint64_t v) {
-    static constexpr char const* states[] = {"free", "writing", "ready", "draining", "beaten", "?"};
-    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 5)];
+    static constexpr char const* states[] = {"free", "writing", "ready", "draining", "beaten", "withdrawn", "?"};
+    if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 6)];
     if (l.what == kind::claim) {
       static constexpr char const* marks[] = {"empty", "hold", "done", "?"};
       return std::to_string(v >> 40U) + "." + marks[v & 3U] + ((v & 3U) != 0 ? " by " + std::to_string(v >> 24U & 0xffffU) : "");

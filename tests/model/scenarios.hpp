@@ -118,7 +118,7 @@ inline void check_end(world& w) {
         }
         [[fallthrough]];
       default: {
-        static constexpr char const* names[] = {"free", "writing", "ready", "draining", "beaten"};
+        static constexpr char const* names[] = {"free", "writing", "ready", "draining", "beaten", "withdrawn"};
         return fail(name + " is left `" + names[static_cast<std::size_t>(shm::control::state(word))] + "`: it is lost");
       }
     }

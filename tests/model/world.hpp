@@ -76,6 +76,7 @@ class directory {
   static void remove_fifo(std::uint32_t) noexcept {}
   static void prefetch_to_write(std::uint32_t) noexcept {}
   static void prefetch_to_claim(std::uint32_t) noexcept {}
+  static void prefetch_to_read(std::uint32_t) noexcept {}
   /// Whoever listens sleeps on `fifos_`, as if that were what the thread behind it raises.
   void ring_participant(std::uint32_t i) const noexcept {
     fifos_[i].fetch_add(1);

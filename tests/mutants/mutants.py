@@ -167,7 +167,7 @@ MUTANTS = [
            """    std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
     auto const state = control::state(c);
-    if (state != slot_state::ready && state != slot_state::draining) return false;
+    if (state != slot_state::ready && !control::is_going(c)) return false;
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
@@ -178,7 +178,7 @@ MUTANTS = [
     std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
     auto const state = control::state(c);
-    if (state != slot_state::ready && state != slot_state::draining) return false;
+    if (state != slot_state::ready && !control::is_going(c)) return false;
     bool needed = false;
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
       std::uint64_t const w = words[i];
@@ -205,6 +205,30 @@ MUTANTS = [
     Mutant("who follows one put that replaces does not look for another", "transport/shm/follow.hpp",
            "if (!is_there(e.session->dir(), op.hash_)) return progress::pending;", "return progress::pending;",
            "shm/follow_test.cpp", "*an_object_that_is_there_is_not_missed*"),
+    Mutant("who cannot follow tries again and again", "transport/shm/follow.hpp",
+           "  op.unfit_ = word;  // unless", "  // unless",
+           "shm/growing_test.cpp", "*who_cannot_follow*"),
+    Mutant("bytes of a growing object mapped anew at its end", "transport/shm/adopt.hpp",
+           "held.arena() != nullptr && held.arena()->id == where", "false",
+           "shm/growing_test.cpp", "*bytes_that_were_there_stay*"),
+    Mutant("a whole object that was dropped taken for one that was given up", "transport/shm/follow.hpp",
+           " || word == control::become(f.word, slot_state::draining))", ")",
+           "shm/growing_test.cpp", "*one_that_is_dropped_when_it_is_whole*"),
+    Mutant("what changed while it was written is signed", "transport/shm/publish.hpp",
+           "if (std::uint64_t{s.sum} != dir.sum(s, op.generation_)) {  // what", "if (false) {  // what",
+           "shm/growing_test.cpp", "*who_cannot_follow*"),
+    Mutant("the end of a growing object bound to the deadline of its beginning", "transport/shm/publish.hpp",
+           "op.growing_ ? a_second() : op.until_", "op.until_",
+           "shm/growing_test.cpp", "*its_end_outlasts*"),
+    Mutant("an unfinished object handed out", "transport/shm/endpoint.hpp",
+           "    if (following_.on) let_go();  // it", "    // it",
+           "shm/growing_test.cpp", "*one_that_is_taken_before_it_is_whole*"),
+    Mutant("memory given out after close", "detail/block_source.hpp",
+           "    closed_ = true;\n", "",
+           "shm/growing_test.cpp", "*a_closed_connector_gives_no_memory"),
+    Mutant("growing objects of any size got", "growing.hpp",
+           "if (op->info().size > c.core_->defaults.max_get_size) return", "if (false) return",
+           "shm/growing_test.cpp", "*more_than_a_get_may_be*"),
     Mutant("who reads an object that grows is not told of a step", "transport/shm/publish.hpp",
            "  failpoint(\"shm.put.advanced\");\n  ring(dir, op.hash_);", "  failpoint(\"shm.put.advanced\");",
            MODEL, "*model_story.holds/read_while_it_grows"),
@@ -249,6 +273,9 @@ MUTANTS = [
            PROTOCOL, "*a_slot_beside_is_looked_at_again_with_its_lock"),
     Mutant("slots of another's eight given up for the next", "transport/shm/key_lock.hpp",
            "        out = slot_search::busy;\n", "",
+           "shm/shm_test.cpp", "*the_last_free_slots_are_waited_for*"),
+    Mutant("waits for a stopped process's eight though others have room", "transport/shm/publish.hpp",
+           "wait_for(at.index, deadline::after(std::chrono::milliseconds(5)))", "wait_for(at.index, o.until)",
            "shm/shm_test.cpp", "*the_last_free_slots_are_waited_for*"),
     Mutant("waits for another's eight with the key's lock in hand", "transport/shm/publish.hpp",
            "      at.of_key.release();  // who has the other may want ours\n", "",

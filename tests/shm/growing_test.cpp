@@ -14,6 +14,9 @@
 #include <utility>
 #include <vector>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
 #include <omniconn/allocator/pool.hpp>
@@ -383,6 +386,129 @@ TEST_F(shm_growing, a_step_beyond_the_room_is_not_believed) {
   auto const there = view.wait_for(room, soon());
   ASSERT_TRUE(there);
   EXPECT_EQ(there->size(), room);
+}
+
+// --- what a review found ----------------------------------------------------------------------------------------------------
+
+// It was whole, and its claim was held: who drops it then takes it from those who come later.
+TEST_F(shm_growing, one_that_is_dropped_when_it_is_whole_is_its_readers) {
+  begin();
+  write(room);
+  ASSERT_TRUE(view.wait_for(room, soon()));
+  ASSERT_TRUE(writer.commit());
+  EXPECT_EQ(*consumer->cleanup(hop, "k"), 1U);
+  auto const whole = view.finish(soon());
+  ASSERT_TRUE(whole) << whole.error().message();
+  EXPECT_TRUE(is_data(whole->bytes(), room));
+}
+
+// Arenas that have not been read for long are unmapped, but not those that somebody reads in.
+TEST_F(shm_growing, bytes_that_were_there_stay_where_they_are) {
+  begin();
+  write(room);
+  ASSERT_TRUE(view.wait_for(room, soon()));
+  auto const before = view.bytes();
+  for (int i = 0; i != 10; ++i) {  // more than a reader keeps mapped of one producer
+    int const fd = ::memfd_create("lent", MFD_CLOEXEC);
+    ASSERT_EQ(::ftruncate(fd, 4096), 0);
+    void* const at = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ASSERT_NE(at, MAP_FAILED);
+    mutable_bytes const lent(static_cast<std::byte*>(at), 4096);
+    auto const region = producer->adopt(lent);
+    ASSERT_TRUE(region) << region.error().message();
+    std::string const key = "lent-" + std::to_string(i);
+    ASSERT_TRUE(producer->put_adopted(hop, key, lent.first(100)));
+    ASSERT_TRUE(consumer->get_view(hop, key, {soon()}));
+    ::munmap(at, 4096);
+    ::close(fd);
+  }
+  ASSERT_TRUE(writer.commit());
+  auto const whole = view.finish(soon());
+  ASSERT_TRUE(whole) << whole.error().message();
+  EXPECT_EQ(whole->bytes().data(), before.data());
+  EXPECT_TRUE(is_data(before, room));
+}
+
+// Each claim that is given back rings; who rang itself all the time never came to look at its deadline.
+TEST_F(shm_growing, who_cannot_follow_waits_and_ends_at_its_deadline) {
+  begin();
+  view = {};
+  auto dir = shm::directory::open(space.paths(), {}, false);
+  ASSERT_TRUE(dir);
+  dir->open_gate();
+  for (std::uint32_t i = 0; i != dir->layout().slots; ++i)
+    if (auto& s = dir->slot_at(i); shm::control::is_object(s.ctl.load())) s.lease = s.lease ^ 1U;
+  EXPECT_TRUE(get_growing(*consumer, hop, "k", {in_a_moment()}) == error_kind::timed_out);
+  EXPECT_TRUE(consumer->get_view(hop, "k", {in_a_moment()}) == error_kind::timed_out);
+  // And what changed meanwhile is not signed.
+  EXPECT_TRUE(writer.commit() == error_kind::corrupt);
+  EXPECT_TRUE(producer->put(hop, "k", const_bytes(data)));
+}
+
+TEST_F(shm_growing, its_end_outlasts_the_deadline_of_its_beginning) {
+  put_options o;
+  o.existing = on_existing::replace;
+  o.until = in_a_moment();
+  begin(o);
+  write(room);
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  auto dir = shm::directory::open(space.paths(), {}, false);
+  ASSERT_TRUE(dir);
+  dir->open_gate();
+  std::uint32_t slot = 0, other = 0;
+  while (!shm::control::is_object(dir->slot_at(slot).ctl.load())) ++slot;
+  while (dir->participant_at(other).state.load() != shm::participant_state::live || other == dir->slot_at(slot).owner.load()) ++other;
+  auto& lock = dir->lock_of(dir->home_of(dir->slot_at(slot).hash.load()));
+  lock.store(std::uint64_t{dir->participant_at(other).epoch.load()} << 32U | (other + 1U));
+  std::jthread const later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    lock.store(0);
+  });
+  auto const done = writer.commit();
+  EXPECT_TRUE(done) << done.error().message();
+}
+
+TEST_F(shm_growing, a_closed_connector_gives_no_memory) {
+  begin();
+  write(room);
+  ASSERT_TRUE(view.wait_for(room, soon()));
+  auto const before = view.bytes();
+  producer->close();
+  writer.abort();
+  EXPECT_TRUE(producer->reserve(100) == error_kind::closed);
+  EXPECT_TRUE(is_data(before, room));
+}
+
+TEST_F(shm_growing, more_than_a_get_may_be_is_refused) {
+  begin();
+  connector_type::options o;
+  o.transport = space.options();
+  o.defaults.max_get_size = room - 1;
+  auto const small = connector_type::open(o);
+  ASSERT_TRUE(small);
+  view = {};
+  EXPECT_TRUE(get_growing(const_cast<connector_type&>(*small), hop, "k", {soon()}) == error_kind::too_large);
+  view = find();
+}
+
+// Users of the transport alone.
+TEST_F(shm_growing, one_that_is_taken_before_it_is_whole_is_given_back) {
+  begin();
+  view = {};
+  key_scratch scratch;
+  auto const wire = consumer->keying().make(hop, "k", scratch, max_key_size);
+  find_options how;
+  how.growing = true;
+  shm_transport::get_op op;
+  auto const found = consumer->transport().find(op, *wire, how);
+  ASSERT_TRUE(found && *found == progress::done);
+  auto hold = op.take();
+  EXPECT_TRUE(hold.bytes().empty());
+  hold.finish(disposition::consumed);
+  EXPECT_TRUE(op.so_far().empty());
+  ASSERT_TRUE(writer.commit());
+  EXPECT_TRUE(consumer->get_view(hop, "k", {soon()}));
+  EXPECT_TRUE(producer->put(hop, "k", const_bytes(data)));
 }
 
 // Each end a program of its own.

@@ -389,7 +389,7 @@ TEST_F(shm_protocol, an_unfinished_object_of_the_dead_ends_when_nobody_reads_it)
     ASSERT_EQ(take_claim(dir(), at, control::make(gen, slot_state::writing, tag), me, ann, p), claim_outcome::taken) << "who waits reads behind the writer";
     object().ctl.store(control::make(gen, unfinished, tag));
     EXPECT_EQ(settle_slots(dir(), owner), 1U);
-    EXPECT_EQ(state(), slot_state::draining);
+    EXPECT_EQ(state(), slot_state::withdrawn);
     EXPECT_TRUE(release_claim(dir(), at, gen, p, false));
     EXPECT_TRUE(freed());
   }

@@ -514,6 +514,20 @@ TEST_F(shm_test, the_last_free_slots_are_waited_for_where_others_are_putting) {
   std::uint32_t found = 0;
   for (std::uint32_t i = 0; i != 8; ++i) found += shm::control::state(dir.slot_at(i).ctl.load()) == shm::slot_state::ready ? 1U : 0U;
   EXPECT_EQ(found, 1U);
+  // Of two such the one whose process is stopped does not keep the other's room from us, whichever is nearer.
+  for (std::uint32_t const stopped : {0U, 8U}) {
+    key += "'";
+    while (dir.home_of(dir.hash(key)) < 16) key += "'";
+    for (std::uint32_t i = 8; i != 16; ++i) dir.slot_at(i).ctl.store(shm::control::free(1));
+    dir.lock_of(0).store(mark);
+    dir.lock_of(8).store(mark);
+    std::jthread const goes_on([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      dir.lock_of(8 - stopped).store(0);
+    });
+    EXPECT_TRUE(put(std::chrono::milliseconds(500)));
+    dir.lock_of(stopped).store(0);
+  }
   another->close();
   key += "'";
   while (dir.home_of(dir.hash(key)) < 8) key += "'";

@@ -36,6 +36,7 @@ void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s) {
     case shm::slot_state::beaten: return begun_by_the_dead(index, s);
     case shm::slot_state::ready:
     case shm::slot_state::draining:
+    case shm::slot_state::withdrawn:
     case shm::slot_state::free: return;
   }
   auto const state = static_cast<unsigned>(shm::control::state(s.ctl.load()));

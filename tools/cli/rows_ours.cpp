@@ -30,7 +30,7 @@ double seconds_between(std::uint64_t from, std::uint64_t to) noexcept { return t
 
 bool has_object(std::uint64_t word) noexcept {
   auto const s = shm::control::state(word);
-  return s == shm::slot_state::ready || s == shm::slot_state::draining || s == shm::slot_state::writing;
+  return s == shm::slot_state::ready || shm::control::is_going(word) || s == shm::slot_state::writing;
 }
 
 class reader {
@@ -110,7 +110,7 @@ class reader {
     row.kept = shm::is_kept(s);
     add_readers(s, claims, row);
     bool const all_done = !row.kept && row.holders.empty() && row.unread_by.empty() && row.unread_by_anyone == 0 && !row.readers.empty();
-    row.state = state == shm::slot_state::draining ? (all_done ? "read" : "withdrawn") : over ? "expired" : !row.holders.empty() ? "held" : row.kept ? "kept" : "unread";
+    row.state = shm::control::is_going(word) ? (all_done ? "read" : "withdrawn") : over ? "expired" : !row.holders.empty() ? "held" : row.kept ? "kept" : "unread";
     return row;
   }
 

@@ -109,6 +109,7 @@ class block_source<Transport, Allocator> {
   }
   [[nodiscard]] allocator_usage usage() const noexcept { return allocator_.usage(); }
   [[nodiscard]] static constexpr result<void> could_hold(std::size_t) noexcept { return {}; }
+  void close() noexcept {}
   void detach() noexcept {}
 
  private:
@@ -154,6 +155,12 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
     auto const never = transport_->grow(total);
     return never ? result<void>() : never.error();
   }
+  /// The transport is closed: what comes back now may still be read by others, and is not given to anybody.
+  void close() noexcept {
+    if (inherited()) return;
+    std::scoped_lock const lock(mutex_);
+    closed_ = true;
+  }
   /// The transport ends; blocks that are still out have no memory to return to.
   void detach() noexcept {
     if (inherited()) return;
@@ -166,7 +173,7 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
 
   result<owned_block<Transport, Allocator>> carve_now(std::size_t size) {
     std::scoped_lock const lock(mutex_);
-    if (transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
+    if (closed_ || transport_ == nullptr) return {error_kind::closed, "the connector is closed"};
     // Each time, so that the block that was just given back, still warm, is the next one used.
     auto const take_back = [this](std::uint64_t token) {
       if (allocator_) allocator_->deallocate(reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(token)));
@@ -216,6 +223,7 @@ class block_source<Transport, Allocator> : public std::enable_shared_from_this<b
   Transport* transport_;
   typename Allocator::options options_;
   std::optional<Allocator> allocator_;
+  bool closed_ = false;
   fork_mark born_ = Transport::caps.leaves_process ? watch_forks() : fork_mark();
 };
 

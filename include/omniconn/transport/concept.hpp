@@ -216,8 +216,8 @@ concept transport_put_whole = transport_policy<T> && T::caps.carries_info && req
 };
 
 /// Optional: objects that are read while they grow. A put that was begun with `publish_options::growing` tells its readers of each `advance`; a get that was asked for with
-/// `find_options::growing` ends as soon as the object is announced, `so_far` are the bytes that are there, and `await_bytes` makes it wait for more. `take` counts as giving the
-/// object back until `is_whole`.
+/// `find_options::growing` ends as soon as the object is announced, `so_far` are the bytes that are there, and `await_bytes` makes it wait for more. `take` gives the object back,
+/// and has no bytes, until `is_whole`.
 template <class T>
 concept transport_growing = transport_policy<T> && T::caps.carries_info && requires(T& t, typename T::get_op& op, typename T::get_op const& c, std::uint64_t n) {
   { t.await_bytes(op, n) } -> std::same_as<result<progress>>;

@@ -364,7 +364,7 @@ class shm_transport {
       bool const found = shm::for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
         shm::slot const& s = dir.slot_at(index);
         if (s.hash.load(std::memory_order_relaxed) != hash) return false;
-        if (shm::control::state(word) == shm::slot_state::draining) moved = true;
+        if (shm::control::is_going(word)) moved = true;
         return shm::control::state(word) == shm::slot_state::ready && !shm::lease_is_over(dir, s);
       });
       if (found || !shm::is_worth_another(dir, hash, again, moved)) return found;  // replaced: it may be where we had looked

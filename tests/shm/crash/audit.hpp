@@ -74,7 +74,8 @@ inline leaks audit(omniconn::shm_transport::options const& o) {
       case slot_state::ready:
         right = alive(owner) || (state_of(owner) == participant_state::orphan && (held || (s.expires.load() != 0 && now < s.expires.load())));
         break;
-      case slot_state::draining: right = held; break;
+      case slot_state::draining:
+      case slot_state::withdrawn: right = held; break;
       default: right = false;
     }
     if (!right) note(out.slots, name);

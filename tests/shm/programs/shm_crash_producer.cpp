@@ -114,6 +114,16 @@ class producer {
     for (int i = 0; i != 5; ++i) put(connector_, key, 70'000, 1, true);
   }
 
+  /// So many at once that some lie beside the eight slots of their homes, again and again.
+  void crowd() {
+    for (int round = 0; round != 20; ++round) {
+      say("try nothing");
+      for (int i = 0; i != 10; ++i) (void)connector_.put(hop, "crowd-" + std::to_string(i), view_of(object(1, 10)));
+      for (int i = 0; i != 10; ++i) (void)connector_.cleanup(hop, "crowd-" + std::to_string(i));
+      say("ok");
+    }
+  }
+
   /// Objects that grow, one of which comes to its end.
   void grow() {
     for (bool const ends : {false, true}) {
@@ -203,6 +213,7 @@ int main(int argc, char** argv) {
   if (aims_at("shm.put.expired") || s.mode == "expiry") p.meet_an_expired_object();
   if (aims_at("shm.replace.")) p.replace();
   if (aims_at("shm.put.advanced")) p.grow();
+  if (aims_at("shm.put.beside_locked")) p.crowd();
   if (aims_at("shm.adopt.") || s.mode == "lend") p.lend();
   p.close();
   say("done");

@@ -21,8 +21,6 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail::shm {
 
-inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
-
 /// An object that cannot be claimed although nobody else has it, or whose hash is not the one that its control word has a part of: it may have been changed
 /// after the put.
 inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word) noexcept {
@@ -61,6 +59,8 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
   std::shared_ptr<mapped_arena const> mapped;
   if (where == in_slot) {
     if (!fits_slot(key_size, static_cast<std::size_t>(size))) return {error_kind::corrupt, "the namespace's directory has an object in a slot that has no room for it"};
+  } else if (held.arena() != nullptr && held.arena()->id == where) {
+    mapped = held.arena();  // somebody may be reading in it
   } else {
     auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where);
     if (!arena) return arena.error();

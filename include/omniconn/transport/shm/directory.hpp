@@ -299,8 +299,12 @@ class directory {
   }
   /// The same of one that the caller is about to claim: its first line is written, the rest read.
   void prefetch_to_claim(std::uint32_t index) const noexcept {
+    detail::prefetch_to_write(&slot_at(index));
+    prefetch_to_read(index);
+  }
+  /// What lies behind a slot's first line.
+  void prefetch_to_read(std::uint32_t index) const noexcept {
     auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
-    detail::prefetch_to_write(at);
     for (std::size_t k = cache_line; k != sizeof(slot); k += cache_line) prefetch(at + k);
   }
   [[nodiscard]] std::uint64_t hash(std::string_view key) const noexcept { return seeded_hash(bytes_of(key), seed_); }

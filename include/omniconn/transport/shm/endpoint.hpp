@@ -43,6 +43,7 @@ struct place {
   std::uint32_t reserved;
 };
 
+inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
 inline error stale_error() noexcept { return {error_kind::stale_handle, "the locator is of an object that is gone; search by key, or ask for a new receipt"}; }
 
 /// The part of a transport that does not move.
@@ -105,9 +106,9 @@ using endpoint = basic_endpoint<session>;
 struct followed {
   bool on = false;
   std::uint32_t index = 0;
-  std::uint32_t place = 0;
   std::uint64_t word = 0;         ///< the slot's, when it was claimed
   const_bytes bytes;              ///< where it comes to lie
+  std::uint64_t arena = 0, offset = 0;
   std::size_t done = 0;           ///< bytes that were read, or that who reads while it grows knows to be there
   std::uint32_t owner = 0;        ///< who writes it, in which use of its record
   std::uint32_t epoch = 0;
@@ -142,7 +143,14 @@ template <class Session> struct basic_get_operation : staged_operation {
   [[nodiscard]] basic_object_hold<Session> take() noexcept {
     locked_operation const lock(*this);
     if (lock.at() == stage::found) become(stage::idle);
+    if (following_.on) let_go();  // it is not whole, and may never be
     return std::move(hold_);
+  }
+
+  /// Of what it follows. \requires the operation is locked
+  void let_go() noexcept {
+    following_.on = false;
+    hold_.finish(disposition::give_back);
   }
 
   /// The caller's key may end with the call; a get that is done at once needs no copy of it, and one that waits none on the heap: freeing it would come after the object.
@@ -169,6 +177,7 @@ template <class Session> struct basic_get_operation : staged_operation {
   bool verifies_ = false;       ///< the caller will want the checksum
   bool growing_ = false;        ///< found as soon as it is announced, and again when more of it is there
   std::uint64_t wanted_ = 0;    ///< bytes of such a one
+  std::uint64_t unfit_ = 0;     ///< control word of an object that is being written and cannot be followed: it is waited for
   bool moved_ = false;          ///< the last look saw an object of the key that was just going
   bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;

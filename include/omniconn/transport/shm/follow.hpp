@@ -35,15 +35,16 @@ template <class Session> bool will_be_verified(basic_get_operation<Session> cons
 
 /// Whether an object that is being written is worth it. Looks at the line only that who waits has anyway.
 template <class Session> bool is_worth_following(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint64_t word) noexcept {
-  if (control::state(word) != slot_state::writing) return false;
+  if (control::state(word) != slot_state::writing || word == op.unfit_) return false;
   if (op.growing_) return true;
   if (!op.may_follow_) return false;
   std::uint64_t const size = s.size;
   return size >= e.follow_from && (size <= most_to_fetch || will_be_verified(op, s));
 }
 
-/// Claims an object that is being written. \returns false: it is not the one, or all its places are taken.
-template <class Session> bool start_following(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t word) {
+/// Claims an object that is being written. \returns false: all its places are taken, or it is not to be followed: then it is waited for, as its end decides what it is.
+/// \errors where it grows, why its memory cannot be had
+template <class Session> result<bool> start_following(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, std::uint64_t word) {
   auto const& dir = e.session->dir();
   auto& s = dir.slot_at(index);
   std::uint16_t const key_size = s.key_size;
@@ -55,22 +56,29 @@ template <class Session> bool start_following(basic_endpoint<Session>& e, basic_
   if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
   basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
   failpoint("shm.follow.claimed");
-  if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) return false;  // damaged, or about to be whole
+  op.unfit_ = word;  // unless it comes to the end of this. Not claimed again: each claim that is given back rings, for us too
+  if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) {  // damaged, which is found when it is whole, or about to be whole
+    op.moved_ = true;
+    return false;
+  }
   auto& f = op.following_;
-  // What is damaged is found when it is whole.
   std::shared_ptr<mapped_arena const> mapped;
   if (where != in_slot) {
     auto arena = e.session->arena(owner, where);
+    if (!arena && op.growing_) return arena.error();
     if (!arena || !(*arena)->contains(offset, size)) return false;
     mapped = std::move(*arena);
   }
   if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return false;
+  op.unfit_ = 0;
   if (mapped != nullptr) {
     auto const bytes = mapped->at(offset, size);
     held.set_bytes(std::move(mapped), bytes);
   }
   f.bytes = held.bytes();
   f.index = index;
+  f.arena = where;
+  f.offset = offset;
   f.word = word;
   f.done = 0;
   f.sum.reset();
@@ -88,12 +96,6 @@ inline bool is_there(auto const& dir, std::uint64_t hash) noexcept {
   return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
     return control::state(word) == slot_state::ready && dir.slot_at(index).hash.load(std::memory_order_relaxed) == hash;
   });
-}
-
-/// An operation that ends without its object keeps nothing of it. \requires it is locked
-template <class Session> void let_go(basic_get_operation<Session>& op) noexcept {
-  op.following_.on = false;
-  op.hold_.finish(disposition::give_back);
 }
 
 /// Reads on, `most` bytes at most.
@@ -118,11 +120,16 @@ inline std::size_t bytes_there(followed const& f, auto const& s) noexcept {
 /// Makes the object, which is whole, the operation's. What was read is summed already. \returns nothing: it is another
 template <class Session> std::optional<result<progress>> adopt_followed(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
   auto& f = op.following_;
+  auto const& s = e.session->dir().slot_at(f.index);
+  if (s.arena != f.arena || s.offset != f.offset) {  // what was read lies elsewhere
+    op.let_go();
+    return op.fail(damaged_error());
+  }
   auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
   if (!adopted) return op.fail(adopted.error());
   if (!*adopted) return std::nullopt;
   auto const whole = op.hold_.bytes();
-  if (f.sum && whole.data() == f.bytes.data() && whole.size() >= f.done && whole.size() <= f.bytes.size()) {
+  if (f.sum && whole.size() >= f.done && whole.size() <= f.bytes.size()) {
     read_on(f, whole.size(), whole.size());
     op.digest_ = f.sum->digest();
   }
@@ -147,9 +154,10 @@ template <class Session> result<progress> grow_on(basic_endpoint<Session>& e, ba
     return progress::done;
   }
   f.on = false;
-  if (word == control::become(f.word, slot_state::ready))
+  // Also one that was dropped when it was whole: it is ours.
+  if (word == control::become(f.word, slot_state::ready) || word == control::become(f.word, slot_state::draining))
     if (auto const whole = adopt_followed(e, op)) return *whole;
-  let_go(op);
+  op.let_go();
   failpoint("shm.follow.let_go");
   auto const& writer = dir.participant_at(f.owner);
   if (writer.epoch.load() != f.epoch || writer.died.load() != 0) return op.fail({error_kind::peer_lost, "the process that was writing the object has died", 0, severity::connection});
@@ -173,7 +181,7 @@ template <class Session> std::optional<result<progress>> follow_on(basic_endpoin
   }
   f.on = false;
   if (word != control::become(f.word, slot_state::ready)) {
-    let_go(op);
+    op.let_go();
     failpoint("shm.follow.let_go");
     return std::nullopt;
   }

@@ -43,6 +43,7 @@ template <class Session> class basic_object_hold {
     bytes_ = bytes;
   }
   [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::shared_ptr<mapped_arena const> const& arena() const noexcept { return arena_; }
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.

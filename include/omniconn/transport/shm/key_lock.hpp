@@ -31,6 +31,7 @@ template <class Directory> class basic_key_lock {
     for (std::uint32_t attempt = 0;; ++attempt) {
       std::uint64_t seen = 0;
       if (lock.compare_exchange_strong(seen, mine)) return basic_key_lock(lock, mine);
+      if (attempt == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
       // Asked once before the first yield: where others want to run, a hundred of them take a second.
       if (attempt == Directory::patience || attempt >= 2 * Directory::patience) {
         auto const holder = static_cast<std::uint32_t>(seen) - 1U;
@@ -42,7 +43,6 @@ template <class Directory> class basic_key_lock {
           failpoint("shm.lock.taken_from_the_dead");
           continue;
         }
-        if (attempt == 2 * Directory::patience) until = for_locks(until);  // whoever comes so far sleeps
         if (attempt >= 2 * Directory::patience && until.passed()) return {error_kind::peer_stalled, "until the deadline another process was in the middle of a put of a key that shares this key's lock: it is stopped, or has no processor"};
         if (attempt >= 12 * Directory::patience) return {error_kind::peer_stalled, "another process is stopped in the middle of a put of a key that shares this key's lock"};
       }
@@ -90,8 +90,8 @@ enum class slot_search : std::uint8_t {
   none,
 };
 
-/// Finds the free slot that is nearest to a key's home. \requires the caller has the key's lock; where the slot is not one of that lock's eight, `beside` takes the other.
-/// \param index of the slot that was found, or of one that is busy
+/// Finds a free slot near a key's home: the nearest, but for those that others may be about to write to. \requires the caller has the key's lock; where the slot is not one of that lock's eight, `beside` takes the other.
+/// \param index of the slot that was found, or of the nearest that is busy
 template <class Directory>
 slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index, basic_key_lock<Directory>& beside) noexcept {
   std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
@@ -103,8 +103,8 @@ slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t pa
     if (&dir.lock_of(i) != &dir.lock_of(home)) {
       beside = basic_key_lock<Directory>::try_acquire(dir, i, participant);  // who waited for it could wait for one who waits for ours
       if (!beside) {
+        if (out == slot_search::none) index = i;
         out = slot_search::busy;
-        index = i;
         continue;
       }
       failpoint("shm.put.beside_locked");

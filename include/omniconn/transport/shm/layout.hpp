@@ -214,8 +214,9 @@ using reader_name = basic_reader_name<std::atomic>;
 static_assert(sizeof(reader_name) == 64);
 
 /// `writing`: the key is taken, the payload is on its way. `beaten`: a replacing put came between begin and commit of this one; its producer gives it up.
+/// `draining`: nobody finds it any more, who holds it keeps it; `withdrawn`: the same of one that never was whole.
 /// Only who has the lock of its eight writes to a slot that is `free`; what it is about to describe there nobody sees before the control word changes.
-enum class slot_state : std::uint8_t { free, writing, ready, draining, beaten };
+enum class slot_state : std::uint8_t { free, writing, ready, draining, beaten, withdrawn };
 
 /// tag 12 | generation 44 | state 8. The tag is 0 where the state is `free`, else the upper bits of the key's hash: one word tells who waits whether to look closer, and a
 /// flipped bit of the hash is noticed.
@@ -232,6 +233,8 @@ struct control {
   static constexpr bool may_be_claimed(std::uint64_t now, std::uint64_t seen) noexcept {
     return become(now, slot_state::free) == become(seen, slot_state::free) && (state(now) == slot_state::ready || state(now) == slot_state::writing);
   }
+  /// Kept for those who hold it only.
+  static constexpr bool is_going(std::uint64_t c) noexcept { return state(c) == slot_state::draining || state(c) == slot_state::withdrawn; }
   /// An object, whole or not yet.
   static constexpr bool is_object(std::uint64_t c) noexcept { return state(c) != slot_state::free; }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words that processes share, and in which order they are changed: publication, claims, release, retirement.
 //
-// Life of a slot: free → (writing →) ready → (draining →) free with the next generation. A producer that has the lock describes its object in a free one near the key's home; anybody
+// Life of a slot: free → (writing →) ready → (draining →) free, or writing → withdrawn → free, with the next generation. A producer that has the lock describes its object in a free one near the key's home; anybody
 // may drain and retire. A reader claims first and validates afterwards: the claim is a sequentially consistent RMW, and so is the retirement after which claims are scanned, so that one of
 // the two sees the other.
 //
@@ -118,7 +118,7 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     std::uint64_t c = s.ctl.load();
     if (control::generation(c) != generation) return false;
     auto const state = control::state(c);
-    if (state != slot_state::ready && state != slot_state::draining) return false;
+    if (state != slot_state::ready && !control::is_going(c)) return false;
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
@@ -161,7 +161,7 @@ inline void withdraw(auto const& dir, std::uint32_t index, std::uint64_t generat
   std::uint64_t const hash = s.hash.load(std::memory_order_relaxed);
   do {
     if (control::generation(c) != generation || (control::state(c) != slot_state::writing && control::state(c) != slot_state::beaten)) return;
-  } while (!s.ctl.compare_exchange_strong(c, control::become(c, slot_state::draining)));
+  } while (!s.ctl.compare_exchange_strong(c, control::become(c, slot_state::withdrawn)));
   failpoint("shm.withdraw.draining");
   ring(dir, hash);
   try_retire(dir, index, generation);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string_view>
@@ -67,7 +68,7 @@ struct object_place {
   std::uint64_t key_at = 0;
 };
 
-/// What is known before a slot is taken.
+/// What is known before a slot is found.
 inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   description d;
   d.hash = hash;
@@ -121,16 +122,19 @@ template <class Session> error no_slot(basic_endpoint<Session>& e, std::uint64_t
   return {error_kind::no_space, "every slot near the key's is in use; raise max_keys, or let readers keep up"};
 }
 
-/// What every put has to know first. \requires `lock` holds the put mutex, and holds it afterwards.
-template <class Session> result<void> admit(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, std::uint64_t size, publish_options const& o) {
+/// Tells others whom we put for. \requires `lock` holds the put mutex, and holds it afterwards; no lock that others wait for is held
+template <class Session> void name_stage(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, publish_options const& o) {
+  if (o.flow == nullptr || o.flow->from == e.put_for) return;
+  lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
+  auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
+  if (id) e.session->puts_for(*id);
+  lock.lock();
+  if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
+}
+
+/// What every put has to know first. \requires the put mutex is held
+template <class Session> result<void> admit(basic_endpoint<Session>& e, std::uint64_t size, publish_options const& o) {
   auto& writer = e.writer;
-  if (o.flow != nullptr && o.flow->from != e.put_for) {
-    lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
-    auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
-    if (id) e.session->puts_for(*id);
-    lock.lock();
-    if (id || e.session->has_no_place_for_stages()) e.put_for.assign(o.flow->from);  // else the gate was held: asked again by the next put
-  }
   writer.expect_object();
   e.crowded_home = everywhere;
   auto const full = [&]() noexcept {
@@ -210,10 +214,11 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
   auto const& dir = e.session->dir();
   std::uint32_t const me = e.session->me(), home = dir.home_of(hash);
   object_place lies;
-  auto const prepare = [&]() -> result<void> {
+  auto const prepare = [&](bool may_wait) -> result<void> {
     lies = {};
     lies.payload = {in_slot, 0, true};
-    if (auto const may = admit(e, mine, payload.size(), o); !may) return may;
+    if (may_wait) name_stage(e, mine, o);
+    if (auto const may = admit(e, payload.size(), o); !may) return may;
     if (block == nullptr) return {};
     auto const placed = place_object(e, key, payload);
     if (!placed) return placed.error();
@@ -221,16 +226,18 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
     return {};
   };
   // Waits with nothing that our other threads need.
-  auto const wait_for = [&](std::uint32_t i) {
+  auto const wait_for = [&](std::uint32_t i, deadline until) {
     writer.give_back_key_page(lies.key_page);
     mine.unlock();
-    return lock::acquire(dir, i, me, o.until);
+    return lock::acquire(dir, i, me, until);
   };
+  deadline limit = deadline::never();  // of waiting for slots
   for (int attempt = 0;; ++attempt) {
-    if (auto const ready = prepare(); !ready) return ready.error();
+    if (attempt == 1) limit = for_locks(o.until);
+    if (auto const ready = prepare(true); !ready) return ready.error();
     at.of_key = lock::try_acquire(dir, home, me);
     if (!at.of_key) {
-      auto waited = wait_for(home);
+      auto waited = wait_for(home, o.until);
       if (!waited) return waited.error();
       at.of_key = std::move(*waited);
       // And then not for them, who may be making memory: another process would take us for stopped.
@@ -241,7 +248,7 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
         mine.lock();
         continue;
       }
-      if (auto const ready = prepare(); !ready) return ready.error();
+      if (auto const ready = prepare(false); !ready) return ready.error();
     }
     failpoint("shm.put.key_locked");
     description d = described(me, key, hash, lies, info, readers, o);
@@ -251,10 +258,11 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
       return {error_kind::already_exists, taken_text};
     }
     auto const search = find_slot(dir, hash, me, at.index, at.beside);
-    if (search == slot_search::busy && attempt < most_attempts) {
+    if (search == slot_search::busy) {
       at.of_key.release();  // who has the other may want ours
-      auto const waited = wait_for(at.index);
-      if (!waited) return waited.error();
+      // Not long: there may be room elsewhere before that, and who has it may be stopped.
+      if (bool const came_free = bool(wait_for(at.index, deadline::after(std::chrono::milliseconds(5)))); !came_free && (attempt >= most_attempts || limit.passed()))
+        return {error_kind::peer_stalled, "the only free slots near the key's are among those that another process is just putting to: it is stopped, or has no processor; or raise max_keys"};
       mine.lock();
       continue;
     }
@@ -361,24 +369,31 @@ template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_
   ring(dir, op.hash_);
 }
 
+/// Who has a key's lock for longer is stopped.
+inline deadline a_second() noexcept { return deadline::after(std::chrono::seconds(1)); }
+
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
   failpoint("shm.put.copied");
   auto& s = dir.slot_at(op.index_);
   if (info.size > s.size) return {error_kind::misconfigured, "commit of more bytes than begin was given"};
+  if (std::uint64_t{s.sum} != dir.sum(s, op.generation_)) {  // what changed meanwhile must not be signed
+    give_up(op);
+    return op.fail(damaged_error());
+  }
   s.size = info.size;
   s.checksum = info.checksum;
   s.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
   s.kind = static_cast<std::uint8_t>(info.kind);
   s.trace = info.trace;
-  std::uint64_t const generation = control::generation(s.ctl.load(std::memory_order_relaxed)), tag = control::tag_of(op.hash_);
+  std::uint64_t const generation = op.generation_, tag = control::tag_of(op.hash_);
   s.sum = dir.sum(s, generation);
   std::uint64_t unfinished = control::make(generation, slot_state::writing, tag);
   std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.until_);
+    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? a_second() : op.until_);  // what grows may well outlast the deadline of its beginning
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
@@ -401,8 +416,6 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
 }
 
 /// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
-///
-/// What can be known before a slot is taken is made before, so that little is left to do with its first line, which who waits takes from us again and again.
 template <class Session>
 result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
   if (info.size != payload.size()) return {error_kind::misconfigured, "object_info.size is not the payload's"};
@@ -420,6 +433,7 @@ result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_byte
     failpoint("shm.whole.ready");
   }
   if (o.existing == on_existing::replace) replace_others(e, hash, at.index);
+  at.release();
   ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
   failpoint("shm.whole.rung");
   e.puts.fetch_add(1, std::memory_order_relaxed);

@@ -63,7 +63,7 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
       failpoint("shm.recovery.lease_begun");
       if (expired(s, now)) drain(dir, k, control::generation(word));
-    } else if (state == slot_state::draining) {
+    } else if (control::is_going(word)) {
       try_retire(dir, k, control::generation(word));  // who drained it may have died before it could
     } else {
       withdraw(dir, k, control::generation(word));
@@ -115,10 +115,11 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
   };
   for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
     auto const& s = dir.slot_at(k);
-    auto const state = control::state(s.ctl.load());
-    if ((state != slot_state::ready && state != slot_state::draining) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
+    std::uint64_t const word = s.ctl.load();
+    if ((control::state(word) != slot_state::ready && !control::is_going(word)) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
     // Somebody may read as far as the writer had said, whatever it was about to say of the size.
-    if (std::uint64_t const whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(s.offset, whole > said ? whole : said);
+    // No checksum covers that: what cannot be is not believed.
+    if (std::uint64_t const at = s.offset, whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(at, said > whole && at <= size && said <= size - at ? said : whole);
     if (s.key_size > slot_room) need(s.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
