@@ -90,6 +90,7 @@ class run_of_bench {
       auto const us = [&](std::atomic<std::int64_t> const& at) { return static_cast<double>(at.load(std::memory_order_relaxed) - *called) * 1e-3; };
       out.view.push_back(us(board.view_ns));
       out.read.push_back(us(board.read_ns));
+      if (auto done = tidy(next_); !done) return done;
     }
     std::sort(out.view.begin(), out.view.end());
     std::sort(out.read.begin(), out.read.end());
@@ -107,10 +108,12 @@ class run_of_bench {
       std::uint64_t const enough = next_ + 1 - std::min(window, next_ + 1);
       if (objects_read() < enough)
         if (auto room = peer_.wait_for_progress(2 * enough, limit()); !room) return std::move(room.error());
+      if (auto done = tidy(objects_read()); !done) return std::move(done.error());
       if (auto done = put(); !done) return std::move(done.error());
     }
     if (auto done = peer_.wait_for_progress(2 * end, limit()); !done) return std::move(done.error());
     std::int64_t const took = peer_.board().read_ns.load(std::memory_order_relaxed) - start;
+    if (auto done = tidy(end); !done) return std::move(done.error());
     return static_cast<double>(count) * 1e9 / static_cast<double>(std::max<std::int64_t>(took, 1));
   }
 
@@ -118,7 +121,7 @@ class run_of_bench {
   result<std::int64_t, diagnosis> put() {
     std::string const key = bench_key(name_, next_);
     omniconn::put_options options;
-    options.readers = omniconn::reader_set{};  // the second process alone, whatever the edge has otherwise
+    options.readers = counts_readers_ ? omniconn::reader_set{} : omniconn::reader_set::until_cleaned_up();  // the second process alone, whatever the edge has otherwise
     options.lease = std::chrono::seconds(0);    // nothing stays if this process ends in the middle
     options.until = limit();
     std::int64_t const called = deadline::now_ns();
@@ -131,12 +134,21 @@ class run_of_bench {
     return called;
   }
 
+  /// Where reading consumes nothing, nobody else makes room: objects before number `end`, all of which have been read.
+  outcome tidy(std::uint64_t end) {
+    for (; !counts_readers_ && tidied_ < end; ++tidied_)
+      if (auto const done = connector_.cleanup(edge_of(o_.where), bench_key(name_, tidied_)); !done) return diagnosis(done.error());
+    return {};
+  }
+
   bench_command const& o_;
   omniconn::any_connector& connector_;
   bench_peer& peer_;
   std::string name_;
   std::vector<std::byte> payload_;
+  bool counts_readers_ = connector_.facts().counts_readers;
   std::uint64_t next_ = 0;
+  std::uint64_t tidied_ = 0;
   progress_bar bar_;
 };
 
