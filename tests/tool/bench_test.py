@@ -70,6 +70,9 @@ class Bench(ToolCase):
         for size in (0, 1, 63, 65):  # the sum has a rest
             self.assertEqual(self.json("bench", *self.edge, "--sizes", size, "--count", 1, "--json")["rows"][0]["objects"], 1)
 
+    def test_more_objects_than_room(self):
+        self.assertEqual(self.json("bench", *self.edge, "--sizes", "1MiB,10MiB", "--count", 100, "--json")["rows"][1]["objects"], 100)
+
     def test_a_configuration_with_several_readers(self):
         config = self.file("p.yaml", "connectors: {shm: {name: ShmConnector, extra: {memory_pool_size: 16 MiB, readers: [x, y]}}}\n"
                            "stages:\n  - {stage_id: 0, output_connectors: {to_stage_1: shm}}\n  - {stage_id: 1}\n")

@@ -108,8 +108,12 @@ class run_of_bench {
       std::uint64_t const enough = next_ + 1 - std::min(window, next_ + 1);
       if (objects_read() < enough)
         if (auto room = peer_.wait_for_progress(2 * enough, limit()); !room) return std::move(room.error());
-      if (auto done = tidy(objects_read()); !done) return std::move(done.error());
-      if (auto done = put(); !done) return std::move(done.error());
+      std::uint64_t const read = objects_read();
+      if (auto done = tidy(read); !done) return std::move(done.error());
+      if (auto done = put(); !done) {
+        if (done.error().kind() != error_kind::no_space || read == next_) return std::move(done.error());
+        window = next_ - read;  // so many fill what the connector may have
+      }
     }
     if (auto done = peer_.wait_for_progress(2 * end, limit()); !done) return std::move(done.error());
     std::int64_t const took = peer_.board().read_ns.load(std::memory_order_relaxed) - start;
