@@ -26,18 +26,52 @@ class Bench(ToolCase):
 
     def test_a_table(self):
         lines = self.ok(*self.command).decode().splitlines()
-        self.assertEqual(lines[1].split()[:2], ["size", "objects"])
-        self.assertEqual([line.split()[:3] for line in lines[2:]], [["0", "B", "20"], ["1", "KiB", "20"], ["1", "MiB", "20"]])
+        self.assertTrue(lines[0].startswith("transport shm, us from the call of put "), lines[0])
+        self.assertTrue(lines[1].startswith("limit: half a round trip between the two processes"), lines[1])
+        self.assertEqual(lines[2].split()[:2], ["size", "objects"])
+        self.assertEqual([line.split()[:3] for line in lines[3:]], [["0", "B", "20"], ["1", "KiB", "20"], ["1", "MiB", "20"]])
+        self.assertEqual({len(line) for line in lines[2:]}, {len(lines[2])})
         self.assertEqual(list(self.shm.iterdir()), [])
 
     def test_json(self):
         out = self.json(*self.command, "--json")
         self.assertEqual((out["transport"], [row["size"] for row in out["rows"]]), ("shm", [0, 1024, 1 << 20]))
-        for row in out["rows"]:
-            latency = row["latency_us"]
-            self.assertTrue(0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"], row)
+        limits = out["limits"]
+        self.assertEqual([limit["size"] for limit in limits["sizes"]], [0, 1024, 1 << 20])
+        self.assertGreater(limits["wake_up_us"], 0)
+        told = limits["wake_up_us"] if limits["line_us"] is None else limits["line_us"]
+        for row, limit in zip(out["rows"], limits["sizes"]):
+            view, read = row["latency_us"], row["read_us"]
+            for times in (view, read):
+                self.assertTrue(0 < times["p50"] <= times["p90"] <= times["p99"] <= times["max"], row)
+            for quantile, us in view.items():
+                self.assertLessEqual(us, read[quantile], row)
             self.assertTrue(row["objects_per_second"] > 0 and row["objects"] == 20)
+            self.assertGreater(limit["memcpy_and_sum_us"], 0)
+            self.assertAlmostEqual(limit["limit_us"], told + limit["memcpy_and_sum_us"])
+            self.assertAlmostEqual(row["times_limit"], read["p50"] / limit["limit_us"])
             self.assertAlmostEqual(row["bytes_per_second"], row["objects_per_second"] * row["size"], delta=1 + row["bytes_per_second"] * 1e-9)
+
+    def test_where_the_two_run(self):
+        command = ["bench", *self.edge, "--sizes", "10", "--count", "3"]
+        allowed = sorted(os.sched_getaffinity(0))
+        alone = {"preexec_fn": lambda: os.sched_setaffinity(0, allowed[-1:])}
+        limits = self.json(*command, "--json", **alone)["limits"]
+        self.assertEqual((limits["cpus"], limits["line_us"]), ([allowed[-1]] * 2, None))
+        self.assertIn(f"they take turns on CPU {allowed[-1]}, so that none spins".encode(), self.ok(*command, **alone))
+        if len(allowed) == 1:
+            return
+        limits = self.json(*command, "--json")["limits"]
+        self.assertEqual(limits["cpus"], allowed[:2])
+        self.assertGreater(limits["line_us"], 0)
+        self.assertIn(f" on CPUs {allowed[0]} and {allowed[1]}, ".encode(), self.ok(*command))
+
+    def test_a_single_object(self):
+        for size in (0, 1, 63, 65):  # the sum has a rest
+            self.assertEqual(self.json("bench", *self.edge, "--sizes", size, "--count", 1, "--json")["rows"][0]["objects"], 1)
+
+    def test_more_objects_than_room(self):
+        self.assertEqual(self.json("bench", *self.edge, "--sizes", "1MiB,10MiB", "--count", 100, "--json")["rows"][1]["objects"], 100)
 
     def test_a_configuration_with_several_readers(self):
         config = self.file("p.yaml", "connectors: {shm: {name: ShmConnector, extra: {memory_pool_size: 16 MiB, readers: [x, y]}}}\n"
@@ -95,6 +129,10 @@ class Bench(ToolCase):
     def test_an_error_of_the_second_process_is_told(self):
         # The reader finds payloads too large; the writer does not look.
         self.fails("too_large", "the second process: ", "bench", *self.edge, "--set", "max_get_size=10", "--sizes", "100", "--count", "1")
+
+    def test_the_second_process_alone(self):
+        done = self.run_tool("bench-reader", *self.edge, "--run", "x")
+        self.assertIn(b"only bench starts this command", done.stdout)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <new>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,8 @@ namespace tool {
 namespace {
 
 using omniconn::detail::unique_fd;
+
+constexpr char const* late = "the second process did not answer; give it more time with --timeout";
 
 diagnosis failure(char const* what, int code) { return {omniconn::detail::kind_of_errno(code), std::string(what) + ": " + errno_text(code), code}; }
 
@@ -52,11 +56,23 @@ outcome make_pipe(unique_fd& read_end, unique_fd& write_end) {
   return {};
 }
 
+outcome make_board(unique_fd& fd, omniconn::detail::file_mapping& mapping) {
+  fd = unique_fd(::memfd_create("omniconn-bench", MFD_CLOEXEC));
+  if (!fd || ::ftruncate(fd.get(), sizeof(bench_board)) != 0) return failure("making memory to share failed", errno);
+  auto mapped = omniconn::detail::file_mapping::map(fd.get(), sizeof(bench_board), PROT_READ | PROT_WRITE);
+  if (!mapped) return diagnosis(mapped.error());
+  mapping = std::move(*mapped);
+  new (mapping.base()) bench_board;
+  return {};
+}
+
 }  // namespace
 
 result<bench_peer, diagnosis> bench_peer::start(bench_command const& o, std::string const& run) {
   bench_peer out;
-  unique_fd child_in, child_out;
+  unique_fd child_in, child_out, board;
+  if (auto made = make_board(board, out.board_); !made) return std::move(made.error());
+  out.board().reader_cpu = out.cpus_.reader;
   if (auto made = make_pipe(child_in, out.orders_); !made) return std::move(made.error());
   if (auto made = make_pipe(out.answers_, child_out); !made) return std::move(made.error());
   // A child that ended must not hang the parent's next order.
@@ -73,6 +89,7 @@ result<bench_peer, diagnosis> bench_peer::start(bench_command const& o, std::str
   ::posix_spawnattr_init(&attributes);
   ::posix_spawn_file_actions_adddup2(&files, child_in.get(), 0);
   ::posix_spawn_file_actions_adddup2(&files, child_out.get(), 1);
+  ::posix_spawn_file_actions_adddup2(&files, board.get(), bench_board_descriptor);  // last: the pipes may have that number here
   sigset_t none;
   ::sigemptyset(&none);
   ::posix_spawnattr_setsigmask(&attributes, &none);
@@ -87,7 +104,8 @@ result<bench_peer, diagnosis> bench_peer::start(bench_command const& o, std::str
   return out;
 }
 
-bench_peer::bench_peer(bench_peer&& other) noexcept : pid_(std::exchange(other.pid_, -1)), orders_(std::move(other.orders_)), answers_(std::move(other.answers_)) {}
+bench_peer::bench_peer(bench_peer&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)), cpus_(other.cpus_), orders_(std::move(other.orders_)), answers_(std::move(other.answers_)), board_(std::move(other.board_)) {}
 
 bench_peer::~bench_peer() {
   if (pid_ <= 0) return;
@@ -120,7 +138,7 @@ outcome bench_peer::read(void* to, std::size_t size, omniconn::deadline until) {
     std::int64_t const left = (until.nanoseconds() - omniconn::deadline::now_ns()) / 1'000'000 + 1;
     int const ready = ::poll(&waited, 1, left < 0 ? 0 : left > 1'000'000 ? 1'000'000 : static_cast<int>(left));
     if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0 && until.passed()) return diagnosis(error_kind::timed_out, "the second process did not answer; give it more time with --timeout");
+    if (ready == 0 && until.passed()) return diagnosis(error_kind::timed_out, late);
     if (ready <= 0) continue;
     ssize_t const got = ::read(answers_.get(), at, size);
     if (got < 0 && errno == EINTR) continue;
@@ -131,13 +149,26 @@ outcome bench_peer::read(void* to, std::size_t size, omniconn::deadline until) {
   return {};
 }
 
-result<std::uint64_t, diagnosis> bench_peer::answer(omniconn::deadline until) {
+outcome bench_peer::answer(omniconn::deadline until) {
   bench_answer a;
-  if (auto done = read(&a, sizeof a, until); !done) return std::move(done.error());
-  if (a.kind == 0) return a.at_ns;
-  std::string why(a.at_ns < 65536 ? a.at_ns : 0, '\0');
-  if (auto done = read(why.data(), why.size(), until); !done) return std::move(done.error());
+  if (auto done = read(&a, sizeof a, until); !done) return done;
+  if (a.kind == 0) return {};
+  std::string why(a.size < 65536 ? a.size : 0, '\0');
+  if (auto done = read(why.data(), why.size(), until); !done) return done;
   return diagnosis(a.kind <= omniconn::error_kind_count ? static_cast<error_kind>(a.kind) : error_kind::io, "the second process: " + why);
+}
+
+outcome bench_peer::listen(std::chrono::nanoseconds most, omniconn::deadline until) {
+  pollfd waited{answers_.get(), POLLIN, 0};
+  timespec const time{0, static_cast<long>(most.count())};
+  if (::ppoll(&waited, 1, &time, nullptr) > 0) return answer(until);  // nothing is said while all goes well
+  if (until.passed()) return diagnosis(error_kind::timed_out, late);
+  return {};
+}
+
+void bench_peer::linger() const noexcept {
+  auto const until = omniconn::deadline::after(std::chrono::microseconds(5));
+  while (!until.passed()) before_next_look(cpus_.alone);
 }
 
 }  // namespace tool

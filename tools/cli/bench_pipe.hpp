@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the two processes of a bench talk: the first sends how many objects come, the second answers with a time for each.
+// What the two processes of a bench say through pipes: the first gives orders, the second says that it is there, and why it ends.
 #pragma once
 
 #include <cstddef>
@@ -8,16 +8,22 @@
 
 namespace tool {
 
-/// "objects `first` to `first + count - 1` come next".
+/// What the second process has to do next, with the board (bench_board.hpp) between both.
+enum class bench_work : std::uint64_t {
+  objects,        ///< gets objects `first` to `first + count - 1`
+  spinning_ball,  ///< gives the ball back at once, until it is told that this is over
+  sleeping_ball,  ///< the same, and sleeps until the ball comes
+};
+
 struct bench_order {
+  bench_work work = bench_work::objects;
   std::uint64_t first = 0;
   std::uint64_t count = 0;
 };
 
-/// One object was got: the clock of `std::chrono::steady_clock`, which all processes of a machine share. A `kind` other than 0 is the end: a
-/// text of `at_ns` bytes follows, and says why.
+/// "I am there", or with a `kind` other than 0 the end: a text of `size` bytes follows, and says why.
 struct bench_answer {
-  std::uint64_t at_ns = 0;
+  std::uint64_t size = 0;
   std::uint64_t kind = 0;
 };
 

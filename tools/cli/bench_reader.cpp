@@ -4,9 +4,12 @@
 #include <csignal>
 #include <utility>
 
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "bench_limits.hpp"
 #include "bench_pipe.hpp"
 #include "edges.hpp"
 #include "files.hpp"
@@ -14,6 +17,9 @@
 namespace tool {
 
 namespace {
+
+using omniconn::deadline;
+using omniconn::detail::file_mapping;
 
 outcome answer(bench_answer const& a) { return print(const_bytes(reinterpret_cast<std::byte const*>(&a), sizeof a)); }
 
@@ -29,19 +35,48 @@ bool next_order(bench_order& order) {
   return true;
 }
 
+result<file_mapping, diagnosis> map_board() {
+  omniconn::detail::unique_fd const fd(bench_board_descriptor);
+  struct stat found {};
+  if (::fstat(fd.get(), &found) != 0 || found.st_size != sizeof(bench_board)) return diagnosis(error_kind::unsupported, "only bench starts this command");
+  auto mapped = file_mapping::map(fd.get(), sizeof(bench_board), PROT_READ | PROT_WRITE);
+  if (!mapped) return diagnosis(mapped.error());
+  return std::move(*mapped);
+}
+
+outcome read_objects(bench_reader_command const& o, omniconn::any_connector& connector, bench_board& board, bench_order const& order) {
+  for (std::uint64_t i = order.first; i != order.first + order.count; ++i) {
+    std::string const key = bench_key(o.run, i);
+    omniconn::get_options options;
+    options.until = deadline::after(std::chrono::duration<double>(o.timeout));
+    board.progress.store(2 * i + 1, std::memory_order_release);
+    {
+      auto const view = connector.get_view(edge_of(o.where), key, options);
+      if (!view) return diagnosis(view.error());
+      std::int64_t const got_ns = deadline::now_ns();
+      keep(sum_of(view->bytes()));
+      std::int64_t const read_ns = deadline::now_ns();
+      board.view_ns.store(got_ns, std::memory_order_relaxed);
+      board.read_ns.store(read_ns, std::memory_order_relaxed);
+    }
+    board.progress.store(2 * i + 2, std::memory_order_release);
+  }
+  return {};
+}
+
 outcome serve(bench_reader_command const& o) {
+  auto const mapped = map_board();
+  if (!mapped) return mapped.error();
+  auto& board = *reinterpret_cast<bench_board*>(mapped->base());
   auto connector = open_edge(o.where, omniconn::stage_role::receiver);
   if (!connector) return std::move(connector.error());
+  run_on(board.reader_cpu);
   if (auto ready = answer({}); !ready) return ready;
   bench_order order;
-  while (next_order(order))
-    for (std::uint64_t i = 0; i != order.count; ++i) {
-      omniconn::get_options options;
-      options.until = omniconn::deadline::after(std::chrono::duration<double>(o.timeout));
-      auto const view = connector->get_view(edge_of(o.where), bench_key(o.run, order.first + i), options);
-      if (!view) return diagnosis(view.error());
-      if (auto told = answer({static_cast<std::uint64_t>(omniconn::deadline::now_ns()), 0}); !told) return told;
-    }
+  while (next_order(order)) {
+    auto const done = order.work == bench_work::objects ? read_objects(o, *connector, board, order) : return_ball(board, order.work == bench_work::sleeping_ball, o.timeout);
+    if (!done) return done;
+  }
   return {};
 }
 
