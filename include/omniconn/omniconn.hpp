@@ -40,7 +40,6 @@
 #include <omniconn/runtime/builtin.hpp>
 #include <omniconn/runtime/connector_spec.hpp>
 #include <omniconn/runtime/factory.hpp>
-#include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/transfer_config.hpp>
 
 #if defined(OMNICONN_WITH_SEALED)
@@ -52,9 +51,11 @@
 #endif
 #if defined(OMNICONN_WITH_YAML)
 #include <omniconn/detail/yaml_builder.hpp>
+#include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/yaml.hpp>
 #endif
 #if defined(OMNICONN_WITH_JSON)
+#include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/json.hpp>
 #endif
 #if defined(OMNICONN_WITH_YAML) && defined(OMNICONN_WITH_JSON)
