@@ -33,6 +33,7 @@
 #include <omniconn/allocator/pool.hpp>
 
 #include <omniconn/any_connector.hpp>
+#include <omniconn/any_growing.hpp>
 #include <omniconn/connector.hpp>
 #include <omniconn/growing.hpp>
 #include <omniconn/shared_view.hpp>
