@@ -102,16 +102,8 @@ class any_connector {
     [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
     [[nodiscard]] object_info const& info() const noexcept { return info_; }
     explicit operator bool() const noexcept { return claim_.calls() != nullptr; }
-    void release() noexcept {
-      if (claim_.calls() != nullptr) claim_.calls()->release(claim_.get());
-      claim_.reset();
-      bytes_ = {};
-    }
-    void give_back() noexcept {
-      if (claim_.calls() != nullptr) claim_.calls()->give_back(claim_.get());
-      claim_.reset();
-      bytes_ = {};
-    }
+    void release() noexcept { end(&claim::table::release); }
+    void give_back() noexcept { end(&claim::table::give_back); }
 
     /// `const_bytes`, `value` or `tensor_view`, by reference: valid until the view ends.
     /// \errors `unsupported`: this connector's serializer cannot make one.
@@ -137,7 +129,13 @@ class any_connector {
 
    private:
     friend class any_connector;
-    detail::erased_claim<192> claim_;
+    using claim = detail::erased_claim<192>;
+    void end(void (*claim::table::*how)(void*) noexcept) noexcept {
+      if (claim_.calls() != nullptr) (claim_.calls()->*how)(claim_.get());
+      claim_.reset();
+      bytes_ = {};
+    }
+    claim claim_;
     const_bytes bytes_;
     object_info info_;
   };
@@ -248,9 +246,6 @@ class any_connector {
   static error none() noexcept { return {error_kind::closed, "there is no connector inside this any_connector", 0, severity::transport}; }
 
   struct interface {
-    interface() = default;
-    interface(interface const&) = delete;
-    interface& operator=(interface const&) = delete;
     virtual ~interface() = default;
     virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
     virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
@@ -281,11 +276,8 @@ class any_connector {
 
     template <class P>
     result<receipt> put_if_possible(edge e, std::string_view key, P const& payload, put_options const& o) {
-      if constexpr (requires { inner.put(e, key, payload, o); }) {
-        return inner.put(e, key, payload, o);
-      } else {
-        return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
-      }
+      if constexpr (requires { inner.put(e, key, payload, o); }) return inner.put(e, key, payload, o);
+      return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
     }
     result<receipt> put(edge e, std::string_view key, const_bytes b, put_options const& o) override { return inner.put(e, key, b, o); }
     result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
@@ -340,30 +332,24 @@ class any_connector {
       return std::move(out.views);
     }
     result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop) override {
-      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) {
-        return inner.wait_consumed(e, r, until, std::move(stop));
-      } else {
-        return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
-      }
+      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) return inner.wait_consumed(e, r, until, std::move(stop));
+      return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
     }
     static error cannot_grow() noexcept { return {error_kind::unsupported, "this transport's objects cannot be read while they grow; use shared memory in our layout (ShmConnector), or put each part under a key of its own"}; }
     result<any_growing_put> begin_growing(edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) override {
       if constexpr (growing_connector<C>) {
         auto inside = put_growing(inner, e, key, room, o, kind);
-        if (!inside) return inside.error();
-        return any_growing_put(std::move(*inside));
-      } else {
-        return cannot_grow();
+        return inside ? result<any_growing_put>(any_growing_put(std::move(*inside))) : inside.error();
       }
+      return cannot_grow();
     }
     result<any_growing_view_as<view>> find_growing(edge e, std::string_view key, get_options const& o) override {
       if constexpr (growing_connector<C>) {
         auto inside = get_growing(inner, e, key, o);
         if (!inside) return inside.error();
         return any_growing_view_as<view>(std::move(*inside), static_cast<view (*)(typename C::view&&)>(&model::wrap));
-      } else {
-        return cannot_grow();
       }
+      return cannot_grow();
     }
     result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
     result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }
@@ -380,11 +366,8 @@ class any_connector {
 
     template <class T>
     static result<T> view_as(void const* v) {
-      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) {
-        return static_cast<inner_view const*>(v)->template as<T>();
-      } else {
-        return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
-      }
+      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) return static_cast<inner_view const*>(v)->template as<T>();
+      return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
     }
     template <class T>
     static void relocate(void* to, void* from) noexcept {
