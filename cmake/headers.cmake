@@ -7,6 +7,7 @@ set(omniconn_headers_core
   omniconn/allocator/heap.hpp
   omniconn/allocator/pool.hpp
   omniconn/any_connector.hpp
+  omniconn/any_growing.hpp
   omniconn/config.hpp
   omniconn/connector.hpp
   omniconn/connector_concept.hpp

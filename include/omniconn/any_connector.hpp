@@ -13,11 +13,13 @@
 #include <vector>
 
 #include <omniconn/config.hpp>
+#include <omniconn/any_growing.hpp>
 #include <omniconn/connector_concept.hpp>
 #include <omniconn/core/tensor.hpp>
 #include <omniconn/detail/all_or_none.hpp>
 #include <omniconn/detail/consumed_if_decoded.hpp>
 #include <omniconn/detail/memory.hpp>
+#include <omniconn/growing.hpp>
 #include <omniconn/serializer/concept.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
@@ -100,16 +102,8 @@ class any_connector {
     [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
     [[nodiscard]] object_info const& info() const noexcept { return info_; }
     explicit operator bool() const noexcept { return claim_.calls() != nullptr; }
-    void release() noexcept {
-      if (claim_.calls() != nullptr) claim_.calls()->release(claim_.get());
-      claim_.reset();
-      bytes_ = {};
-    }
-    void give_back() noexcept {
-      if (claim_.calls() != nullptr) claim_.calls()->give_back(claim_.get());
-      claim_.reset();
-      bytes_ = {};
-    }
+    void release() noexcept { end(&claim::table::release); }
+    void give_back() noexcept { end(&claim::table::give_back); }
 
     /// `const_bytes`, `value` or `tensor_view`, by reference: valid until the view ends.
     /// \errors `unsupported`: this connector's serializer cannot make one.
@@ -135,7 +129,13 @@ class any_connector {
 
    private:
     friend class any_connector;
-    detail::erased_claim<192> claim_;
+    using claim = detail::erased_claim<192>;
+    void end(void (*claim::table::*how)(void*) noexcept) noexcept {
+      if (claim_.calls() != nullptr) (claim_.calls()->*how)(claim_.get());
+      claim_.reset();
+      bytes_ = {};
+    }
+    claim claim_;
     const_bytes bytes_;
     object_info info_;
   };
@@ -180,33 +180,18 @@ class any_connector {
     return commit(e, key, std::move(*room), o, *kind);
   }
 
-  result<reservation> reserve(std::size_t size, put_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->reserve(size, o);
-  }
+  result<reservation> reserve(std::size_t size, put_options const& o = {}) { return impl_ ? impl_->reserve(size, o) : none(); }
   /// Memory for several objects, or for none of them.
-  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->reserve_all(sizes, o);
-  }
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o = {}) { return impl_ ? impl_->reserve_all(sizes, o) : none(); }
   result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     return impl_ ? impl_->commit(e, key, std::move(r), o, kind) : none();
   }
 
-  result<view> get_view(edge e, std::string_view key, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_view(e, key, o);
-  }
+  result<view> get_view(edge e, std::string_view key, get_options const& o = {}) { return impl_ ? impl_->get_view(e, key, o) : none(); }
   /// See `connector::get_any_view`.
-  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_any_view(e, keys, o);
-  }
+  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) { return impl_ ? impl_->get_any_view(e, keys, o) : none(); }
   /// See `connector::get_all_views`.
-  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_all_views(e, keys, o);
-  }
+  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) { return impl_ ? impl_->get_all_views(e, keys, o) : none(); }
   /// The object as a `value` that owns everything.
   template <class T>
     requires std::is_same_v<T, value>
@@ -228,35 +213,17 @@ class any_connector {
     o.until = deadline::immediate();
     return get<T>(e, key, o);
   }
-  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_into(e, key, into, o);
-  }
+  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) { return impl_ ? impl_->get_into(e, key, into, o) : none(); }
 
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
   /// \errors as `connector::wait_consumed`; unsupported: the transport is not told of it.
-  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
-    if (!impl_) return none();
-    return impl_->wait_consumed(e, r, until, std::move(stop));
-  }
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) { return impl_ ? impl_->wait_consumed(e, r, until, std::move(stop)) : none(); }
 
-  result<bool> exists(edge e, std::string_view key) {
-    if (!impl_) return none();
-    return impl_->exists(e, key);
-  }
-  result<std::size_t> cleanup(edge e, std::string_view key) {
-    if (!impl_) return none();
-    return impl_->cleanup(e, key);
-  }
-  result<std::size_t> cleanup(std::string_view request) {
-    if (!impl_) return none();
-    return impl_->cleanup(request);
-  }
+  result<bool> exists(edge e, std::string_view key) { return impl_ ? impl_->exists(e, key) : none(); }
+  result<std::size_t> cleanup(edge e, std::string_view key) { return impl_ ? impl_->cleanup(e, key) : none(); }
+  result<std::size_t> cleanup(std::string_view request) { return impl_ ? impl_->cleanup(request) : none(); }
   [[nodiscard]] value metadata(receipt const& r) const { return impl_ ? impl_->metadata(r) : value{}; }
-  [[nodiscard]] result<receipt> from_metadata(value const& m) const {
-    if (!impl_) return none();
-    return impl_->from_metadata(m);
-  }
+  [[nodiscard]] result<receipt> from_metadata(value const& m) const { return impl_ ? impl_->from_metadata(m) : none(); }
   [[nodiscard]] capabilities const& facts() const noexcept {
     static constexpr capabilities nothing{.name = "none"};
     return impl_ ? impl_->facts() : nothing;
@@ -273,12 +240,12 @@ class any_connector {
   }
 
  private:
+  friend result<any_growing_put> put_growing(any_connector&, edge, std::string_view, std::size_t, put_options const&, payload_kind);
+  friend result<any_growing_view_as<view>> get_growing(any_connector&, edge, std::string_view, get_options const&);
+
   static error none() noexcept { return {error_kind::closed, "there is no connector inside this any_connector", 0, severity::transport}; }
 
   struct interface {
-    interface() = default;
-    interface(interface const&) = delete;
-    interface& operator=(interface const&) = delete;
     virtual ~interface() = default;
     virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
     virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
@@ -290,6 +257,8 @@ class any_connector {
     virtual result<keyed_view<view>, key_error> get_any_view(edge, std::span<std::string_view const>, get_options const&) = 0;
     virtual result<std::vector<view>, key_error> get_all_views(edge, std::span<std::string_view const>, get_options const&) = 0;
     virtual result<void> wait_consumed(edge, receipt const&, deadline, stop_token) = 0;
+    virtual result<any_growing_put> begin_growing(edge, std::string_view, std::size_t, put_options const&, payload_kind) = 0;
+    virtual result<any_growing_view_as<view>> find_growing(edge, std::string_view, get_options const&) = 0;
     virtual result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) = 0;
     virtual result<bool> exists(edge, std::string_view) = 0;
     virtual result<std::size_t> cleanup(edge, std::string_view) = 0;
@@ -307,11 +276,8 @@ class any_connector {
 
     template <class P>
     result<receipt> put_if_possible(edge e, std::string_view key, P const& payload, put_options const& o) {
-      if constexpr (requires { inner.put(e, key, payload, o); }) {
-        return inner.put(e, key, payload, o);
-      } else {
-        return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
-      }
+      if constexpr (requires { inner.put(e, key, payload, o); }) return inner.put(e, key, payload, o);
+      return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
     }
     result<receipt> put(edge e, std::string_view key, const_bytes b, put_options const& o) override { return inner.put(e, key, b, o); }
     result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
@@ -366,11 +332,24 @@ class any_connector {
       return std::move(out.views);
     }
     result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop) override {
-      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) {
-        return inner.wait_consumed(e, r, until, std::move(stop));
-      } else {
-        return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
+      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) return inner.wait_consumed(e, r, until, std::move(stop));
+      return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
+    }
+    static error cannot_grow() noexcept { return {error_kind::unsupported, "this transport's objects cannot be read while they grow; use shared memory in our layout (ShmConnector), or put each part under a key of its own"}; }
+    result<any_growing_put> begin_growing(edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) override {
+      if constexpr (growing_connector<C>) {
+        auto inside = put_growing(inner, e, key, room, o, kind);
+        return inside ? result<any_growing_put>(any_growing_put(std::move(*inside))) : inside.error();
       }
+      return cannot_grow();
+    }
+    result<any_growing_view_as<view>> find_growing(edge e, std::string_view key, get_options const& o) override {
+      if constexpr (growing_connector<C>) {
+        auto inside = get_growing(inner, e, key, o);
+        if (!inside) return inside.error();
+        return any_growing_view_as<view>(std::move(*inside), static_cast<view (*)(typename C::view&&)>(&model::wrap));
+      }
+      return cannot_grow();
     }
     result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
     result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }
@@ -387,11 +366,8 @@ class any_connector {
 
     template <class T>
     static result<T> view_as(void const* v) {
-      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) {
-        return static_cast<inner_view const*>(v)->template as<T>();
-      } else {
-        return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
-      }
+      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) return static_cast<inner_view const*>(v)->template as<T>();
+      return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
     }
     template <class T>
     static void relocate(void* to, void* from) noexcept {
@@ -425,5 +401,16 @@ class any_connector {
 };
 
 static_assert(connector_like<any_connector>);
+
+using any_growing_view = any_growing_view_as<any_connector::view>;
+
+/// See `put_growing` of growing.hpp. \errors also `unsupported`: what this transport moves cannot be read while it grows; `closed`: there is no connector inside.
+inline result<any_growing_put> put_growing(any_connector& by, edge e, std::string_view key, std::size_t room, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  return by.impl_ ? by.impl_->begin_growing(e, key, room, o, kind) : any_connector::none();
+}
+/// See `get_growing` of growing.hpp. \errors as above, too.
+inline result<any_growing_view> get_growing(any_connector& by, edge e, std::string_view key, get_options const& o = {}) {
+  return by.impl_ ? by.impl_->find_growing(e, key, o) : any_connector::none();
+}
 
 OMNICONN_END_NAMESPACE

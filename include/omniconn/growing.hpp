@@ -2,6 +2,7 @@
 // Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. A header of its own: who has no use for them does not compile them.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,9 +25,10 @@
 
 OMNICONN_BEGIN_NAMESPACE
 
-/// A connector of a transport whose objects can be read while they grow.
+/// A connector of a transport whose objects can be read while they grow. Not what merely names such a transport: the calls need what is inside.
 template <class C>
-concept growing_connector = transport_growing<typename C::transport_type>;
+concept growing_connector = transport_growing<typename C::transport_type> &&
+                            std::derived_from<C, connector<typename C::transport_type, typename C::serializer_type, typename C::keying_type, typename C::allocator_type>>;
 
 template <class Connector> class growing_put;
 template <class Connector> class growing_view;

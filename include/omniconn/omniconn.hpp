@@ -33,6 +33,7 @@
 #include <omniconn/allocator/pool.hpp>
 
 #include <omniconn/any_connector.hpp>
+#include <omniconn/any_growing.hpp>
 #include <omniconn/connector.hpp>
 #include <omniconn/growing.hpp>
 #include <omniconn/shared_view.hpp>
@@ -40,7 +41,6 @@
 #include <omniconn/runtime/builtin.hpp>
 #include <omniconn/runtime/connector_spec.hpp>
 #include <omniconn/runtime/factory.hpp>
-#include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/transfer_config.hpp>
 
 #if defined(OMNICONN_WITH_SEALED)
@@ -52,9 +52,11 @@
 #endif
 #if defined(OMNICONN_WITH_YAML)
 #include <omniconn/detail/yaml_builder.hpp>
+#include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/yaml.hpp>
 #endif
 #if defined(OMNICONN_WITH_JSON)
+#include <omniconn/runtime/config_file.hpp>
 #include <omniconn/runtime/json.hpp>
 #endif
 #if defined(OMNICONN_WITH_YAML) && defined(OMNICONN_WITH_JSON)

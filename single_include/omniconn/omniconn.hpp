@@ -11529,6 +11529,13 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+// ==== begin <omniconn/any_growing.hpp>
+// The ends of an object that grows, of whatever connector: what put_growing and get_growing make of an any_connector.
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+
 // ==== begin <omniconn/connector_concept.hpp>
 // What every connector can do, composed or erased: options, receipts and the concept.
 
@@ -11639,473 +11646,16 @@ concept connector_like =
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/connector_concept.hpp>
-// ==== begin <omniconn/detail/all_or_none.hpp>
-// A failed get of several keys consumes nothing, however it fails.
+// ==== begin <omniconn/growing.hpp>
+// Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. A header of its own: who has no use for them does not compile them.
 
+#include <concepts>
 #include <cstddef>
-#include <vector>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
 
-
-OMNICONN_BEGIN_NAMESPACE
-
-namespace detail {
-
-/// Views that are given back unless all of them came, also where something throws.
-template <class View>
-struct all_or_none {
-  std::vector<View> views;
-  bool complete = false;
-
-  explicit all_or_none(std::size_t count) : views(count) {}
-  all_or_none(all_or_none const&) = delete;
-  all_or_none& operator=(all_or_none const&) = delete;
-  ~all_or_none() {
-    if (!complete)
-      for (auto& view : views) view.give_back();
-  }
-};
-
-}  // namespace detail
-
-OMNICONN_END_NAMESPACE
-// ==== end <omniconn/detail/all_or_none.hpp>
-// ==== begin <omniconn/detail/consumed_if_decoded.hpp>
-// A failed get consumes nothing, however it fails.
-
-
-OMNICONN_BEGIN_NAMESPACE
-
-namespace detail {
-
-/// Gives a view's object back unless it was decoded, also where decoding throws.
-template <class View>
-class consumed_if_decoded {
- public:
-  explicit consumed_if_decoded(View& v) noexcept : view_(&v) {}
-  consumed_if_decoded(consumed_if_decoded const&) = delete;
-  consumed_if_decoded& operator=(consumed_if_decoded const&) = delete;
-  ~consumed_if_decoded() {
-    if (view_ != nullptr) view_->give_back();
-  }
-  void decoded() noexcept { view_ = nullptr; }
-
- private:
-  View* view_;
-};
-
-}  // namespace detail
-
-OMNICONN_END_NAMESPACE
-// ==== end <omniconn/detail/consumed_if_decoded.hpp>
-
-OMNICONN_BEGIN_NAMESPACE
-
-namespace detail {
-
-/// A move-only object of any type, inside where it fits. Only its destructor and two calls are needed, so this stays smaller than a general any.
-template <std::size_t Size>
-class erased_claim {
- public:
-  struct table {
-    void (*move)(void* to, void* from) noexcept;
-    void (*destroy)(void*) noexcept;
-    void (*release)(void*) noexcept;
-    void (*give_back)(void*) noexcept;
-    result<value> (*as_value)(void const*);
-    result<tensor_view> (*as_tensor)(void const*);
-    mutable_bytes (*writable)(void const*) noexcept;
-  };
-
-  erased_claim() noexcept = default;
-  erased_claim(erased_claim&& other) noexcept { take(other); }
-  erased_claim& operator=(erased_claim&& other) noexcept {
-    if (this != &other) {
-      reset();
-      take(other);
-    }
-    return *this;
-  }
-  ~erased_claim() { reset(); }
-
-  template <class T>
-  void emplace(T&& object, table const& calls) {
-    using stored = std::remove_cvref_t<T>;
-    static_assert(sizeof(stored) <= Size && alignof(stored) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<stored>,
-                  "omniconn: this connector's view is too large for any_connector; keep a hold within 128 bytes and nothrow-movable");
-    reset();
-    ::new (static_cast<void*>(storage_)) stored(std::forward<T>(object));
-    table_ = &calls;
-  }
-  [[nodiscard]] table const* calls() const noexcept { return table_; }
-  [[nodiscard]] void* get() noexcept { return storage_; }
-  [[nodiscard]] void const* get() const noexcept { return storage_; }
-  void reset() noexcept {
-    if (table_ != nullptr) table_->destroy(storage_);
-    table_ = nullptr;
-  }
-
- private:
-  void take(erased_claim& other) noexcept {
-    if (other.table_ == nullptr) return;
-    other.table_->move(storage_, other.storage_);
-    table_ = std::exchange(other.table_, nullptr);
-  }
-  alignas(std::max_align_t) std::byte storage_[Size];
-  table const* table_ = nullptr;
-};
-
-}  // namespace detail
-
-/// Any connector behind one type: what the factory makes and what programs configured by YAML hold.
-///
-/// Erased per operation, not per policy: a put is one indirect call, and views and reservations lie inside their handles without allocation. Payloads that cross are
-/// bytes, `value` and `tensor_view`; typed structs go through their serializer at the caller (`view::as_with`). An empty one (default-constructed or moved
-/// from) answers `closed`. \threadsafety as the connector inside.
-class any_connector {
- public:
-  /// The bytes of an object, and this reader's claim on them.
-  class view {
-   public:
-    view() noexcept = default;
-    view(view&& other) noexcept : claim_(std::move(other.claim_)), bytes_(std::exchange(other.bytes_, {})), info_(other.info_) {}
-    view& operator=(view&& other) noexcept {
-      claim_ = std::move(other.claim_);
-      bytes_ = std::exchange(other.bytes_, {});
-      info_ = other.info_;
-      return *this;
-    }
-
-    [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
-    [[nodiscard]] object_info const& info() const noexcept { return info_; }
-    explicit operator bool() const noexcept { return claim_.calls() != nullptr; }
-    void release() noexcept {
-      if (claim_.calls() != nullptr) claim_.calls()->release(claim_.get());
-      claim_.reset();
-      bytes_ = {};
-    }
-    void give_back() noexcept {
-      if (claim_.calls() != nullptr) claim_.calls()->give_back(claim_.get());
-      claim_.reset();
-      bytes_ = {};
-    }
-
-    /// `const_bytes`, `value` or `tensor_view`, by reference: valid until the view ends.
-    /// \errors `unsupported`: this connector's serializer cannot make one.
-    template <class T>
-      requires(std::is_same_v<T, const_bytes> || std::is_same_v<T, value> || std::is_same_v<T, tensor_view>)
-    [[nodiscard]] result<T> as() const {
-      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
-      if constexpr (std::is_same_v<T, const_bytes>) {
-        return bytes_;
-      } else if constexpr (std::is_same_v<T, value>) {
-        return claim_.calls()->as_value(claim_.get());
-      } else {
-        return claim_.calls()->as_tensor(claim_.get());
-      }
-    }
-    /// A `T` through a serializer that the caller brings.
-    template <class T, class Serializer>
-      requires deserializes<Serializer, T>
-    [[nodiscard]] result<T> as_with(Serializer const& serializer) const {
-      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
-      return serializer.template decode<T>(encoded{info_.kind, bytes_});
-    }
-
-   private:
-    friend class any_connector;
-    detail::erased_claim<192> claim_;
-    const_bytes bytes_;
-    object_info info_;
-  };
-
-  class reservation {
-   public:
-    reservation() noexcept = default;
-    [[nodiscard]] mutable_bytes bytes() const noexcept { return claim_.calls() == nullptr ? mutable_bytes{} : claim_.calls()->writable(claim_.get()); }
-
-   private:
-    friend class any_connector;
-    detail::erased_claim<64> claim_;
-  };
-
-  any_connector() noexcept = default;
-
-  /// Wraps a connector. One allocation.
-  template <class C>
-    requires(!std::is_same_v<C, any_connector> && connector_like<C>)  // in this order: the concept asks whether C can be moved
-  any_connector(C connector) : impl_(std::make_unique<model<C>>(std::move(connector))) {}  // NOLINT(google-explicit-constructor)
-
-  explicit operator bool() const noexcept { return impl_ != nullptr; }
-
-  result<receipt> put(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}) { return impl_ ? impl_->put(e, key, bytes, o) : none(); }
-  /// \errors also `unsupported`: the connector's serializer writes no such payload.
-  result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o = {}) { return impl_ ? impl_->put(e, key, v, o) : none(); }
-  result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o = {}) { return impl_ ? impl_->put(e, key, t, o) : none(); }
-  /// A payload that the caller's serializer writes; it is gathered once, into the block.
-  template <class Serializer, class Payload>
-    requires serializes<Serializer, Payload>
-  result<receipt> put_with(Serializer const& serializer, edge e, std::string_view key, Payload const& payload, put_options const& o = {}) {
-    gather_list parts;
-    auto kind = serializer.encode(payload, parts);
-    if (!kind) return kind.error();
-    auto room = reserve(parts.size(), o);
-    if (!room) return room.error();
-    std::byte* at = room->bytes().data();
-    for (auto const& piece : parts.parts()) {
-      if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
-      at += piece.size();
-    }
-    return commit(e, key, std::move(*room), o, *kind);
-  }
-
-  result<reservation> reserve(std::size_t size, put_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->reserve(size, o);
-  }
-  /// Memory for several objects, or for none of them.
-  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->reserve_all(sizes, o);
-  }
-  result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
-    return impl_ ? impl_->commit(e, key, std::move(r), o, kind) : none();
-  }
-
-  result<view> get_view(edge e, std::string_view key, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_view(e, key, o);
-  }
-  /// See `connector::get_any_view`.
-  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_any_view(e, keys, o);
-  }
-  /// See `connector::get_all_views`.
-  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_all_views(e, keys, o);
-  }
-  /// The object as a `value` that owns everything.
-  template <class T>
-    requires std::is_same_v<T, value>
-  result<T> get(edge e, std::string_view key, get_options const& o = {}) {
-    auto got = get_view(e, key, o);
-    if (!got) return got.error();
-    detail::consumed_if_decoded<view> kept(*got);
-    auto out = detail::while_memory_lasts([&]() -> result<value> {
-      auto decoded = got->template as<value>();
-      if (!decoded) return decoded.error();
-      return decoded->to_owned();
-    });
-    if (out) kept.decoded();
-    return out;
-  }
-  template <class T>
-    requires std::is_same_v<T, value>
-  result<T> try_get(edge e, std::string_view key, get_options o = {}) {
-    o.until = deadline::immediate();
-    return get<T>(e, key, o);
-  }
-  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
-    if (!impl_) return none();
-    return impl_->get_into(e, key, into, o);
-  }
-
-  /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
-  /// \errors as `connector::wait_consumed`; unsupported: the transport is not told of it.
-  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
-    if (!impl_) return none();
-    return impl_->wait_consumed(e, r, until, std::move(stop));
-  }
-
-  result<bool> exists(edge e, std::string_view key) {
-    if (!impl_) return none();
-    return impl_->exists(e, key);
-  }
-  result<std::size_t> cleanup(edge e, std::string_view key) {
-    if (!impl_) return none();
-    return impl_->cleanup(e, key);
-  }
-  result<std::size_t> cleanup(std::string_view request) {
-    if (!impl_) return none();
-    return impl_->cleanup(request);
-  }
-  [[nodiscard]] value metadata(receipt const& r) const { return impl_ ? impl_->metadata(r) : value{}; }
-  [[nodiscard]] result<receipt> from_metadata(value const& m) const {
-    if (!impl_) return none();
-    return impl_->from_metadata(m);
-  }
-  [[nodiscard]] capabilities const& facts() const noexcept {
-    static constexpr capabilities nothing{.name = "none"};
-    return impl_ ? impl_->facts() : nothing;
-  }
-  [[nodiscard]] health_report health() const {
-    if (impl_) return impl_->health();
-    health_report out;
-    out.status = health_status::closed;
-    out.why = "no connector inside";
-    return out;
-  }
-  void close() noexcept {
-    if (impl_) impl_->close();
-  }
-
- private:
-  static error none() noexcept { return {error_kind::closed, "there is no connector inside this any_connector", 0, severity::transport}; }
-
-  struct interface {
-    interface() = default;
-    interface(interface const&) = delete;
-    interface& operator=(interface const&) = delete;
-    virtual ~interface() = default;
-    virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
-    virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
-    virtual result<receipt> put(edge, std::string_view, tensor_view const&, put_options const&) = 0;
-    virtual result<reservation> reserve(std::size_t, put_options const&) = 0;
-    virtual result<std::vector<reservation>> reserve_all(std::span<std::size_t const>, put_options const&) = 0;
-    virtual result<receipt> commit(edge, std::string_view, reservation, put_options const&, payload_kind) = 0;
-    virtual result<view> get_view(edge, std::string_view, get_options const&) = 0;
-    virtual result<keyed_view<view>, key_error> get_any_view(edge, std::span<std::string_view const>, get_options const&) = 0;
-    virtual result<std::vector<view>, key_error> get_all_views(edge, std::span<std::string_view const>, get_options const&) = 0;
-    virtual result<void> wait_consumed(edge, receipt const&, deadline, stop_token) = 0;
-    virtual result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) = 0;
-    virtual result<bool> exists(edge, std::string_view) = 0;
-    virtual result<std::size_t> cleanup(edge, std::string_view) = 0;
-    virtual result<std::size_t> cleanup(std::string_view) = 0;
-    virtual value metadata(receipt const&) const = 0;
-    virtual result<receipt> from_metadata(value const&) const = 0;
-    virtual capabilities const& facts() const noexcept = 0;
-    virtual health_report health() const = 0;
-    virtual void close() noexcept = 0;
-  };
-
-  template <class C>
-  struct model final : interface {
-    explicit model(C c) : inner(std::move(c)) {}
-
-    template <class P>
-    result<receipt> put_if_possible(edge e, std::string_view key, P const& payload, put_options const& o) {
-      if constexpr (requires { inner.put(e, key, payload, o); }) {
-        return inner.put(e, key, payload, o);
-      } else {
-        return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
-      }
-    }
-    result<receipt> put(edge e, std::string_view key, const_bytes b, put_options const& o) override { return inner.put(e, key, b, o); }
-    result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
-    result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o) override { return put_if_possible(e, key, t, o); }
-
-    static reservation wrap(typename C::reservation&& inside) {
-      reservation out;
-      out.claim_.emplace(std::move(inside), room_table);
-      return out;
-    }
-    static view wrap(typename C::view&& inside) {
-      view out;
-      out.bytes_ = inside.bytes();
-      out.info_ = inside.info();
-      out.claim_.emplace(std::move(inside), view_table);
-      return out;
-    }
-
-    result<reservation> reserve(std::size_t size, put_options const& o) override {
-      auto inside = inner.reserve(size, o);
-      if (!inside) return inside.error();
-      return wrap(std::move(*inside));
-    }
-    result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) override {
-      auto inside = inner.reserve_all(sizes, o);
-      if (!inside) return inside.error();
-      std::vector<reservation> out;
-      out.reserve(inside->size());
-      for (auto& one : *inside) out.push_back(wrap(std::move(one)));
-      return out;
-    }
-    result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o, payload_kind kind) override {
-      if (r.claim_.calls() != &room_table) return inner.commit(e, key, inner_room(), o, kind);  // which says that it is empty or another's, and counts it
-      return inner.commit(e, key, std::move(*static_cast<typename C::reservation*>(r.claim_.get())), o, kind);
-    }
-    result<view> get_view(edge e, std::string_view key, get_options const& o) override {
-      auto inside = inner.get_view(e, key, o);
-      if (!inside) return inside.error();
-      return wrap(std::move(*inside));
-    }
-    result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o) override {
-      auto inside = inner.get_any_view(e, keys, o);
-      if (!inside) return inside.error();
-      return keyed_view<view>{inside->index, wrap(std::move(inside->view))};
-    }
-    result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o) override {
-      detail::all_or_none<view> out(keys.size());  // before anything is had: where memory runs out, nothing is lost
-      auto inside = inner.get_all_views(e, keys, o);
-      if (!inside) return inside.error();
-      for (std::size_t i = 0; i != inside->size(); ++i) out.views[i] = wrap(std::move((*inside)[i]));
-      out.complete = true;
-      return std::move(out.views);
-    }
-    result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop) override {
-      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) {
-        return inner.wait_consumed(e, r, until, std::move(stop));
-      } else {
-        return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
-      }
-    }
-    result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
-    result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }
-    result<std::size_t> cleanup(edge e, std::string_view key) override { return inner.cleanup(e, key); }
-    result<std::size_t> cleanup(std::string_view request) override { return inner.cleanup(request); }
-    value metadata(receipt const& r) const override { return inner.metadata(r); }
-    result<receipt> from_metadata(value const& m) const override { return inner.from_metadata(m); }
-    capabilities const& facts() const noexcept override { return inner.facts(); }
-    health_report health() const override { return inner.health(); }
-    void close() noexcept override { inner.close(); }
-
-    using inner_view = typename C::view;
-    using inner_room = typename C::reservation;
-
-    template <class T>
-    static result<T> view_as(void const* v) {
-      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) {
-        return static_cast<inner_view const*>(v)->template as<T>();
-      } else {
-        return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
-      }
-    }
-    template <class T>
-    static void relocate(void* to, void* from) noexcept {
-      ::new (to) T(std::move(*static_cast<T*>(from)));
-      static_cast<T*>(from)->~T();
-    }
-
-    static constexpr typename detail::erased_claim<192>::table view_table{
-        .move = &relocate<inner_view>,
-        .destroy = [](void* v) noexcept { static_cast<inner_view*>(v)->~inner_view(); },
-        .release = [](void* v) noexcept { static_cast<inner_view*>(v)->release(); },
-        .give_back = [](void* v) noexcept { static_cast<inner_view*>(v)->give_back(); },
-        .as_value = &view_as<value>,
-        .as_tensor = &view_as<tensor_view>,
-        .writable = nullptr,
-    };
-    static constexpr typename detail::erased_claim<64>::table room_table{
-        .move = &relocate<inner_room>,
-        .destroy = [](void* r) noexcept { static_cast<inner_room*>(r)->~inner_room(); },
-        .release = nullptr,
-        .give_back = nullptr,
-        .as_value = nullptr,
-        .as_tensor = nullptr,
-        .writable = [](void const* r) noexcept -> mutable_bytes { return static_cast<inner_room const*>(r)->bytes(); },
-    };
-
-    C inner;
-  };
-
-  std::unique_ptr<interface> impl_;
-};
-
-static_assert(connector_like<any_connector>);
-
-OMNICONN_END_NAMESPACE
-// ==== end <omniconn/any_connector.hpp>
 // ==== begin <omniconn/connector.hpp>
 // A connector, composed at compile time from four policies.
 
@@ -12602,6 +12152,34 @@ inline result<void, diagnosis> can_serve(capabilities const& caps, bool room, co
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/composition.hpp>
+// ==== begin <omniconn/detail/consumed_if_decoded.hpp>
+// A failed get consumes nothing, however it fails.
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Gives a view's object back unless it was decoded, also where decoding throws.
+template <class View>
+class consumed_if_decoded {
+ public:
+  explicit consumed_if_decoded(View& v) noexcept : view_(&v) {}
+  consumed_if_decoded(consumed_if_decoded const&) = delete;
+  consumed_if_decoded& operator=(consumed_if_decoded const&) = delete;
+  ~consumed_if_decoded() {
+    if (view_ != nullptr) view_->give_back();
+  }
+  void decoded() noexcept { view_ = nullptr; }
+
+ private:
+  View* view_;
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/consumed_if_decoded.hpp>
 // ==== begin <omniconn/detail/drive.hpp>
 // Waiting for one operation, and giving one up.
 
@@ -12967,6 +12545,36 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
+// ==== begin <omniconn/detail/all_or_none.hpp>
+// A failed get of several keys consumes nothing, however it fails.
+
+#include <cstddef>
+#include <vector>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Views that are given back unless all of them came, also where something throws.
+template <class View>
+struct all_or_none {
+  std::vector<View> views;
+  bool complete = false;
+
+  explicit all_or_none(std::size_t count) : views(count) {}
+  all_or_none(all_or_none const&) = delete;
+  all_or_none& operator=(all_or_none const&) = delete;
+  ~all_or_none() {
+    if (!complete)
+      for (auto& view : views) view.give_back();
+  }
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/all_or_none.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -13958,21 +13566,13 @@ class connector {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/connector.hpp>
-// ==== begin <omniconn/growing.hpp>
-// Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. A header of its own: who has no use for them does not compile them.
-
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <string_view>
-#include <utility>
-
 
 OMNICONN_BEGIN_NAMESPACE
 
-/// A connector of a transport whose objects can be read while they grow.
+/// A connector of a transport whose objects can be read while they grow. Not what merely names such a transport: the calls need what is inside.
 template <class C>
-concept growing_connector = transport_growing<typename C::transport_type>;
+concept growing_connector = transport_growing<typename C::transport_type> &&
+                            std::derived_from<C, connector<typename C::transport_type, typename C::serializer_type, typename C::keying_type, typename C::allocator_type>>;
 
 template <class Connector> class growing_put;
 template <class Connector> class growing_view;
@@ -14215,6 +13815,487 @@ result<growing_view<Connector>> get_growing(Connector& by, edge e, std::string_v
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/growing.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+inline error no_growing_end() noexcept { return {error_kind::closed, "this end of a growing object is empty: it was never made, or moved from"}; }
+}  // namespace detail
+
+/// The writer's end: a `growing_put` of any connector, whose calls mean and fail as there. It costs one allocation, and each call is an indirect one. May outlive the connector.
+/// An empty one (default-constructed or moved from) answers `closed`. \threadsafety one thread at a time
+class any_growing_put {
+ public:
+  any_growing_put() noexcept = default;
+  template <class C>
+  explicit any_growing_put(growing_put<C> end) : end_(std::make_unique<model<C>>(std::move(end))) {}
+
+  [[nodiscard]] mutable_bytes bytes() const noexcept { return end_ ? end_->bytes() : mutable_bytes(); }
+  [[nodiscard]] std::size_t announced() const noexcept { return end_ ? end_->announced() : 0; }
+  result<void> advance(std::size_t size) { return end_ ? end_->advance(size) : detail::no_growing_end(); }
+  result<receipt> commit() { return end_ ? end_->commit() : detail::no_growing_end(); }
+  void abort() noexcept { if (end_) end_->abort(); }
+
+ private:
+  struct interface {
+    virtual ~interface() = default;
+    virtual mutable_bytes bytes() const noexcept = 0;
+    virtual std::size_t announced() const noexcept = 0;
+    virtual result<void> advance(std::size_t) = 0;
+    virtual result<receipt> commit() = 0;
+    virtual void abort() noexcept = 0;
+  };
+  template <class C>
+  struct model final : interface {
+    explicit model(growing_put<C> end) noexcept : inner(std::move(end)) {}
+    mutable_bytes bytes() const noexcept override { return inner.bytes(); }
+    std::size_t announced() const noexcept override { return inner.announced(); }
+    result<void> advance(std::size_t size) override { return inner.advance(size); }
+    result<receipt> commit() override { return inner.commit(); }
+    void abort() noexcept override { inner.abort(); }
+    growing_put<C> inner;
+  };
+  std::unique_ptr<interface> end_;
+};
+
+/// The reader's end: a `growing_view` of any connector, which `finish` turns into a `View`. For the rest see there, and above. \threadsafety one thread at a time
+template <class View>
+class any_growing_view_as {
+ public:
+  any_growing_view_as() noexcept = default;
+  /// `wrap` makes a `View` of the connector's own.
+  template <class C>
+  any_growing_view_as(growing_view<C> end, View (*wrap)(typename C::view&&)) : end_(std::make_unique<model<C>>(std::move(end), wrap)) {}
+
+  [[nodiscard]] std::size_t room() const noexcept { return end_ ? end_->room() : 0; }
+  [[nodiscard]] const_bytes bytes() const noexcept { return end_ ? end_->bytes() : const_bytes(); }
+  [[nodiscard]] bool whole() const noexcept { return end_ && end_->whole(); }
+  result<const_bytes> wait_for(std::size_t size, deadline until, stop_token stop = {}) { return end_ ? end_->wait_for(size, until, std::move(stop)) : detail::no_growing_end(); }
+  result<View> finish(deadline until, stop_token stop = {}) { return end_ ? end_->finish(until, std::move(stop)) : detail::no_growing_end(); }
+
+ private:
+  struct interface {
+    virtual ~interface() = default;
+    virtual std::size_t room() const noexcept = 0;
+    virtual const_bytes bytes() const noexcept = 0;
+    virtual bool whole() const noexcept = 0;
+    virtual result<const_bytes> wait_for(std::size_t, deadline, stop_token) = 0;
+    virtual result<View> finish(deadline, stop_token) = 0;
+  };
+  template <class C>
+  struct model final : interface {
+    model(growing_view<C> end, View (*w)(typename C::view&&)) noexcept : inner(std::move(end)), wrap(w) {}
+    std::size_t room() const noexcept override { return inner.room(); }
+    const_bytes bytes() const noexcept override { return inner.bytes(); }
+    bool whole() const noexcept override { return inner.whole(); }
+    result<const_bytes> wait_for(std::size_t size, deadline until, stop_token stop) override { return inner.wait_for(size, until, std::move(stop)); }
+    result<View> finish(deadline until, stop_token stop) override {
+      auto out = inner.finish(until, std::move(stop));
+      if (!out) return out.error();
+      return wrap(std::move(*out));
+    }
+    growing_view<C> inner;
+    View (*wrap)(typename C::view&&);
+  };
+  std::unique_ptr<interface> end_;
+};
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/any_growing.hpp>
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// A move-only object of any type, inside where it fits. Only its destructor and two calls are needed, so this stays smaller than a general any.
+template <std::size_t Size>
+class erased_claim {
+ public:
+  struct table {
+    void (*move)(void* to, void* from) noexcept;
+    void (*destroy)(void*) noexcept;
+    void (*release)(void*) noexcept;
+    void (*give_back)(void*) noexcept;
+    result<value> (*as_value)(void const*);
+    result<tensor_view> (*as_tensor)(void const*);
+    mutable_bytes (*writable)(void const*) noexcept;
+  };
+
+  erased_claim() noexcept = default;
+  erased_claim(erased_claim&& other) noexcept { take(other); }
+  erased_claim& operator=(erased_claim&& other) noexcept {
+    if (this != &other) {
+      reset();
+      take(other);
+    }
+    return *this;
+  }
+  ~erased_claim() { reset(); }
+
+  template <class T>
+  void emplace(T&& object, table const& calls) {
+    using stored = std::remove_cvref_t<T>;
+    static_assert(sizeof(stored) <= Size && alignof(stored) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<stored>,
+                  "omniconn: this connector's view is too large for any_connector; keep a hold within 128 bytes and nothrow-movable");
+    reset();
+    ::new (static_cast<void*>(storage_)) stored(std::forward<T>(object));
+    table_ = &calls;
+  }
+  [[nodiscard]] table const* calls() const noexcept { return table_; }
+  [[nodiscard]] void* get() noexcept { return storage_; }
+  [[nodiscard]] void const* get() const noexcept { return storage_; }
+  void reset() noexcept {
+    if (table_ != nullptr) table_->destroy(storage_);
+    table_ = nullptr;
+  }
+
+ private:
+  void take(erased_claim& other) noexcept {
+    if (other.table_ == nullptr) return;
+    other.table_->move(storage_, other.storage_);
+    table_ = std::exchange(other.table_, nullptr);
+  }
+  alignas(std::max_align_t) std::byte storage_[Size];
+  table const* table_ = nullptr;
+};
+
+}  // namespace detail
+
+/// Any connector behind one type: what the factory makes and what programs configured by YAML hold.
+///
+/// Erased per operation, not per policy: a put is one indirect call, and views and reservations lie inside their handles without allocation. Payloads that cross are
+/// bytes, `value` and `tensor_view`; typed structs go through their serializer at the caller (`view::as_with`). An empty one (default-constructed or moved
+/// from) answers `closed`. \threadsafety as the connector inside.
+class any_connector {
+ public:
+  /// The bytes of an object, and this reader's claim on them.
+  class view {
+   public:
+    view() noexcept = default;
+    view(view&& other) noexcept : claim_(std::move(other.claim_)), bytes_(std::exchange(other.bytes_, {})), info_(other.info_) {}
+    view& operator=(view&& other) noexcept {
+      claim_ = std::move(other.claim_);
+      bytes_ = std::exchange(other.bytes_, {});
+      info_ = other.info_;
+      return *this;
+    }
+
+    [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
+    [[nodiscard]] object_info const& info() const noexcept { return info_; }
+    explicit operator bool() const noexcept { return claim_.calls() != nullptr; }
+    void release() noexcept { end(&claim::table::release); }
+    void give_back() noexcept { end(&claim::table::give_back); }
+
+    /// `const_bytes`, `value` or `tensor_view`, by reference: valid until the view ends.
+    /// \errors `unsupported`: this connector's serializer cannot make one.
+    template <class T>
+      requires(std::is_same_v<T, const_bytes> || std::is_same_v<T, value> || std::is_same_v<T, tensor_view>)
+    [[nodiscard]] result<T> as() const {
+      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
+      if constexpr (std::is_same_v<T, const_bytes>) {
+        return bytes_;
+      } else if constexpr (std::is_same_v<T, value>) {
+        return claim_.calls()->as_value(claim_.get());
+      } else {
+        return claim_.calls()->as_tensor(claim_.get());
+      }
+    }
+    /// A `T` through a serializer that the caller brings.
+    template <class T, class Serializer>
+      requires deserializes<Serializer, T>
+    [[nodiscard]] result<T> as_with(Serializer const& serializer) const {
+      if (claim_.calls() == nullptr) return {error_kind::closed, "the view is empty: it was released, given back or moved from"};
+      return serializer.template decode<T>(encoded{info_.kind, bytes_});
+    }
+
+   private:
+    friend class any_connector;
+    using claim = detail::erased_claim<192>;
+    void end(void (*claim::table::*how)(void*) noexcept) noexcept {
+      if (claim_.calls() != nullptr) (claim_.calls()->*how)(claim_.get());
+      claim_.reset();
+      bytes_ = {};
+    }
+    claim claim_;
+    const_bytes bytes_;
+    object_info info_;
+  };
+
+  class reservation {
+   public:
+    reservation() noexcept = default;
+    [[nodiscard]] mutable_bytes bytes() const noexcept { return claim_.calls() == nullptr ? mutable_bytes{} : claim_.calls()->writable(claim_.get()); }
+
+   private:
+    friend class any_connector;
+    detail::erased_claim<64> claim_;
+  };
+
+  any_connector() noexcept = default;
+
+  /// Wraps a connector. One allocation.
+  template <class C>
+    requires(!std::is_same_v<C, any_connector> && connector_like<C>)  // in this order: the concept asks whether C can be moved
+  any_connector(C connector) : impl_(std::make_unique<model<C>>(std::move(connector))) {}  // NOLINT(google-explicit-constructor)
+
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
+
+  result<receipt> put(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}) { return impl_ ? impl_->put(e, key, bytes, o) : none(); }
+  /// \errors also `unsupported`: the connector's serializer writes no such payload.
+  result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o = {}) { return impl_ ? impl_->put(e, key, v, o) : none(); }
+  result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o = {}) { return impl_ ? impl_->put(e, key, t, o) : none(); }
+  /// A payload that the caller's serializer writes; it is gathered once, into the block.
+  template <class Serializer, class Payload>
+    requires serializes<Serializer, Payload>
+  result<receipt> put_with(Serializer const& serializer, edge e, std::string_view key, Payload const& payload, put_options const& o = {}) {
+    gather_list parts;
+    auto kind = serializer.encode(payload, parts);
+    if (!kind) return kind.error();
+    auto room = reserve(parts.size(), o);
+    if (!room) return room.error();
+    std::byte* at = room->bytes().data();
+    for (auto const& piece : parts.parts()) {
+      if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+      at += piece.size();
+    }
+    return commit(e, key, std::move(*room), o, *kind);
+  }
+
+  result<reservation> reserve(std::size_t size, put_options const& o = {}) { return impl_ ? impl_->reserve(size, o) : none(); }
+  /// Memory for several objects, or for none of them.
+  result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o = {}) { return impl_ ? impl_->reserve_all(sizes, o) : none(); }
+  result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+    return impl_ ? impl_->commit(e, key, std::move(r), o, kind) : none();
+  }
+
+  result<view> get_view(edge e, std::string_view key, get_options const& o = {}) { return impl_ ? impl_->get_view(e, key, o) : none(); }
+  /// See `connector::get_any_view`.
+  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) { return impl_ ? impl_->get_any_view(e, keys, o) : none(); }
+  /// See `connector::get_all_views`.
+  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) { return impl_ ? impl_->get_all_views(e, keys, o) : none(); }
+  /// The object as a `value` that owns everything.
+  template <class T>
+    requires std::is_same_v<T, value>
+  result<T> get(edge e, std::string_view key, get_options const& o = {}) {
+    auto got = get_view(e, key, o);
+    if (!got) return got.error();
+    detail::consumed_if_decoded<view> kept(*got);
+    auto out = detail::while_memory_lasts([&]() -> result<value> {
+      auto decoded = got->template as<value>();
+      if (!decoded) return decoded.error();
+      return decoded->to_owned();
+    });
+    if (out) kept.decoded();
+    return out;
+  }
+  template <class T>
+    requires std::is_same_v<T, value>
+  result<T> try_get(edge e, std::string_view key, get_options o = {}) {
+    o.until = deadline::immediate();
+    return get<T>(e, key, o);
+  }
+  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) { return impl_ ? impl_->get_into(e, key, into, o) : none(); }
+
+  /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
+  /// \errors as `connector::wait_consumed`; unsupported: the transport is not told of it.
+  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) { return impl_ ? impl_->wait_consumed(e, r, until, std::move(stop)) : none(); }
+
+  result<bool> exists(edge e, std::string_view key) { return impl_ ? impl_->exists(e, key) : none(); }
+  result<std::size_t> cleanup(edge e, std::string_view key) { return impl_ ? impl_->cleanup(e, key) : none(); }
+  result<std::size_t> cleanup(std::string_view request) { return impl_ ? impl_->cleanup(request) : none(); }
+  [[nodiscard]] value metadata(receipt const& r) const { return impl_ ? impl_->metadata(r) : value{}; }
+  [[nodiscard]] result<receipt> from_metadata(value const& m) const { return impl_ ? impl_->from_metadata(m) : none(); }
+  [[nodiscard]] capabilities const& facts() const noexcept {
+    static constexpr capabilities nothing{.name = "none"};
+    return impl_ ? impl_->facts() : nothing;
+  }
+  [[nodiscard]] health_report health() const {
+    if (impl_) return impl_->health();
+    health_report out;
+    out.status = health_status::closed;
+    out.why = "no connector inside";
+    return out;
+  }
+  void close() noexcept {
+    if (impl_) impl_->close();
+  }
+
+ private:
+  friend result<any_growing_put> put_growing(any_connector&, edge, std::string_view, std::size_t, put_options const&, payload_kind);
+  friend result<any_growing_view_as<view>> get_growing(any_connector&, edge, std::string_view, get_options const&);
+
+  static error none() noexcept { return {error_kind::closed, "there is no connector inside this any_connector", 0, severity::transport}; }
+
+  struct interface {
+    virtual ~interface() = default;
+    virtual result<receipt> put(edge, std::string_view, const_bytes, put_options const&) = 0;
+    virtual result<receipt> put(edge, std::string_view, value const&, put_options const&) = 0;
+    virtual result<receipt> put(edge, std::string_view, tensor_view const&, put_options const&) = 0;
+    virtual result<reservation> reserve(std::size_t, put_options const&) = 0;
+    virtual result<std::vector<reservation>> reserve_all(std::span<std::size_t const>, put_options const&) = 0;
+    virtual result<receipt> commit(edge, std::string_view, reservation, put_options const&, payload_kind) = 0;
+    virtual result<view> get_view(edge, std::string_view, get_options const&) = 0;
+    virtual result<keyed_view<view>, key_error> get_any_view(edge, std::span<std::string_view const>, get_options const&) = 0;
+    virtual result<std::vector<view>, key_error> get_all_views(edge, std::span<std::string_view const>, get_options const&) = 0;
+    virtual result<void> wait_consumed(edge, receipt const&, deadline, stop_token) = 0;
+    virtual result<any_growing_put> begin_growing(edge, std::string_view, std::size_t, put_options const&, payload_kind) = 0;
+    virtual result<any_growing_view_as<view>> find_growing(edge, std::string_view, get_options const&) = 0;
+    virtual result<object_info> get_into(edge, std::string_view, mutable_bytes, get_options const&) = 0;
+    virtual result<bool> exists(edge, std::string_view) = 0;
+    virtual result<std::size_t> cleanup(edge, std::string_view) = 0;
+    virtual result<std::size_t> cleanup(std::string_view) = 0;
+    virtual value metadata(receipt const&) const = 0;
+    virtual result<receipt> from_metadata(value const&) const = 0;
+    virtual capabilities const& facts() const noexcept = 0;
+    virtual health_report health() const = 0;
+    virtual void close() noexcept = 0;
+  };
+
+  template <class C>
+  struct model final : interface {
+    explicit model(C c) : inner(std::move(c)) {}
+
+    template <class P>
+    result<receipt> put_if_possible(edge e, std::string_view key, P const& payload, put_options const& o) {
+      if constexpr (requires { inner.put(e, key, payload, o); }) return inner.put(e, key, payload, o);
+      return {error_kind::unsupported, "this edge's serializer cannot write such a payload; put bytes, or configure a serializer that can (omni_msgpack)"};
+    }
+    result<receipt> put(edge e, std::string_view key, const_bytes b, put_options const& o) override { return inner.put(e, key, b, o); }
+    result<receipt> put(edge e, std::string_view key, value const& v, put_options const& o) override { return put_if_possible(e, key, v, o); }
+    result<receipt> put(edge e, std::string_view key, tensor_view const& t, put_options const& o) override { return put_if_possible(e, key, t, o); }
+
+    static reservation wrap(typename C::reservation&& inside) {
+      reservation out;
+      out.claim_.emplace(std::move(inside), room_table);
+      return out;
+    }
+    static view wrap(typename C::view&& inside) {
+      view out;
+      out.bytes_ = inside.bytes();
+      out.info_ = inside.info();
+      out.claim_.emplace(std::move(inside), view_table);
+      return out;
+    }
+
+    result<reservation> reserve(std::size_t size, put_options const& o) override {
+      auto inside = inner.reserve(size, o);
+      if (!inside) return inside.error();
+      return wrap(std::move(*inside));
+    }
+    result<std::vector<reservation>> reserve_all(std::span<std::size_t const> sizes, put_options const& o) override {
+      auto inside = inner.reserve_all(sizes, o);
+      if (!inside) return inside.error();
+      std::vector<reservation> out;
+      out.reserve(inside->size());
+      for (auto& one : *inside) out.push_back(wrap(std::move(one)));
+      return out;
+    }
+    result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o, payload_kind kind) override {
+      if (r.claim_.calls() != &room_table) return inner.commit(e, key, inner_room(), o, kind);  // which says that it is empty or another's, and counts it
+      return inner.commit(e, key, std::move(*static_cast<typename C::reservation*>(r.claim_.get())), o, kind);
+    }
+    result<view> get_view(edge e, std::string_view key, get_options const& o) override {
+      auto inside = inner.get_view(e, key, o);
+      if (!inside) return inside.error();
+      return wrap(std::move(*inside));
+    }
+    result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o) override {
+      auto inside = inner.get_any_view(e, keys, o);
+      if (!inside) return inside.error();
+      return keyed_view<view>{inside->index, wrap(std::move(inside->view))};
+    }
+    result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o) override {
+      detail::all_or_none<view> out(keys.size());  // before anything is had: where memory runs out, nothing is lost
+      auto inside = inner.get_all_views(e, keys, o);
+      if (!inside) return inside.error();
+      for (std::size_t i = 0; i != inside->size(); ++i) out.views[i] = wrap(std::move((*inside)[i]));
+      out.complete = true;
+      return std::move(out.views);
+    }
+    result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop) override {
+      if constexpr (requires { inner.wait_consumed(e, r, until, stop); }) return inner.wait_consumed(e, r, until, std::move(stop));
+      return {error_kind::unsupported, "this transport is not told when an object was read; use shared memory in our layout (ShmConnector), or let the reader answer with a put of its own"};
+    }
+    static error cannot_grow() noexcept { return {error_kind::unsupported, "this transport's objects cannot be read while they grow; use shared memory in our layout (ShmConnector), or put each part under a key of its own"}; }
+    result<any_growing_put> begin_growing(edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) override {
+      if constexpr (growing_connector<C>) {
+        auto inside = put_growing(inner, e, key, room, o, kind);
+        return inside ? result<any_growing_put>(any_growing_put(std::move(*inside))) : inside.error();
+      }
+      return cannot_grow();
+    }
+    result<any_growing_view_as<view>> find_growing(edge e, std::string_view key, get_options const& o) override {
+      if constexpr (growing_connector<C>) {
+        auto inside = get_growing(inner, e, key, o);
+        if (!inside) return inside.error();
+        return any_growing_view_as<view>(std::move(*inside), static_cast<view (*)(typename C::view&&)>(&model::wrap));
+      }
+      return cannot_grow();
+    }
+    result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o) override { return inner.get_into(e, key, into, o); }
+    result<bool> exists(edge e, std::string_view key) override { return inner.exists(e, key); }
+    result<std::size_t> cleanup(edge e, std::string_view key) override { return inner.cleanup(e, key); }
+    result<std::size_t> cleanup(std::string_view request) override { return inner.cleanup(request); }
+    value metadata(receipt const& r) const override { return inner.metadata(r); }
+    result<receipt> from_metadata(value const& m) const override { return inner.from_metadata(m); }
+    capabilities const& facts() const noexcept override { return inner.facts(); }
+    health_report health() const override { return inner.health(); }
+    void close() noexcept override { inner.close(); }
+
+    using inner_view = typename C::view;
+    using inner_room = typename C::reservation;
+
+    template <class T>
+    static result<T> view_as(void const* v) {
+      if constexpr (requires(inner_view const& w) { w.template as<T>(); }) return static_cast<inner_view const*>(v)->template as<T>();
+      return {error_kind::unsupported, "this edge's serializer cannot read such a payload; take bytes, or configure a serializer that can (omni_msgpack)"};
+    }
+    template <class T>
+    static void relocate(void* to, void* from) noexcept {
+      ::new (to) T(std::move(*static_cast<T*>(from)));
+      static_cast<T*>(from)->~T();
+    }
+
+    static constexpr typename detail::erased_claim<192>::table view_table{
+        .move = &relocate<inner_view>,
+        .destroy = [](void* v) noexcept { static_cast<inner_view*>(v)->~inner_view(); },
+        .release = [](void* v) noexcept { static_cast<inner_view*>(v)->release(); },
+        .give_back = [](void* v) noexcept { static_cast<inner_view*>(v)->give_back(); },
+        .as_value = &view_as<value>,
+        .as_tensor = &view_as<tensor_view>,
+        .writable = nullptr,
+    };
+    static constexpr typename detail::erased_claim<64>::table room_table{
+        .move = &relocate<inner_room>,
+        .destroy = [](void* r) noexcept { static_cast<inner_room*>(r)->~inner_room(); },
+        .release = nullptr,
+        .give_back = nullptr,
+        .as_value = nullptr,
+        .as_tensor = nullptr,
+        .writable = [](void const* r) noexcept -> mutable_bytes { return static_cast<inner_room const*>(r)->bytes(); },
+    };
+
+    C inner;
+  };
+
+  std::unique_ptr<interface> impl_;
+};
+
+static_assert(connector_like<any_connector>);
+
+using any_growing_view = any_growing_view_as<any_connector::view>;
+
+/// See `put_growing` of growing.hpp. \errors also `unsupported`: what this transport moves cannot be read while it grows; `closed`: there is no connector inside.
+inline result<any_growing_put> put_growing(any_connector& by, edge e, std::string_view key, std::size_t room, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  return by.impl_ ? by.impl_->begin_growing(e, key, room, o, kind) : any_connector::none();
+}
+/// See `get_growing` of growing.hpp. \errors as above, too.
+inline result<any_growing_view> get_growing(any_connector& by, edge e, std::string_view key, get_options const& o = {}) {
+  return by.impl_ ? by.impl_->find_growing(e, key, o) : any_connector::none();
+}
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/any_connector.hpp>
 // ==== begin <omniconn/shared_view.hpp>
 // One object that several parts of a process use at once.
 
@@ -14925,9 +15006,6 @@ class connector_factory {
 
  private:
   struct maker_base {
-    maker_base() = default;
-    maker_base(maker_base const&) = delete;
-    maker_base& operator=(maker_base const&) = delete;
     virtual ~maker_base() = default;
     virtual result<any_connector, diagnosis> call(connector_spec const&) const = 0;
   };
@@ -16690,86 +16768,6 @@ void register_builtin_connectors(connector_factory& factory) {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/runtime/builtin.hpp>
-// ==== begin <omniconn/runtime/config_file.hpp>
-// Configuration files: what they are by name, and their text.
-
-#include <cerrno>
-#include <cstddef>
-#include <cstdint>
-#include <string>
-#include <string_view>
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-
-OMNICONN_BEGIN_NAMESPACE
-
-/// The formats that a configuration may have.
-enum class config_format : std::uint8_t { yaml, json };
-
-/// The format that the file's suffix names: .yaml, .yml or .json in any case. Else `misconfigured`, naming the suffix.
-[[nodiscard]] inline result<config_format, diagnosis> config_format_of(std::string_view path) {
-  std::string_view const name = path.substr(path.rfind('/') + 1);
-  std::size_t const dot = name.rfind('.');
-  // As for Python's Path.suffix: the dot of ".yaml" and of "pipeline." begins none.
-  bool const has_suffix = dot != std::string_view::npos && dot != 0 && dot + 1 != name.size();
-  std::string suffix(has_suffix ? name.substr(dot) : std::string_view());
-  std::string lower = suffix;
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  if (lower == ".yaml" || lower == ".yml") return config_format::yaml;
-  if (lower == ".json") return config_format::json;
-  return diagnosis(error_kind::misconfigured,
-                   "Unsupported config file format: " + (suffix.empty() ? "no suffix" : detail::in_quotes(suffix)) + " (" +
-                       detail::in_quotes(path, 256) + "); name it .yaml, .yml or .json");
-}
-
-/// The whole text of a regular file of at most `max_bytes`, without a byte order mark of UTF-8.
-///
-/// Errors, each naming the path: `not_found` "Config file not found: ...", `unauthorized`, `io` (a directory or another kind of file, a
-/// failed read), `too_large`, `malformed` for a file that holds nothing. Never blocks on a FIFO or a device. \threadsafety free.
-[[nodiscard]] inline result<std::string, diagnosis> read_config_file(std::string const& path, std::size_t max_bytes = 64 * 1024) {
-  std::string const shown = detail::in_quotes(path, 256);
-  auto const failure = [&](std::string_view text, int code) {
-    return diagnosis(detail::kind_of_errno(code), std::string(text) + shown, code);
-  };
-  if (path.find('\0') != std::string::npos)
-    return diagnosis(error_kind::misconfigured, "the path of the config file holds a NUL byte: " + shown + "; remove it");
-  detail::unique_fd const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!file) {
-    if (errno == ENOENT || errno == ENOTDIR)
-      return diagnosis(error_kind::not_found, "Config file not found: " + shown + "; check the path", errno);
-    return failure("Config file cannot be read, check its permissions: ", errno);
-  }
-  struct stat about {};
-  if (::fstat(file.get(), &about) != 0) return failure("Config file cannot be read: ", errno);
-  if (S_ISDIR(about.st_mode)) return diagnosis(error_kind::io, "Config file is a directory: " + shown + "; name a file in it", EISDIR);
-  if (!S_ISREG(about.st_mode))
-    return diagnosis(error_kind::io, "Config file is no regular file: " + shown + "; copy its text into one", EINVAL);
-
-  std::string text;
-  for (;;) {
-    if (text.size() > max_bytes)
-      return diagnosis(error_kind::too_large, "Config file has more than " + std::to_string(max_bytes) + " bytes: " + shown +
-                                                  "; is it a configuration? raise document_limits::max_bytes");
-    std::size_t const before = text.size();
-    text.resize(before + 16 * 1024);
-    ssize_t const got = ::read(file.get(), text.data() + before, text.size() - before);
-    int const code = errno;
-    text.resize(before + (got > 0 ? static_cast<std::size_t>(got) : 0));
-    if (got == 0) break;
-    if (got < 0 && code != EINTR) return failure("Config file cannot be read: ", code);
-  }
-  if (text.rfind("\xef\xbb\xbf", 0) == 0) text.erase(0, 3);
-  if (text.find_first_not_of(" \t\r\n") == std::string::npos)
-    return diagnosis(error_kind::malformed, "Config file is empty: " + shown + "; list the pipeline's stages in it");
-  return text;
-}
-
-OMNICONN_END_NAMESPACE
-// ==== end <omniconn/runtime/config_file.hpp>
 // ==== begin <omniconn/runtime/transfer_config.hpp>
 // From a parsed document to the connectors of a pipeline.
 
@@ -17974,6 +17972,86 @@ class json_line_reader {
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/json_lines.hpp>
+// ==== begin <omniconn/runtime/config_file.hpp>
+// Configuration files: what they are by name, and their text.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+/// The formats that a configuration may have.
+enum class config_format : std::uint8_t { yaml, json };
+
+/// The format that the file's suffix names: .yaml, .yml or .json in any case. Else `misconfigured`, naming the suffix.
+[[nodiscard]] inline result<config_format, diagnosis> config_format_of(std::string_view path) {
+  std::string_view const name = path.substr(path.rfind('/') + 1);
+  std::size_t const dot = name.rfind('.');
+  // As for Python's Path.suffix: the dot of ".yaml" and of "pipeline." begins none.
+  bool const has_suffix = dot != std::string_view::npos && dot != 0 && dot + 1 != name.size();
+  std::string suffix(has_suffix ? name.substr(dot) : std::string_view());
+  std::string lower = suffix;
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  if (lower == ".yaml" || lower == ".yml") return config_format::yaml;
+  if (lower == ".json") return config_format::json;
+  return diagnosis(error_kind::misconfigured,
+                   "Unsupported config file format: " + (suffix.empty() ? "no suffix" : detail::in_quotes(suffix)) + " (" +
+                       detail::in_quotes(path, 256) + "); name it .yaml, .yml or .json");
+}
+
+/// The whole text of a regular file of at most `max_bytes`, without a byte order mark of UTF-8.
+///
+/// Errors, each naming the path: `not_found` "Config file not found: ...", `unauthorized`, `io` (a directory or another kind of file, a
+/// failed read), `too_large`, `malformed` for a file that holds nothing. Never blocks on a FIFO or a device. \threadsafety free.
+[[nodiscard]] inline result<std::string, diagnosis> read_config_file(std::string const& path, std::size_t max_bytes = 64 * 1024) {
+  std::string const shown = detail::in_quotes(path, 256);
+  auto const failure = [&](std::string_view text, int code) {
+    return diagnosis(detail::kind_of_errno(code), std::string(text) + shown, code);
+  };
+  if (path.find('\0') != std::string::npos)
+    return diagnosis(error_kind::misconfigured, "the path of the config file holds a NUL byte: " + shown + "; remove it");
+  detail::unique_fd const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) {
+    if (errno == ENOENT || errno == ENOTDIR)
+      return diagnosis(error_kind::not_found, "Config file not found: " + shown + "; check the path", errno);
+    return failure("Config file cannot be read, check its permissions: ", errno);
+  }
+  struct stat about {};
+  if (::fstat(file.get(), &about) != 0) return failure("Config file cannot be read: ", errno);
+  if (S_ISDIR(about.st_mode)) return diagnosis(error_kind::io, "Config file is a directory: " + shown + "; name a file in it", EISDIR);
+  if (!S_ISREG(about.st_mode))
+    return diagnosis(error_kind::io, "Config file is no regular file: " + shown + "; copy its text into one", EINVAL);
+
+  std::string text;
+  for (;;) {
+    if (text.size() > max_bytes)
+      return diagnosis(error_kind::too_large, "Config file has more than " + std::to_string(max_bytes) + " bytes: " + shown +
+                                                  "; is it a configuration? raise document_limits::max_bytes");
+    std::size_t const before = text.size();
+    text.resize(before + 16 * 1024);
+    ssize_t const got = ::read(file.get(), text.data() + before, text.size() - before);
+    int const code = errno;
+    text.resize(before + (got > 0 ? static_cast<std::size_t>(got) : 0));
+    if (got == 0) break;
+    if (got < 0 && code != EINTR) return failure("Config file cannot be read: ", code);
+  }
+  if (text.rfind("\xef\xbb\xbf", 0) == 0) text.erase(0, 3);
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos)
+    return diagnosis(error_kind::malformed, "Config file is empty: " + shown + "; list the pipeline's stages in it");
+  return text;
+}
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/runtime/config_file.hpp>
 #if defined(OMNICONN_WITH_SEALED)
 // ==== begin <omniconn/runtime/sealed.hpp>
 // omniconn-part: sealed

@@ -24,7 +24,7 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 RANKS = {  # by folder, or by name for the headers at the top
     "version.hpp": 0, "config.hpp": 0, "user_config.hpp": 0, "fwd.hpp": 0, "core": 1,
     "transport": 2, "serializer": 2, "keying": 2, "allocator": 2,
-    "connector_concept.hpp": 3, "connector_defaults.hpp": 3, "shared_view.hpp": 3, "connector.hpp": 3, "growing.hpp": 3, "any_connector.hpp": 4, "stream": 5, "kv": 5, "coordinator": 5, "runtime": 6, "omniconn.hpp": 7,
+    "connector_concept.hpp": 3, "connector_defaults.hpp": 3, "shared_view.hpp": 3, "connector.hpp": 3, "growing.hpp": 3, "any_growing.hpp": 3, "any_connector.hpp": 4, "stream": 5, "kv": 5, "coordinator": 5, "runtime": 6, "omniconn.hpp": 7,
     "detail": None, "testing": None,
 }
 NAMES = {0: "configuration", 1: "core", 2: "policies", 3: "connector", 4: "any_connector", 5: "stream, kv, coordinator", 6: "runtime",

@@ -73,6 +73,8 @@ void answers_closed(any_connector& c) {
   EXPECT_TRUE(c.reserve_all(sizes) == error_kind::closed);
   EXPECT_TRUE(c.commit(flow, "key", {}) == error_kind::closed);
   EXPECT_TRUE(c.wait_consumed(flow, {}, deadline::never()) == error_kind::closed);
+  EXPECT_TRUE(put_growing(c, flow, "key", 8) == error_kind::closed);
+  EXPECT_TRUE(get_growing(c, flow, "key") == error_kind::closed);
   EXPECT_TRUE(c.get_view(flow, "key") == error_kind::closed);
   std::array<std::string_view, 2> const keys{"key", "other"};
   EXPECT_TRUE(c.get_any_view(flow, keys) == error_kind::closed);
@@ -246,6 +248,7 @@ TEST(any_connector, reservations_do_not_cross_connectors) {
 /// Keeps one object of up to eight bytes for one reader. What it does not say, the eraser must not need.
 class one_word_connector {
  public:
+  using transport_type = shm_transport;  // as a wrapper may say: no promise to have its insides
   class view {
    public:
     view() = default;
@@ -335,6 +338,8 @@ TEST(any_connector, needs_nothing_but_the_concept) {
   EXPECT_TRUE(c.exists(flow, "").value_or(false));
   EXPECT_TRUE(c.put(flow, "", value(1)) == error_kind::unsupported);
   EXPECT_TRUE(c.put(flow, "", tensor_view()) == error_kind::unsupported);
+  EXPECT_TRUE(put_growing(c, flow, "", 8) == error_kind::unsupported) << "it has no such calls";
+  EXPECT_TRUE(get_growing(c, flow, "") == error_kind::unsupported);
   auto room = c.reserve(8);
   ASSERT_TRUE(room);
   room->bytes()[0] = std::byte{7};

@@ -87,9 +87,6 @@ class connector_factory {
 
  private:
   struct maker_base {
-    maker_base() = default;
-    maker_base(maker_base const&) = delete;
-    maker_base& operator=(maker_base const&) = delete;
     virtual ~maker_base() = default;
     virtual result<any_connector, diagnosis> call(connector_spec const&) const = 0;
   };
