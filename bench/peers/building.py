@@ -6,6 +6,8 @@ import shlex
 import subprocess
 import sys
 
+import rows
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "peers"
@@ -57,6 +59,7 @@ def newest(depends):
 def command_of(station, compiler):
     if not station.program.endswith(".py"):
         return build(compiler, station)
+    build(compiler, rows.SUM_FOR_PYTHON)
     environment = ROOT / "build" / ("python" if station.peer == "vllm-omni" else "peers-python")
     python = environment / "bin" / "python"
     if not python.exists():

@@ -43,6 +43,7 @@ STATIONS = {
     "NIXL": Station("nixl", "nixl_peer.py", counts=COUNTS_IN_PYTHON),
     "vLLM-Omni": Station("vllm-omni", "vllm_omni_peer.py", counts=COUNTS_IN_PYTHON),
 }
+SUM_FOR_PYTHON = Station("", "sum_for_python", libraries=("-shared", "-fPIC"))
 ALWAYS = {"ours", "limits"}  # every ratio needs them
 
 

@@ -517,6 +517,14 @@ template <bool Copies>
   stored[0] = sum0, stored[1] = sum1;
 }
 
+/// A copy alone. \requires `xxh3_supported(xxh3_path::avx2)`, 32 bytes at least
+[[gnu::target("avx2")]] inline void copy_by_vectors(std::byte* to, std::byte const* from, std::size_t size) noexcept {
+  for (std::size_t at = 0; at < size; at += 32) {
+    std::size_t const last = size - 32, here = at < last ? at : last;  // some of it for the second time
+    *reinterpret_cast<xxh3_v4_at*>(to + here) = *reinterpret_cast<xxh3_v4_at const*>(from + here);
+  }
+}
+
 // No copying one: with 512-bit stores a copy takes 1.09 to 1.4 times a memcpy of 64 KiB to 2 MiB, with the AVX2
 // loop 1.02 (Zen 4); and it is the stores that it waits for there.
 [[gnu::target("avx512f")]] inline void xxh3_accumulate_avx512(xxh3_lanes& lanes, std::byte const* input, std::size_t stripes,
@@ -12229,6 +12237,17 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
+/// Copies to memory that another processor has had last.
+///
+/// From 2 KiB on the C library's copy is `rep movsb`, which has a start of its own: of 4 KiB that is 0.1 us of 0.75 where the processors are neighbours. Vectors of 32 bytes, where the machine has
+/// them, are done before that; from 8 KiB on the instruction is ahead, and where the processors lie apart by a tenth before.
+inline void copy_over(std::byte* to, const_bytes piece, [[maybe_unused]] xxh3_path path = xxh3_best_path()) noexcept {
+#if defined(__x86_64__)
+  if (piece.size() >= 2048 && piece.size() < 8192 && path >= xxh3_path::avx2) return copy_by_vectors(to, piece.data(), piece.size());
+#endif
+  std::memcpy(to, piece.data(), piece.size());
+}
+
 /// Copies `piece` to memory that another processor has had last, and sums it.
 ///
 /// A long one by the C library and then summed, step by step, while it is in the cache: `rep movsb` takes whole lines over without fetching them first, which stores cannot ask for. Beside the one
@@ -12245,14 +12264,14 @@ inline void copy_over(std::byte* to, const_bytes piece, checksum_state& sum) noe
   }
 }
 
-/// Copies the pieces one behind the other: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for.
+/// Copies the pieces one behind the other: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for, as nothing leaves the process.
 /// \requires `to` is as large as all of them.
 template <bool Sums>
 [[gnu::always_inline]] inline void gather_into(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
   std::byte* at = to.data();
   if (!Sums || info.checksum_by == checksum_kind::none) {
     parts.for_each([&at](const_bytes piece) noexcept {
-      std::memcpy(at, piece.data(), piece.size());
+      Sums ? copy_over(at, piece) : static_cast<void>(std::memcpy(at, piece.data(), piece.size()));
       at += piece.size();
     });
     return;

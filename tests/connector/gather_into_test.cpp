@@ -31,7 +31,7 @@ struct cut {
 // Short and long pieces go different ways: of each, and around the sizes where one ends.
 TEST(gather_into, copies_and_sums_pieces_of_any_size) {
   constexpr std::byte untouched{0xA5};
-  for (std::size_t const size : {0UL, 1UL, 63UL, 4096UL, 12287UL, 12288UL, 12289UL, 16384UL, 16385UL, 28672UL, 50'000UL})
+  for (std::size_t const size : {0UL, 1UL, 63UL, 2047UL, 2048UL, 2081UL, 4096UL, 8191UL, 8192UL, 12287UL, 12288UL, 12289UL, 16384UL, 16385UL, 28672UL, 50'000UL})
     for (std::size_t const first : {std::size_t{0}, std::size_t{1}, size / 2, size})
       for (auto const by : {checksum_kind::none, checksum_kind::xxh3_64}) {
         if (first > size) continue;
@@ -45,6 +45,24 @@ TEST(gather_into, copies_and_sums_pieces_of_any_size) {
         EXPECT_EQ(std::count(target.begin() + static_cast<std::ptrdiff_t>(size), target.end(), untouched), 64);
         EXPECT_EQ(info.checksum, by == checksum_kind::none ? 0 : checksum(source));
       }
+}
+
+// Whatever the machine has: each way copies the same, and nothing around it.
+TEST(gather_into, every_path_copies_exactly) {
+  constexpr std::byte untouched{0xA5};
+  for (auto const path : detail::xxh3_all_paths) {
+    if (!detail::xxh3_supported(path)) continue;
+    for (std::size_t size = 2000; size <= 8300; size += size % 97 == 0 ? 1 : 61)
+      for (std::size_t const shift : {0UL, 1UL, 17UL}) {
+        auto const source = bytes_of_size(size + shift);
+        std::vector<std::byte> target(size + 128, untouched);
+        detail::copy_over(target.data() + 64 - shift, const_bytes(source).subspan(shift), path);
+        auto const at = target.begin() + static_cast<std::ptrdiff_t>(64 - shift);
+        ASSERT_TRUE(std::equal(source.begin() + static_cast<std::ptrdiff_t>(shift), source.end(), at)) << size << " bytes on path " << static_cast<int>(path);
+        ASSERT_EQ(std::count(target.begin(), at, untouched), at - target.begin());
+        ASSERT_EQ(std::count(at + static_cast<std::ptrdiff_t>(size), target.end(), untouched), static_cast<std::ptrdiff_t>(64 + shift));
+      }
+  }
 }
 
 // Who waits is told of whole steps only, of each, and not of the end, which the commit says.

@@ -10,10 +10,22 @@
 #include <omniconn/core/buffer.hpp>
 #include <omniconn/core/checksum.hpp>
 #include <omniconn/core/object.hpp>
+#include <omniconn/detail/xxh3_kernels.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
+
+/// Copies to memory that another processor has had last.
+///
+/// From 2 KiB on the C library's copy is `rep movsb`, which has a start of its own: of 4 KiB that is 0.1 us of 0.75 where the processors are neighbours. Vectors of 32 bytes, where the machine has
+/// them, are done before that; from 8 KiB on the instruction is ahead, and where the processors lie apart by a tenth before.
+inline void copy_over(std::byte* to, const_bytes piece, [[maybe_unused]] xxh3_path path = xxh3_best_path()) noexcept {
+#if defined(__x86_64__)
+  if (piece.size() >= 2048 && piece.size() < 8192 && path >= xxh3_path::avx2) return copy_by_vectors(to, piece.data(), piece.size());
+#endif
+  std::memcpy(to, piece.data(), piece.size());
+}
 
 /// Copies `piece` to memory that another processor has had last, and sums it.
 ///
@@ -31,14 +43,14 @@ inline void copy_over(std::byte* to, const_bytes piece, checksum_state& sum) noe
   }
 }
 
-/// Copies the pieces one behind the other: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for.
+/// Copies the pieces one behind the other: each is summed while it is in the cache for the copy. `Sums`: false where no checksum is ever asked for, as nothing leaves the process.
 /// \requires `to` is as large as all of them.
 template <bool Sums>
 [[gnu::always_inline]] inline void gather_into(gather_list const& parts, mutable_bytes to, object_info& info) noexcept {
   std::byte* at = to.data();
   if (!Sums || info.checksum_by == checksum_kind::none) {
     parts.for_each([&at](const_bytes piece) noexcept {
-      std::memcpy(at, piece.data(), piece.size());
+      Sums ? copy_over(at, piece) : static_cast<void>(std::memcpy(at, piece.data(), piece.size()));
       at += piece.size();
     });
     return;
