@@ -764,7 +764,10 @@ inline scenario const stories[] = {
        });
        w.run("reader", 1, [](world& v) { v.at(1).read_growing(key); });
      },
-     nullptr, quick(2, 1, 1), coarse(4, 1, 1)},
+     [](world& w) {
+       if (w.at(1).given_up) vm->violation("a reader is told that a writer gave up that died");
+     },
+     quick(2, 1, 1), coarse(4, 1, 1)},
 };
 
 }  // namespace model

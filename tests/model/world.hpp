@@ -258,9 +258,11 @@ class stage {
     omniconn::operation* const ops[] = {&op};
     auto now = shm::start_get(endpoint_, op, key, o);
     auto const drive = [&] {
+      if (!now && now.error().kind() == omniconn::error_kind::aborted) given_up = true;
       while (now && *now == omniconn::progress::pending) {
         if (!shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {})) return false;
         now = shm::step_get(&endpoint_, op);
+        if (!now && now.error().kind() == omniconn::error_kind::aborted) given_up = true;
       }
       return bool(now);
     };
@@ -440,6 +442,10 @@ class stage {
 
   static constexpr std::size_t step = 8;
 
+ public:
+  bool given_up = false;  // what it read while it grew, as it was told
+
+ private:
   directory const& dir_;
   std::uint32_t me_;
   endpoint endpoint_;

@@ -240,7 +240,7 @@ MUTANTS = [
            "shm/growing_test.cpp", "*a_step_beyond_the_room_is_not_believed"),
     Mutant("the death of who writes a growing object taken for its will", "transport/shm/follow.hpp",
            "if (writer.epoch.load() != f.epoch || writer.died.load() != 0) return", "if (false) return",
-           "shm/growing_test.cpp", "*the_death_of_its_producer_is_heard*"),
+           MODEL, "*model_story.holds/writer_of_a_growing_object_dies"),
     Mutant("the sum of what was announced not of all of it", "growing.hpp",
            "sum_.update(const_bytes(room_).subspan(announced(), size - announced()));", "sum_.update(const_bytes(room_).subspan(announced(), (size - announced()) / 2));",
            "shm/growing_test.cpp", "*what_is_there_is_seen*"),
