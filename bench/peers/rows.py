@@ -28,12 +28,13 @@ class Station(NamedTuple):
     counts: dict = COUNTS
 
 
-OURS, CHECKSUM, RESERVE, LIMITS = "ours", "ours, checksum", "ours, reserve", "limits"
+OURS, CHECKSUM, RESERVE, GROW, LIMITS = "ours", "ours, checksum", "ours, reserve", "ours, growing", "limits"
 STATIONS = {
     LIMITS: Station("limits", "limits_peer"),
     OURS: Station("ours", "omniconn_peer"),
     CHECKSUM: Station("ours", "omniconn_peer", ("--checksum",)),
     RESERVE: Station("ours", "omniconn_peer", ("--reserve",)),
+    GROW: Station("ours", "omniconn_peer", ("--grow",)),
     "UCX": Station("ucx", "ucx_peer", package="ucx"),
     "Boost managed": Station("boost", "boost_managed_peer", libraries=("-lrt", "-lpthread")),
     "Boost queue": Station("boost", "boost_queue_peer", libraries=("-lrt", "-lpthread")),
@@ -59,7 +60,7 @@ class Row(NamedTuple):
 
 HYBRID, SPINNING, BLOCKING = "ours, hybrid", "ours, spinning", "ours, blocking"
 FUTEX, COPY_AND_SUM, SUM = "half a futex round trip", "memcpy + sum", "sum alone"
-IN_PLACE = "ours, reserve, hybrid"
+IN_PLACE, GROWING = "ours, reserve, hybrid", "ours, growing, hybrid"
 UCX, VLLM = "UCX, spinning", "vLLM-Omni, blocking"
 ROWS = [
     Row(LIMITS, "futex", FUTEX, BLOCKING, rewritten=False, trips=True),
@@ -73,6 +74,7 @@ ROWS = [
     Row(CHECKSUM, "block", "ours, checksum, blocking"),
     Row(RESERVE, "hybrid", IN_PLACE),
     Row(RESERVE, "spin", "ours, reserve, spinning"),
+    Row(GROW, "hybrid", GROWING),
     Row("UCX", "spin", UCX, HYBRID),
     *(Row(station, "block", f"{station}, blocking", BLOCKING) for station in ("Boost managed", "Boost queue", "ZeroMQ", "Redis", "iceoryx2", "NIXL", "vLLM-Omni")),
 ]
@@ -94,6 +96,7 @@ def ratios(sizes):
             if rewritten and size >= MIB:  # what is written in place is rewritten by its nature
                 yield size, rewritten, IN_PLACE, SUM, None, 1.15
                 yield size, rewritten, "ours, reserve, spinning", SUM, None, None
+                yield size, rewritten, GROWING, SUM, None, 1.15
             if clean and size in SMALL:
                 yield size, rewritten, BLOCKING, FUTEX, None, 1.25
             yield size, rewritten, VLLM, HYBRID, 10 if clean else None, None  # each as it waits unless told otherwise
