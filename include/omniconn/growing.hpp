@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. A header of its own: who has no use for them does not compile them.
+// Objects that are read while they grow: audio that is being spoken, a KV cache layer by layer. connector.hpp does without it; any_connector.hpp, and so the umbrella, has it.
 #pragma once
 
 #include <concepts>
@@ -46,6 +46,31 @@ struct growing_access {
   template <class Connector> static result<growing_view<Connector>> get(Connector& c, edge e, std::string_view key, get_options const& o);
 };
 
+/// What both ends are made of. An operation gives up, when it ends, what it has not finished.
+template <class Connector, class Op>
+class growing_end {
+ protected:
+  using core = typename growing_access::core_of<Connector>::type;
+
+  growing_end() noexcept = default;
+  growing_end(std::shared_ptr<core> keeper, std::unique_ptr<Op> op) noexcept : keeper_(std::move(keeper)), op_(std::move(op)) {}
+  growing_end(growing_end&&) noexcept = default;
+  growing_end& operator=(growing_end&& other) noexcept {
+    op_ = std::move(other.op_);  // before the transport that it may be the last to keep
+    keeper_ = std::move(other.keeper_);
+    return *this;
+  }
+  ~growing_end() = default;
+
+  error fail(error e) const noexcept {
+    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
+    return e;
+  }
+
+  std::shared_ptr<core> keeper_;
+  std::unique_ptr<Op> op_;  // ends before the transport
+};
+
 }  // namespace detail
 
 /// The writer's end of an object that grows: write into `bytes()`, say how far it is, and end it. What was announced must not change any more: readers have it.
@@ -53,27 +78,12 @@ struct growing_access {
 /// One that ends without `commit` is aborted: readers get `aborted`, and the key is free. It may outlive the connector; after `close` it is aborted, too.
 /// \threadsafety one thread at a time
 template <class Connector>
-class growing_put {
-  using core = typename detail::growing_access::core_of<Connector>::type;
-  using put_op = typename Connector::transport_type::put_op;
+class growing_put : detail::growing_end<Connector, typename Connector::transport_type::put_op> {
+  using base = detail::growing_end<Connector, typename Connector::transport_type::put_op>;
+  using base::fail, base::keeper_, base::op_;
 
  public:
   growing_put() noexcept = default;
-  growing_put(growing_put&&) noexcept = default;
-  growing_put& operator=(growing_put&& other) noexcept {
-    if (this != &other) {
-      abort();
-      keeper_ = std::move(other.keeper_);
-      op_ = std::move(other.op_);
-      room_ = other.room_;
-      info_ = other.info_;
-      sum_ = other.sum_;
-      until_ = other.until_;
-      stop_ = other.stop_;
-    }
-    return *this;
-  }
-  ~growing_put() { abort(); }
 
   /// All the room there is, until it ended.
   [[nodiscard]] mutable_bytes bytes() const noexcept { return op_ == nullptr ? mutable_bytes() : room_; }
@@ -104,22 +114,12 @@ class growing_put {
   }
 
   /// Gives the object up. Nothing to do where it ended.
-  void abort() noexcept {
-    if (op_ == nullptr) return;
-    keeper_->transport.abort(*op_);
-    op_.reset();
-  }
+  void abort() noexcept { op_.reset(); }
 
  private:
   friend struct detail::growing_access;
   static error ended() noexcept { return {error_kind::closed, "the growing object has ended: it was committed, aborted or moved from"}; }
-  error fail(error e) const noexcept {
-    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
-    return e;
-  }
 
-  std::shared_ptr<core> keeper_;
-  std::unique_ptr<put_op> op_;  // ends before the transport
   mutable_bytes room_;
   object_info info_;            // its size: what was announced
   checksum_state sum_;          // of that
@@ -131,21 +131,13 @@ class growing_put {
 /// where it ends before `finish`.
 /// \threadsafety one thread at a time
 template <class Connector>
-class growing_view {
-  using core = typename detail::growing_access::core_of<Connector>::type;
-  using get_op = typename Connector::transport_type::get_op;
+class growing_view : detail::growing_end<Connector, typename Connector::transport_type::get_op> {
+  using base = detail::growing_end<Connector, typename Connector::transport_type::get_op>;
+  using base::fail, base::keeper_, base::op_;
   using view = typename Connector::view;
 
  public:
   growing_view() noexcept = default;
-  growing_view(growing_view&&) noexcept = default;
-  growing_view& operator=(growing_view&& other) noexcept {
-    op_ = std::move(other.op_);  // before the transport that it may be the last to keep
-    keeper_ = std::move(other.keeper_);
-    room_ = other.room_;
-    return *this;
-  }
-  ~growing_view() = default;
 
   /// More bytes than so many will not come; fewer may.
   [[nodiscard]] std::size_t room() const noexcept { return room_; }
@@ -182,15 +174,9 @@ class growing_view {
 
  private:
   friend struct detail::growing_access;
-  growing_view(std::shared_ptr<core> keeper, std::unique_ptr<get_op> op) noexcept : keeper_(std::move(keeper)), op_(std::move(op)), room_(static_cast<std::size_t>(op_->info().size)) {}
+  growing_view(auto keeper, auto op) noexcept : base(std::move(keeper), std::move(op)), room_(static_cast<std::size_t>(op_->info().size)) {}
   static error ended() noexcept { return {error_kind::closed, "the growing view has ended: it was finished or moved from"}; }
-  error fail(error e) const noexcept {
-    if (keeper_ != nullptr) keeper_->errors.count(e.kind());
-    return e;
-  }
 
-  std::shared_ptr<core> keeper_;
-  std::unique_ptr<get_op> op_;  // ends before the transport
   std::size_t room_ = 0;
 };
 

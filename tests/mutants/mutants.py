@@ -221,7 +221,7 @@ MUTANTS = [
            "if (std::uint64_t{s.sum} != dir.sum(s, op.generation_)) {  // what", "if (false) {  // what",
            "shm/growing_test.cpp", "*who_cannot_follow*"),
     Mutant("the end of a growing object bound to the deadline of its beginning", "transport/shm/publish.hpp",
-           "op.growing_ ? a_second() : op.until_", "op.until_",
+           "op.growing_ ? deadline::never() : op.until_", "op.until_",
            "shm/growing_test.cpp", "*its_end_outlasts*"),
     Mutant("an unfinished object handed out", "transport/shm/endpoint.hpp",
            "    if (following_.on) let_go();  // it", "    // it",

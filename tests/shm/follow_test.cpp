@@ -106,6 +106,20 @@ class shm_follow : public testing::Test {
     return o;
   }
   [[nodiscard]] bool is_data(const_bytes got) const { return got.size() == size && std::equal(got.begin(), got.end(), data.begin()); }
+  /// Waits for what was begun; another producer puts the key with `replace` as soon as it is followed.
+  void get_what_replaces_it() {
+    auto other = open();
+    std::function<void()> go_on = [&] {
+      put_options replacing;
+      replacing.existing = on_existing::replace;
+      ASSERT_TRUE(other->put(hop, "k", const_bytes(data), replacing));
+    };
+    on_claim = &go_on;
+    auto const view = consumer->get_view(hop, "k", by(std::chrono::seconds(30)));
+    ASSERT_TRUE(view) << view.error().message();
+    EXPECT_TRUE(is_data(view->bytes()));
+    EXPECT_EQ(let_go, 1);
+  }
   [[nodiscard]] shm::claim::state place() const {
     auto dir = shm::directory::open(space.paths(), {}, false);
     EXPECT_TRUE(dir);
@@ -178,19 +192,9 @@ TEST_F(shm_follow, a_put_that_is_given_up_is_let_go_and_the_next_is_had) {
 }
 
 TEST_F(shm_follow, an_object_that_another_replaces_is_let_go) {
-  auto other = open();
   shm_transport::put_op op;
   begin(op);
-  std::function<void()> go_on = [&] {
-    put_options replacing;
-    replacing.existing = on_existing::replace;
-    ASSERT_TRUE(other->put(hop, "k", const_bytes(data), replacing));
-  };
-  on_claim = &go_on;
-  auto const view = consumer->get_view(hop, "k", by(std::chrono::seconds(30)));
-  ASSERT_TRUE(view) << view.error().message();
-  EXPECT_TRUE(is_data(view->bytes()));
-  EXPECT_EQ(let_go, 1);
+  get_what_replaces_it();
   EXPECT_TRUE(commit(op) == error_kind::already_exists);
 }
 
@@ -284,19 +288,9 @@ TEST_F(shm_follow, who_sleeps_over_a_put_that_is_given_up_is_woken) {
 
 // Two puts that replace do not beat each other: whichever is whole first is there.
 TEST_F(shm_follow, an_object_that_is_there_is_not_missed_for_one_that_is_not) {
-  auto other = open();
   shm_transport::put_op op;
   begin(op, on_existing::replace);
-  std::function<void()> go_on = [&] {
-    put_options replacing;
-    replacing.existing = on_existing::replace;
-    ASSERT_TRUE(other->put(hop, "k", const_bytes(data), replacing));
-  };
-  on_claim = &go_on;
-  auto const view = consumer->get_view(hop, "k", by(std::chrono::seconds(30)));
-  ASSERT_TRUE(view) << view.error().message();
-  EXPECT_TRUE(is_data(view->bytes()));
-  EXPECT_EQ(let_go, 1);
+  get_what_replaces_it();
 }
 
 // An end that says fewer bytes than the beginning: what was summed is not what is there.

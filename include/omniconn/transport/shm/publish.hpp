@@ -369,9 +369,6 @@ template <class Session> void advance_put(basic_endpoint<Session>& e, basic_put_
   ring(dir, op.hash_);
 }
 
-/// Who has a key's lock for longer is stopped.
-inline deadline a_second() noexcept { return deadline::after(std::chrono::seconds(1)); }
-
 template <class Session> result<progress> commit_put(basic_endpoint<Session>& e, basic_put_operation<Session>& op, object_info const& info) {
   if (op.at_.load(std::memory_order_relaxed) != stage::begun) return {error_kind::misconfigured, "commit without begin"};
   auto const& dir = e.session->dir();
@@ -393,7 +390,7 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? a_second() : op.until_);  // what grows may well outlast the deadline of its beginning
+    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? deadline::never() : op.until_);  // what grows may well outlast the deadline of its beginning; the lock has a limit of its own
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
