@@ -62,6 +62,7 @@ set(omniconn_headers_core
   omniconn/detail/shm_layout.hpp
   omniconn/detail/sleepers.hpp
   omniconn/detail/staged_operation.hpp
+  omniconn/detail/traffic_counter.hpp
   omniconn/detail/transfer_config_reader.hpp
   omniconn/detail/warm_blocks.hpp
   omniconn/detail/xxh3.hpp

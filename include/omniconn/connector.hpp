@@ -124,7 +124,7 @@ class connector {
   /// \errors already_exists, no_space, too_large, misconfigured (readers), malformed (payload), closed, and what the transport says.
   template <class Payload>
     requires serializes<Serializer, Payload>
-  result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o) {
+  result<receipt> put(edge const& e, std::string_view key, Payload const& payload, put_options const& o) {
     result<receipt> out = encode_and_publish(e, key, payload, o);
     if constexpr (transport_room<Transport>)  // a lambda that refers to the arguments costs other transports 7 instructions, too, even unused
       again_in_room(out, e, o, [&]() { return encode_and_publish(e, key, payload, o); });
@@ -135,7 +135,7 @@ class connector {
   /// A put with the connector's defaults. No default argument: options made for each call cost a small put and get 1 ns each.
   template <class Payload>
     requires serializes<Serializer, Payload>
-  result<receipt> put(edge e, std::string_view key, Payload const& payload) {
+  result<receipt> put(edge const& e, std::string_view key, Payload const& payload) {
     return put(e, key, payload, core_->plain_put);
   }
 
@@ -176,7 +176,7 @@ class connector {
 
   /// Publishes what the caller wrote into a reservation of this connector. `kind` says whether it is raw or serialized. The reservation is used up,
   /// also on failure.
-  result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  result<receipt> commit(edge const& e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
@@ -206,7 +206,7 @@ class connector {
   }
   /// Publishes bytes of adopted memory where they lie. \copies none. \errors as put; `misconfigured`: they do not lie in memory that was adopted.
   template <transport_adopt T = Transport>
-  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  result<receipt> put_adopted(edge const& e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     gather_list parts;
     parts.reference(bytes);
     auto const attempt = [&]() { return publish_pieces(e, key, parts, new_info(kind, bytes.size(), o), o); };
@@ -220,21 +220,21 @@ class connector {
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
   /// \errors timed_out, cancelled, not_found (only with `deadline::immediate()`), consumed, stale_handle, lease_expired, corrupt (checksum), closed.
-  result<view> get_view(edge e, std::string_view key, get_options const& o) {
+  result<view> get_view(edge const& e, std::string_view key, get_options const& o) {
     result<view> out = find_view(e, key, o);
     if (!out) count(out.error());
     return out;
   }
 
   /// A get with the connector's defaults.
-  result<view> get_view(edge e, std::string_view key) { return get_view(e, key, core_->plain_get); }
+  result<view> get_view(edge const& e, std::string_view key) { return get_view(e, key, core_->plain_get); }
 
   /// The object of whichever key is there first, and which one that is; where several are, the first of the list. The others stay untouched. One wait for any
   /// number of keys. A key that is in the list twice counts once.
   /// \errors timed_out, cancelled, closed, peer_stalled, not_found (`deadline::immediate()`: none is there): of the call, no key named. When no object is there, a key
   /// that cannot be had (consumed, corrupt, too_large, peer_lost, ...) ends the call with its error and its index: take it out of the list, or mend it, and call
   /// again. misconfigured: an empty list, or a locator in the options.
-  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+  result<keyed_view<view>, key_error> get_any_view(edge const& e, std::span<std::string_view const> keys, get_options const& o = {}) {
     find_options how;
     ask(how, e, o);
     auto out = detail::get_any<view>(core_->gets, keys, how, o, wire_of(e), opener());
@@ -247,7 +247,7 @@ class connector {
   /// waiting until the deadline, so give each its own keys or readers.
   /// \errors as `get_view`, at once for the first key that fails, with its index; timed_out, cancelled, not_found, closed: with that of the first one missing.
   /// misconfigured: an empty list, a key that is in it twice, a locator in the options.
-  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+  result<std::vector<view>, key_error> get_all_views(edge const& e, std::span<std::string_view const> keys, get_options const& o = {}) {
     find_options how;
     ask(how, e, o);
     auto out = detail::get_all<view>(core_->gets, keys, how, o, wire_of(e), opener());
@@ -259,7 +259,7 @@ class connector {
   /// \errors as `get_view`; malformed, and what else the serializer says; misconfigured: a part of `T` can only borrow.
   template <class T>
     requires deserializes<Serializer, T>
-  result<T> get(edge e, std::string_view key, get_options const& o = {}) {
+  result<T> get(edge const& e, std::string_view key, get_options const& o = {}) {
     static_assert(deserializes_owned<Serializer, T>, "omniconn: this type borrows from the object's memory; use get_view and view::as");
     auto got = get_view(e, key, o);
     if (!got) return got.error();
@@ -273,14 +273,14 @@ class connector {
   /// `get` that does not wait: `not_found` where nothing is there.
   template <class T>
     requires deserializes<Serializer, T>
-  result<T> try_get(edge e, std::string_view key, get_options o = {}) {
+  result<T> try_get(edge const& e, std::string_view key, get_options o = {}) {
     o.until = deadline::immediate();
     return get<T>(e, key, o);
   }
 
   /// The object's bytes into the caller's memory. \copies one; none where a transport reads into memory (a store, a network) and can stop at once.
   /// \errors as `get_view`, when `into` may have been written to; too_large: it does not fit, and stays where it is.
-  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
+  result<object_info> get_into(edge const& e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
     if constexpr (detail::get_driver<Transport, Allocator>::lands_anywhere) {
       auto& c = *core_;
       key_scratch scratch;
@@ -309,19 +309,16 @@ class connector {
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
   /// \errors timed_out, cancelled, closed; peer_lost: the process that reads the edge died, the object stays until its lease ends; peer_stalled.
   template <transport_watch T = Transport>
-  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
+  result<void> wait_consumed(edge const& e, receipt const& r, deadline until, stop_token stop = {}) {
     typename Transport::get_op op;
     auto const now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
-    if (!now) return fail(now.error());
-    if (*now == progress::pending)
-      if (auto const done = detail::drive_to_end(core_->transport, op, until, stop); !done) return fail(done.error());
-    return {};
+    return counted(detail::drive_on(core_->transport, op, now, until, stop));
   }
 
   // --- beside the data path -------------------------------------------------------------------------------------------------------
 
   /// Whether an unread object of that key is there now.
-  result<bool> exists(edge e, std::string_view key) {
+  result<bool> exists(edge const& e, std::string_view key) {
     key_scratch scratch;
     auto wire = core_->keying.make(e, key, scratch, caps.max_key);
     if (!wire) return fail(wire.error());
@@ -329,7 +326,7 @@ class connector {
   }
 
   /// Drops the object of exactly this key. \returns how many were dropped; 0 is no error.
-  result<std::size_t> cleanup(edge e, std::string_view key) {
+  result<std::size_t> cleanup(edge const& e, std::string_view key) {
     key_scratch scratch;
     auto wire = core_->keying.make(e, key, scratch, caps.max_key);
     if (!wire) return fail(wire.error());
@@ -449,7 +446,7 @@ class connector {
   // The steps of put, commit and get_view are inlined by force, and make their result where the caller wants it: as calls of their own, and with a copy, they
   // cost a 64-byte put 10 ns.
   template <class Payload>
-  [[gnu::always_inline]] result<receipt> encode_and_publish(edge e, std::string_view key, Payload const& payload, put_options const& o) {
+  [[gnu::always_inline]] result<receipt> encode_and_publish(edge const& e, std::string_view key, Payload const& payload, put_options const& o) {
     gather_list parts;
     auto const kind = core_->serializer.encode(payload, parts);
     if (!kind) return kind.error();
@@ -463,31 +460,28 @@ class connector {
 
   /// A payload that has room beside its key, unless that is long.
   template <transport_put_whole T = Transport>
-  [[gnu::always_inline]] result<receipt> publish_short(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+  [[gnu::always_inline]] result<receipt> publish_short(edge const& e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     std::size_t const size = static_cast<std::size_t>(info.size);
-    if (!T::fits_whole(to.wire.size(), size)) return publish_in_block(e, key, parts, info, o);
+    if (!T::fits_whole(to.wire->size(), size)) return publish_in_block(e, key, parts, info, o);
     std::array<std::byte, T::short_payload> bytes;
     detail::gather_into<caps.leaves_process>(parts, mutable_bytes(bytes).first(size), info);
-    auto const where = core_->transport.put_whole(to.wire, const_bytes(bytes).first(size), info, to.how);
-    if (!where) return where.error();
-    return receipt{info.size, *where};
+    return core_->transport.put_whole(*to.wire, const_bytes(bytes).first(size), info, to.how);
   }
 
   /// A payload that lies in its block already. On failure the block is the caller's.
   template <transport_put_whole T = Transport>
-  result<receipt> publish_written(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+  result<receipt> publish_written(edge const& e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
-    auto const where = core_->transport.put_written(to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, to.how);
-    if (!where) return where.error();
-    block.handed_over();
-    return receipt{info.size, *where};
+    auto out = core_->transport.put_written(*to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, to.how);
+    if (out) block.handed_over();
+    return out;
   }
 
-  [[gnu::always_inline]] result<receipt> publish_in_block(edge e, std::string_view key, gather_list const& parts, object_info const& info, put_options const& o) {
+  [[gnu::always_inline]] result<receipt> publish_in_block(edge const& e, std::string_view key, gather_list const& parts, object_info const& info, put_options const& o) {
     std::size_t const size = static_cast<std::size_t>(info.size), room = core_->room();
     auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
@@ -526,20 +520,16 @@ class connector {
 
   /// Where a put goes, and what it asks for.
   struct addressed {
+    [[gnu::always_inline]] addressed(core const& c, edge const& e, std::string_view key) : wire(c.keying.make(e, key, scratch, caps.max_key)), how(c.usual) {}
     key_scratch scratch;
-    wire_key wire;
+    result<wire_key> wire;  // as it was made: a copy would wait for its own stores, 4 ns
     publish_options how;
   };
-  [[gnu::always_inline]] result<void> address(addressed& to, edge const& e, std::string_view key, put_options const& o) const {
-    auto const wire = core_->keying.make(e, key, to.scratch, caps.max_key);
-    if (!wire) return wire.error();
-    to.wire = *wire;
-    return ask(to.how, e, o);
-  }
 
-  /// What a put asks of the transport. \requires `e` lives as long as `how`.
-  [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
-    how = core_->usual;
+  /// What a put asks of the transport beyond what is usual. \requires `e` lives as long as `to`.
+  [[gnu::always_inline]] result<void> ask(addressed& to, edge const& e, put_options const& o) const {
+    if (!to.wire) return to.wire.error();
+    auto& how = to.how;
     how.until = o.until;
     if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
@@ -553,12 +543,12 @@ class connector {
   }
 
   /// The put of a transport that copies the pieces itself: they go to it as they are, and are the caller's again at the end.
-  result<receipt> publish_pieces(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
+  result<receipt> publish_pieces(edge const& e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
     requires(caps.gathers || (transport_adopt<Transport> && caps.carries_info))
   {
     auto& c = *core_;
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     if (info.checksum_by != checksum_kind::none) {
       checksum_state sum;
       parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
@@ -577,21 +567,17 @@ class connector {
       all = with_envelope;
     }
     typename Transport::put_op op;
-    auto now = c.transport.begin(op, to.wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, to.how);
-    if (now && *now == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
-    if (now) now = c.transport.commit(op, stored);
-    if (!now) return now.error();
-    if (*now == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
+    auto const begun = c.transport.begin(op, *to.wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, to.how);
+    if (auto const done = detail::drive_on(c.transport, op, begun, o.until, o.stop); !done) return done.error();
+    if (auto const done = detail::drive_on(c.transport, op, c.transport.commit(op, stored), o.until, o.stop); !done) return done.error();
     return receipt{info.size, op.where()};
   }
 
   template <class Fill>
-  [[gnu::always_inline]] result<receipt> publish(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
+  [[gnu::always_inline]] result<receipt> publish(edge const& e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -599,24 +585,20 @@ class connector {
     outgoing const payload{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
     typename Transport::put_op op;
     // Before the copy: a taken key costs no copy, and a transport may wake its readers while we write.
-    auto begun = c.transport.begin(op, to.wire, payload, stored, to.how);
+    auto begun = c.transport.begin(op, *to.wire, payload, stored, to.how);
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();
-    if (*begun == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
+    if (auto const done = detail::drive_on(c.transport, op, begun, o.until, o.stop); !done) return done.error();
     fill(mutable_bytes(target + room, size), info, [&](std::uint64_t ready) noexcept { c.transport.advance(op, room + ready); });
     stored.checksum = info.checksum;
     if constexpr (!caps.carries_info)
       if (room != 0) write_envelope(target, info);
-    auto now = c.transport.commit(op, stored);
-    if (!now) return now.error();
-    if (*now == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
+    if (auto const done = detail::drive_on(c.transport, op, c.transport.commit(op, stored), o.until, o.stop); !done) return done.error();
     return result<receipt>::from([&]() noexcept { return receipt{info.size, op.where()}; });  // a copy would wait for its own stores, 5 ns
   }
 
-  [[gnu::always_inline]] result<view> find_view(edge e, std::string_view key, get_options const& o) {
+  [[gnu::always_inline]] result<view> find_view(edge const& e, std::string_view key, get_options const& o) {
     auto& c = *core_;
     key_scratch scratch;
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);

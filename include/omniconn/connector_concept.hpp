@@ -46,13 +46,6 @@ struct get_options {
   std::string_view reader{};       ///< who asks; empty: the connector's reader name
 };
 
-/// The acknowledgement of a put: trivially copyable. As a map, for a control plane: `metadata(receipt)`.
-struct receipt {
-  std::uint64_t size = 0;  ///< payload bytes
-  locator where;
-};
-static_assert(std::is_trivially_copyable_v<receipt>);
-
 /// Bytes of one object, kept readable. Move-only RAII: the destructor consumes this reader's share, as `release` does.
 template <class V>
 concept object_view = std::movable<V> && !std::copyable<V> && std::default_initializable<V> && requires(V& v, V const& c) {

@@ -106,10 +106,7 @@ class growing_put : detail::growing_end<Connector, typename Connector::transport
     if (op_ == nullptr) return fail(ended());
     auto const op = std::move(op_);
     info_.checksum = info_.checksum_by != checksum_kind::none ? sum_.digest() : 0;
-    auto now = keeper_->transport.commit(*op, info_);
-    if (now && *now == progress::pending)
-      if (auto const done = detail::drive_to_end(keeper_->transport, *op, until_, stop_); !done) now = done.error();
-    if (!now) return fail(now.error());
+    if (auto const done = detail::drive_on(keeper_->transport, *op, keeper_->transport.commit(*op, info_), until_, stop_); !done) return fail(done.error());
     return receipt{info_.size, op->where()};
   }
 
@@ -185,8 +182,8 @@ namespace detail {
 template <class Connector>
 result<growing_put<Connector>> growing_access::announce(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
   if (room > Connector::caps.max_object) return Connector::too_large();
-  typename Connector::addressed to;
-  if (auto const can = c.address(to, e, key, o); !can) return can.error();
+  typename Connector::addressed to(*c.core_, e, key);
+  if (auto const can = c.ask(to, e, o); !can) return can.error();
   auto block = c.core_->memory->carve(room, o.until);
   if (!block) return block.error();
   auto info = c.new_info(kind, room, o);
@@ -197,11 +194,10 @@ result<growing_put<Connector>> growing_access::announce(Connector& c, edge e, st
   auto op = std::make_unique<typename Connector::transport_type::put_op>();
   const_bytes const piece(out.room_);
   to.how.growing = true;
-  auto const begun = c.core_->transport.begin(*op, to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block->token(), block->dispose()}, info, to.how);
+  auto const begun = c.core_->transport.begin(*op, *to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block->token(), block->dispose()}, info, to.how);
   if (!begun) return begun.error();
   block->handed_over();
-  if (*begun == progress::pending)
-    if (auto const done = drive_to_end(c.core_->transport, *op, o.until, o.stop); !done) return done.error();
+  if (auto const done = drive_on(c.core_->transport, *op, begun, o.until, o.stop); !done) return done.error();
   info.size = 0;
   out.info_ = info;
   out.keeper_ = c.core_;
@@ -231,10 +227,7 @@ result<growing_view<Connector>> growing_access::get(Connector& c, edge e, std::s
   how.wait = !o.until.is_immediate();
   how.until = o.until;
   auto op = std::make_unique<typename Connector::transport_type::get_op>();
-  auto const now = transport.find(*op, *wire, how);
-  if (!now) return c.fail(now.error());
-  if (*now == progress::pending)
-    if (auto const done = drive_to_end(transport, *op, o.until, o.stop); !done) return c.fail(done.error());
+  if (auto const done = drive_on(transport, *op, transport.find(*op, *wire, how), o.until, o.stop); !done) return c.fail(done.error());
   if (op->info().size > c.core_->defaults.max_get_size) return c.fail(error{error_kind::too_large, "the object is, or may become, larger than max_get_size"});
   return growing_view<Connector>(c.core_, std::move(op));
 }

@@ -702,7 +702,7 @@ inline std::uint64_t xxh3_mix(std::byte const* input, std::byte const* secret, s
 }
 
 /// Pairs from both ends towards the middle; they overlap there, so no size needs a remainder.
-inline std::uint64_t xxh3_17_to_128(std::byte const* input, std::size_t size, std::uint64_t seed) noexcept {
+[[gnu::always_inline]] inline std::uint64_t xxh3_17_to_128(std::byte const* input, std::size_t size, std::uint64_t seed) noexcept {
   std::byte const* const secret = xxh3_secret_bytes();
   std::byte const* const last = input + size - 16;
   std::uint64_t hash = size * xxh3_prime64_1;
@@ -1434,6 +1434,8 @@ class key_scratch {
       data_ = inline_.data();
     }
   }
+  /// Where the next `size` bytes go, which the caller writes. \requires as `append`
+  [[nodiscard]] char* append_room(std::size_t size) noexcept { return data_ + std::exchange(used_, used_ + size); }
   /// \requires the sum of all appended sizes stays within what `start` was told.
   void append(std::string_view text) noexcept {
     if (!text.empty()) std::memcpy(data_ + used_, text.data(), text.size());
@@ -1588,6 +1590,7 @@ OMNICONN_END_NAMESPACE
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 
@@ -1607,6 +1610,13 @@ struct object_info {
   payload_kind kind = payload_kind::raw;
   checksum_kind checksum_by = checksum_kind::none;
 };
+
+/// The acknowledgement of a put: trivially copyable. As a map, for a control plane: `metadata(receipt)`.
+struct receipt {
+  std::uint64_t size = 0;  ///< payload bytes
+  locator where;
+};
+static_assert(std::is_trivially_copyable_v<receipt>);
 
 /// What a put of a key that exists already does.
 enum class on_existing : std::uint8_t {
@@ -2738,8 +2748,8 @@ template <class T>
 concept transport_put_whole = transport_policy<T> && T::caps.carries_info && requires(T& t, wire_key k, const_bytes payload, outgoing const& out, object_info const& i, publish_options const& o) {
   requires std::same_as<std::remove_cvref_t<decltype(T::short_payload)>, std::size_t>;
   { T::fits_whole(k.size(), payload.size()) } -> std::same_as<bool>;
-  { t.put_whole(k, payload, i, o) } -> std::same_as<result<locator>>;
-  { t.put_written(k, out, i, o) } -> std::same_as<result<locator>>;
+  { t.put_whole(k, payload, i, o) } -> std::same_as<result<receipt>>;
+  { t.put_written(k, out, i, o) } -> std::same_as<result<receipt>>;
 };
 
 /// Optional: objects that are read while they grow. A put that was begun with `publish_options::growing` tells its readers of each `advance`; a get that was asked for with
@@ -4347,7 +4357,7 @@ struct failpoint_id {
 }
 
 /// One relaxed load and a branch that is predicted as long as no hook is set.
-inline void failpoint(failpoint_id id) noexcept {
+[[gnu::always_inline]] inline void failpoint(failpoint_id id) noexcept {
   if (failpoint_hook_now.load(std::memory_order_relaxed) != nullptr) [[unlikely]] reach_failpoint(id.index);
 }
 
@@ -4380,6 +4390,7 @@ OMNICONN_END_NAMESPACE
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 #include <sched.h>
 #include <time.h>
@@ -4539,6 +4550,14 @@ class call {
 inline error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
 inline error cancelled_error() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
 
+/// What `act(*gate)` returns; what is behind the gate stays open meanwhile. \errors `closed`
+template <class Gate, class Act>
+[[gnu::always_inline]] inline std::invoke_result_t<Act&, Gate&> inside(Gate* gate, Act act) {
+  call const entered(gate);
+  if (!entered) return closed_error();
+  return act(*gate);
+}
+
 }  // namespace detail
 
 OMNICONN_END_NAMESPACE
@@ -4643,6 +4662,48 @@ inline result<void> may_sleep(std::span<operation* const> ops, deadline until, s
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/detail/staged_operation.hpp>
+// ==== begin <omniconn/detail/traffic_counter.hpp>
+// How many objects and bytes came or went.
+
+#include <atomic>
+#include <cstdint>
+
+#include <pthread.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Counts objects and their bytes. Mostly one thread moves them: the first that comes counts with plain stores, all others in words of their own with locked additions, two of which cost
+/// a small get 10 ns. Exact, whoever counts.
+class traffic_counter {
+ public:
+  void add(std::uint64_t bytes) noexcept {
+    ::pthread_t const self = ::pthread_self();
+    ::pthread_t first = first_.load(std::memory_order_relaxed);
+    if (first == 0 && first_.compare_exchange_strong(first, self, std::memory_order_relaxed)) first = self;
+    if (first == self) {
+      objects_.store(objects_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      bytes_.store(bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+    } else {
+      others_objects_.fetch_add(1, std::memory_order_relaxed);
+      others_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    }
+  }
+  [[nodiscard]] std::uint64_t objects() const noexcept { return objects_.load(std::memory_order_relaxed) + others_objects_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_.load(std::memory_order_relaxed) + others_bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<::pthread_t> first_{0};  // a thread that gets the number of one that has ended is its heir
+  std::atomic<std::uint64_t> objects_{0}, bytes_{0};
+  std::atomic<std::uint64_t> others_objects_{0}, others_bytes_{0};
+};
+
+}  // namespace detail
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/detail/traffic_counter.hpp>
 // ==== begin <omniconn/transport/shm/hold.hpp>
 // A reader's claim on an object in shared memory.
 
@@ -4812,6 +4873,7 @@ OMNICONN_END_NAMESPACE
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -4822,7 +4884,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 6;
+inline constexpr std::uint32_t format_version = 7;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
@@ -4863,7 +4925,7 @@ class shared_word {
 };
 
 /// Calls `visit(i, word)` for each eight bytes, the last of them filled with zeros, until it returns false. No copy of a size that is not known here: that is a call each.
-template <class Visit> bool for_each_word_of(void const* bytes, std::size_t size, Visit visit) noexcept {
+template <class Visit> [[gnu::always_inline]] inline bool for_each_word_of(void const* bytes, std::size_t size, Visit visit) noexcept {
   auto const* const from = static_cast<unsigned char const*>(bytes);
   std::size_t i = 0;
   for (; (i + 1) * sizeof(std::uint64_t) <= size; ++i) {
@@ -4873,10 +4935,15 @@ template <class Visit> bool for_each_word_of(void const* bytes, std::size_t size
   }
   std::size_t const rest = size % sizeof(std::uint64_t);
   if (rest == 0) return true;
-  unsigned char last[sizeof(std::uint64_t)]{};
-  for (std::size_t k = 0; k != rest; ++k) last[k] = from[i * sizeof(std::uint64_t) + k];
-  std::uint64_t word;
-  std::memcpy(&word, last, sizeof word);
+  std::uint64_t word = 0;
+  if (std::endian::native == std::endian::little && size >= sizeof word) {
+    std::memcpy(&word, from + size - sizeof word, sizeof word);  // the last eight, some of which were visited
+    word >>= 8 * (sizeof word - rest);
+  } else {
+    unsigned char last[sizeof word]{};
+    for (std::size_t k = 0; k != rest; ++k) last[k] = from[i * sizeof word + k];
+    std::memcpy(&word, last, sizeof word);
+  }
   return visit(i, word);
 }
 
@@ -4892,15 +4959,11 @@ class shared_text {
     for (std::size_t i = 0; i != words.size(); ++i) words_[i] = words[i];
   }
   /// Bytes from `at` on, a multiple of 8; what is between their end and the next word becomes 0, the rest stays.
-  void store_at(std::size_t at, void const* bytes, std::size_t size) noexcept {
+  [[gnu::always_inline]] void store_at(std::size_t at, void const* bytes, std::size_t size) noexcept {
     for_each_word_of(bytes, size, [this, first = at / sizeof(std::uint64_t)](std::size_t i, std::uint64_t word) { return words_[first + i] = word, true; });
   }
-  /// The first words from `words` on, so many.
-  void store_words(std::uint64_t const* words, std::size_t n) noexcept {
-    for (std::size_t i = 0; i != n; ++i) words_[i] = words[i];
-  }
   /// Whether it begins with these bytes, and with zeros up to the next word.
-  [[nodiscard]] bool begins_with(void const* bytes, std::size_t size) const noexcept {
+  [[nodiscard, gnu::always_inline]] bool begins_with(void const* bytes, std::size_t size) const noexcept {
     return for_each_word_of(bytes, size, [this](std::size_t i, std::uint64_t word) { return words_[i] == word; });
   }
   [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words_[i]; }
@@ -5111,16 +5174,12 @@ struct description {
   std::uint32_t owner = 0;
   std::uint16_t key_size = 0, readers = 0;
   std::uint8_t kind = 0, checksum_kind = 0, replaces = 0;
-  struct {
-    [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
-    std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
-  } room;
 };
 
 /// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
 /// multiplied, masked so that no place is like another: a flipped bit changes the sum but once in about 2^64. On the way of each put and get: half of what XXH3
-/// costs for so few bytes.
-std::uint64_t sum_of_words(auto const& s) noexcept {
+/// costs for so few bytes. The key is not in it: who gets compares it with the key that it wants, and where they differ, with the hash, which is.
+[[gnu::always_inline]] inline std::uint64_t sum_of_words(auto const& s) noexcept {
   constexpr auto mask = [](std::uint64_t i) noexcept { return 0x9e37'79b9'7f4a'7c15U * (2 * i + 1); };
   constexpr auto pair = [mask](std::uint64_t i, std::uint64_t a, std::uint64_t b) noexcept { return xxh3_fold(a ^ mask(2 * i), b ^ mask(2 * i + 1)); };
   constexpr auto value = [](auto const& word) noexcept -> std::uint64_t {
@@ -5130,12 +5189,8 @@ std::uint64_t sum_of_words(auto const& s) noexcept {
       return word;
     }
   };
-  std::uint64_t const key_size = s.key_size;
-  std::uint64_t sum = pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
-                      pair(4, key_size | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
-  std::size_t const words = key_size <= slot_room ? (key_size + 7U) / 8U : 0;
-  for (std::size_t i = 0; i < words; i += 2) sum += pair(5 + i / 2, s.room.word(i), i + 1 < words ? s.room.word(i + 1) : 0);
-  return sum;
+  return pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
+         pair(4, std::uint64_t{s.key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
 }
 inline std::uint64_t sum_with(std::uint64_t sum, std::uint64_t generation) noexcept { return xxh3_avalanche(sum ^ generation * 0xd6e8'feb8'6659'fd93U); }
 template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept { return sum_with(sum_of_words(s), generation); }
@@ -6046,18 +6101,15 @@ inline void ring_all(auto const& dir) noexcept {
 
 /// Calls `visit(index, control word)` for each slot that may have an object of this hash, until it returns true.
 template <class Directory, class Visit>
-bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
-  std::uint32_t const home = dir.home_of(hash);
-  auto const look = [&](std::uint32_t index) {
+[[gnu::always_inline]] inline bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
+  std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
+  for (std::uint32_t distance = 0, reach = 0; distance <= reach; ++distance) {
+    std::uint32_t const index = (home + distance) & last;
     std::uint64_t const word = dir.slot_at(index).ctl.load();
-    return control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word);
-  };
-  if (look(home)) return true;
-  std::uint32_t const elsewhere = dir.slot_at(home).spread.load();
-  if (elsewhere == 0) return false;
-  std::uint32_t const last = dir.layout().slots - 1;
-  for (std::uint32_t d = 1; d <= spread::reach(elsewhere) && d <= last; ++d)
-    if (look((home + d) & last)) return true;
+    if (control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word)) return true;
+    if (distance == 0) reach = spread::reach(dir.slot_at(home).spread.load());  // mostly 0
+    if (reach > last) reach = last;
+  }
   return false;
 }
 
@@ -6163,11 +6215,12 @@ inline bool expired(auto const& s, std::uint64_t now) noexcept {
 
 /// The producer is gone and the lease has ended. No checksum covers when it ends, because that is written later than the rest: what a flipped bit says of a living
 /// producer's object, which has no lease yet, is not believed.
+///
+/// The producer is asked about first: who comes to an object that was put just now has that line, and does not have the one with the end of the lease yet.
 inline bool lease_is_over(auto const& dir, auto const& s) noexcept {
-  std::uint64_t const end = s.expires.load();
-  if (end == 0 || dir.now() < end) return false;
   std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
-  return owner < std::remove_cvref_t<decltype(dir)>::most_participants && dir.participant_at(owner).state.load() != participant_state::live;
+  if (owner >= std::remove_cvref_t<decltype(dir)>::most_participants || dir.participant_at(owner).state.load() == participant_state::live) return false;
+  return expired(s, dir.now());
 }
 
 /// What became of an attempt to claim.
@@ -6187,7 +6240,7 @@ struct chosen_place {
 };
 
 /// Our own place decides at once; otherwise the first free place of anyone.
-inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
+[[gnu::always_inline]] inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
   std::uint32_t const n = readers_of(dir, dir.slot_at(index));
   chosen_place out{claim_outcome::not_ours, 0, 0};
   for (std::uint32_t i = 0; i != n; ++i) {
@@ -6220,7 +6273,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
 
 /// Takes a place at the object that `word`, seen as a slot's control word, is of for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word; the object is
 /// whole, or still being written.
-inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t word, std::uint16_t participant,
+[[gnu::always_inline]] inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t word, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
   auto& s = dir.slot_at(index);
   std::uint64_t const generation = control::generation(word);
@@ -7101,8 +7154,6 @@ namespace detail::shm {
 template <class Session> class basic_object_hold {
  public:
   basic_object_hold() noexcept = default;
-  basic_object_hold(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
-      : session_(std::move(claimer)), generation_(generation), index_(index), place_(place) {}
   basic_object_hold(basic_object_hold&& other) noexcept
       : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
   basic_object_hold& operator=(basic_object_hold&& other) noexcept {
@@ -7119,6 +7170,13 @@ template <class Session> class basic_object_hold {
   }
   ~basic_object_hold() { finish(disposition::give_back); }
 
+  /// A claim was made. \requires there is none
+  void begin(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
+    session_ = std::move(claimer);
+    index_ = index;
+    generation_ = generation;
+    place_ = place;
+  }
   /// What is claimed, and the mapping that it lies in.
   void set_bytes(std::shared_ptr<mapped_arena const> arena, const_bytes bytes) noexcept {
     arena_ = std::move(arena);
@@ -7126,6 +7184,7 @@ template <class Session> class basic_object_hold {
   }
   [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::shared_ptr<mapped_arena const> const& arena() const noexcept { return arena_; }
+  [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
@@ -7149,6 +7208,14 @@ template <class Session> class basic_object_hold {
   std::uint32_t place_ = 0;
 };
 using object_hold = basic_object_hold<session>;
+
+/// Gives a claim back, unless `held` is cleared before.
+template <class Session> struct claim_guard {
+  basic_object_hold<Session>* held;
+  ~claim_guard() {
+    if (held != nullptr) held->finish(disposition::give_back);
+  }
+};
 
 }  // namespace detail::shm
 
@@ -7314,7 +7381,16 @@ template <class Session> class basic_producer {
   }
   /// What became of a put. \requires `expect_object` was called for it \returns a number to name it by, as long as it is unfinished
   std::uint64_t add_object(std::uint32_t index, std::uint64_t generation, std::uint64_t size, std::uint64_t region, std::uint32_t key_page, outgoing const& out) noexcept {
-    objects_.push_back({++serial_, out.token, generation, size, region, out.dispose, index, key_page, true});
+    auto& o = objects_.emplace_back();  // filled where it lies: a copy would wait for its own stores, 5 ns
+    o.serial = ++serial_;
+    o.token = out.token;
+    o.generation = generation;
+    o.size = size;
+    o.region = region;
+    o.dispose = out.dispose;
+    o.index = index;
+    o.key_page = key_page;
+    o.out = true;
     if (auto* const lent = regions_.find(region)) ++lent->uses;
     ++out_;
     out_bytes_ += size;
@@ -7652,8 +7728,10 @@ struct place {
   std::uint64_t directory;
   std::uint64_t generation;
   std::uint64_t hash;
-  std::uint32_t index;
-  std::uint32_t reserved;
+  std::uint64_t index;
+
+  /// Empty where there is no directory.
+  [[nodiscard]] locator pack() const noexcept { return directory == 0 ? locator() : locator::pack(locator_tag::shm, *this); }
 };
 
 inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
@@ -7675,7 +7753,7 @@ template <class Session> struct basic_endpoint : call_gate {
   std::uint32_t crowded_home = everywhere;  ///< of the last put's key, where it found no slot near it: room elsewhere is none. Under the put mutex
   unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
-  std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+  traffic_counter sent, got;
 
   static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
 
@@ -7730,10 +7808,10 @@ struct followed {
 
 template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
-  [[nodiscard]] locator where() const noexcept { return where_; }
+  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
 
   basic_endpoint<Session>* owner_ = nullptr;
-  locator where_;
+  place where_{};
   std::uint64_t hash_ = 0;
   std::uint64_t serial_ = 0;  // of the producer's list
   std::uint64_t generation_ = 0;
@@ -7747,7 +7825,7 @@ using put_operation = basic_put_operation<session>;
 template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
-  [[nodiscard]] locator where() const noexcept { return where_; }
+  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
   /// Of an object that grows: the bytes that are there, and whether that is all.
   [[nodiscard]] const_bytes so_far() const noexcept { return following_.on ? following_.bytes.first(following_.done) : hold_.bytes(); }
   [[nodiscard]] bool is_whole() const noexcept { return is(stage::found) && !following_.on; }
@@ -7794,7 +7872,7 @@ template <class Session> struct basic_get_operation : staged_operation {
   bool moved_ = false;          ///< the last look saw an object of the key that was just going
   bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;
-  locator where_;
+  place where_{};
   basic_object_hold<Session> hold_;
   followed following_;
   std::optional<std::uint64_t> digest_;
@@ -7841,11 +7919,20 @@ inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word)
   return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
 }
 
-/// Whether the object that was claimed is of the key that is asked for. `mapped`: the arena `where`.
+/// Whether the object that was claimed, whose hash is that of the key that is asked for, is of that key. `mapped`: the arena `where`. \errors `corrupt`: its key was changed
 template <class Session>
-result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint16_t key_size, std::uint64_t where, std::shared_ptr<mapped_arena const> const& mapped) {
+[[gnu::always_inline]] inline result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint16_t key_size, std::uint64_t where, std::shared_ptr<mapped_arena const> const& mapped) {
   if (key_size != op.key_.size()) return false;
-  if (key_size <= slot_room) return s.room.begins_with(op.key_.data(), op.key_.size());
+  // Another key has the same hash; what is left of ours has not, or ends with what was zero.
+  auto const is_another = [&](std::string_view stored) -> result<bool> {
+    if (stored == op.key_ || e.session->dir().hash(stored) != op.hash_) return damaged_error();
+    return false;
+  };
+  if (key_size <= slot_room) {
+    if (s.room.begins_with(op.key_.data(), op.key_.size())) [[likely]] return true;
+    auto const stored = s.room.load();
+    return is_another({stored.data(), key_size});
+  }
   auto keys = mapped;  // of memory that is lent they lie in its producer's arena
   if ((where & region_mask) != 0) {
     auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
@@ -7854,15 +7941,19 @@ result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> co
   }
   std::uint64_t const at = s.key_at;
   if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-  return text_of(keys->at(at, key_size)) == op.key_;
+  std::string_view const stored = text_of(keys->at(at, key_size));
+  if (stored == op.key_) return true;
+  return is_another(stored);
 }
 
-/// Validates what was claimed and makes it the operation's. false: another key with the same hash.
+/// Validates what the operation has claimed, and makes it what was found. What is not is given back. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, basic_object_hold<Session> held) {  // which gives the claim back on every way out but the last
+template <class Session> [[gnu::always_inline]] inline result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  auto& held = op.hold_;  // filled where it lies: each move would wait for its own stores
+  claim_guard<Session> guard{&held};
   auto const& dir = e.session->dir();
-  auto const& s = dir.slot_at(index);
+  auto const& s = dir.slot_at(held.index());
   std::uint64_t const generation = held.generation();
   failpoint("shm.get.adopting");
   if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
@@ -7879,8 +7970,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     if (!arena) return arena.error();
     mapped = std::move(*arena);
   }
-  if (!op.by_locator_)
-    if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
+  if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
   if (mapped != nullptr) {
     std::uint64_t const at = s.offset;
     if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
@@ -7890,12 +7980,11 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
   }
   op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), static_cast<checksum_kind>(std::uint8_t{s.checksum_kind})};
-  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
-  op.hold_ = std::move(held);
+  op.where_ = {dir.id(), generation, s.hash.load(std::memory_order_relaxed), held.index()};
+  guard.held = nullptr;
   failpoint("shm.get.adopted");
   op.become(stage::found);
-  e.gets.fetch_add(1, std::memory_order_relaxed);
-  e.get_bytes.fetch_add(size, std::memory_order_relaxed);
+  e.got.add(size);
   return true;
 }
 
@@ -7950,7 +8039,9 @@ template <class Session> result<bool> start_following(basic_endpoint<Session>& e
   std::uint32_t const epoch = dir.participant_at(owner).epoch.load();  // before the claim, which says that the object is still this one's
   std::uint32_t claimed = 0;
   if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
-  basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
+  auto& held = op.hold_;
+  held.begin(e.session, index, control::generation(word), claimed);
+  claim_guard<Session> guard{&held};
   failpoint("shm.follow.claimed");
   op.unfit_ = word;  // unless it comes to the end of this. Not claimed again: each claim that is given back rings, for us too
   if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) {  // damaged, which is found when it is whole, or about to be whole
@@ -7983,7 +8074,7 @@ template <class Session> result<bool> start_following(basic_endpoint<Session>& e
   f.epoch = epoch;
   f.on = true;
   op.info_ = {size, 0, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), checksum_kind::none};
-  op.hold_ = std::move(held);
+  guard.held = nullptr;
   return true;
 }
 
@@ -8021,7 +8112,7 @@ template <class Session> std::optional<result<progress>> adopt_followed(basic_en
     op.let_go();
     return op.fail(damaged_error());
   }
-  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
+  auto const adopted = adopt(e, op);
   if (!adopted) return op.fail(adopted.error());
   if (!*adopted) return std::nullopt;
   auto const whole = op.hold_.bytes();
@@ -8127,7 +8218,8 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
       if (is_broken) broken = damaged_error();
       return is_broken;
     }
-    auto adopted = adopt(e, op, index, basic_object_hold<Session>(e.session, index, control::generation(word), claimed));
+    op.hold_.begin(e.session, index, control::generation(word), claimed);
+    auto const adopted = adopt(e, op);
     if (!adopted) {
       broken = adopted.error();
       is_broken = true;
@@ -8195,10 +8287,10 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   if (at->directory != dir.id() || at->index >= dir.layout().slots) return op.fail(stale_error());
   op.following_.on = op.may_follow_ = op.growing_ = op.alone_ = false;
   op.watches_ = true;
-  op.index_ = at->index;
+  op.index_ = static_cast<std::uint32_t>(at->index);
   op.generation_ = at->generation;
   op.hash_ = at->hash;
-  op.where_ = of;
+  op.where_ = *at;
   await_stage(e, op, consumer, deadline::immediate());  // a name is advice: who holds the gate for long does not keep us
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.become(stage::looking);
@@ -8228,7 +8320,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     auto at = o.where->unpack<place>(locator_tag::shm);
     if (!at) return op.fail(at.error());
     if (at->directory != dir.id() || at->index >= dir.layout().slots || at->hash != op.hash_) return op.fail(stale_error());
-    op.index_ = at->index;
+    op.index_ = static_cast<std::uint32_t>(at->index);
     op.generation_ = at->generation;
   }
   op.key_ = key;
@@ -8571,7 +8663,7 @@ enum class slot_search : std::uint8_t {
 /// Finds a free slot near a key's home: the nearest, but for those that others may be about to write to. \requires the caller has the key's lock; where the slot is not one of that lock's eight, `beside` takes the other.
 /// \param index of the slot that was found, or of the nearest that is busy
 template <class Directory>
-slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index, basic_key_lock<Directory>& beside) noexcept {
+[[gnu::always_inline]] inline slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index, basic_key_lock<Directory>& beside) noexcept {
   std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
   auto out = slot_search::none;
   for (std::uint32_t d = 0; d != window && d <= last; ++d) {
@@ -8651,7 +8743,7 @@ struct object_place {
 };
 
 /// What is known before a slot is found.
-inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
+[[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   description d;
   d.hash = hash;
   d.owner = me;
@@ -8667,12 +8759,11 @@ inline description described(std::uint32_t me, wire_key key, std::uint64_t hash,
   d.key_at = lies.key_at;
   d.lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
   d.replaces = o.existing == on_existing::replace ? 1 : 0;
-  if (key.size() <= slot_room) for_each_word_of(key.data(), key.size(), [&d](std::size_t i, std::uint64_t word) noexcept { return d.room.words[i] = word, true; });
   return d;
 }
 
 /// Writes all of a free slot but payload and control word. \requires the caller has the lock of its eight
-inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, description const& d, reader_numbers const& readers) noexcept {
+[[gnu::always_inline]] inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, wire_key key, description const& d, reader_numbers const& readers) noexcept {
   s.checksum = d.checksum;
   s.trace = d.trace;
   s.arena = d.arena;
@@ -8681,7 +8772,7 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.lease = d.lease;
   s.expires.store(0, std::memory_order_relaxed);
   s.advanced.store(0, std::memory_order_relaxed);
-  if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
+  if (key.size() <= slot_room) s.room.store_at(0, key.data(), key.size());
   for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
   // Last the line that who waits looks at, which it takes from us meanwhile.
   dir.claim_at(index, 0).store(empty_claim(readers, generation, 0), std::memory_order_relaxed);
@@ -8705,8 +8796,7 @@ template <class Session> error no_slot(basic_endpoint<Session>& e, std::uint64_t
 }
 
 /// Tells others whom we put for. \requires `lock` holds the put mutex, and holds it afterwards; no lock that others wait for is held
-template <class Session> void name_stage(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, publish_options const& o) {
-  if (o.flow == nullptr || o.flow->from == e.put_for) return;
+template <class Session> [[gnu::noinline]] void name_stage(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, publish_options const& o) {
   lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
   auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
   if (id) e.session->puts_for(*id);
@@ -8715,7 +8805,7 @@ template <class Session> void name_stage(basic_endpoint<Session>& e, std::unique
 }
 
 /// What every put has to know first. \requires the put mutex is held
-template <class Session> result<void> admit(basic_endpoint<Session>& e, std::uint64_t size, publish_options const& o) {
+template <class Session> [[gnu::always_inline]] inline result<void> admit(basic_endpoint<Session>& e, std::uint64_t size, publish_options const& o) {
   auto& writer = e.writer;
   writer.expect_object();
   e.crowded_home = everywhere;
@@ -8751,7 +8841,7 @@ template <class Session> result<object_place> place_object(basic_endpoint<Sessio
 }
 
 /// Whether a live object or an unfinished put has the key. \requires its lock is held.
-template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
+template <class Session> [[gnu::always_inline]] inline bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
   return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
     auto const& s = dir.slot_at(index);
@@ -8789,7 +8879,7 @@ inline constexpr int most_attempts = 100;
 /// What can be known before is made before, so that little is left to do with the slot's first line, which who waits takes from us again and again.
 /// \requires `mine` holds the put mutex, and does so afterwards where this succeeds
 template <class Session>
-result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& mine, described_slot<Session>& at, wire_key key, std::uint64_t hash, const_bytes payload,
+[[gnu::always_inline]] inline result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& mine, described_slot<Session>& at, wire_key key, std::uint64_t hash, const_bytes payload,
                              outgoing const* block, object_info const& info, reader_numbers const& readers, publish_options const& o) {
   using lock = typename described_slot<Session>::lock;
   auto& writer = e.writer;
@@ -8799,7 +8889,7 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
   auto const prepare = [&](bool may_wait) -> result<void> {
     lies = {};
     lies.payload = {in_slot, 0, true};
-    if (may_wait) name_stage(e, mine, o);
+    if (may_wait && o.flow != nullptr && o.flow->from != e.put_for) name_stage(e, mine, o);
     if (auto const may = admit(e, payload.size(), o); !may) return may;
     if (block == nullptr) return {};
     auto const placed = place_object(e, key, payload);
@@ -8856,7 +8946,7 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
     at.generation = control::generation(s.ctl.load(std::memory_order_relaxed));
     if (block == nullptr && !payload.empty()) s.room.store_at(behind_key(key.size()), payload.data(), payload.size());
     d.sum = dir.sum_after(sum, at.generation);
-    describe(dir, s, at.index, at.generation, d, readers);
+    describe(dir, s, at.index, at.generation, key, d, readers);
     failpoint("shm.put.described");
     widen(dir, hash, at.index);
     at.serial = block != nullptr ? writer.add_object(at.index, at.generation, payload.size(), lies.payload.arena, lies.key_page, *block) : writer.add_object(at.index, at.generation, payload.size());
@@ -8937,7 +9027,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   op.existing_ = o.existing;
   op.growing_ = o.growing;
   op.until_ = o.until;
-  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
+  op.where_ = {dir.id(), at.generation, hash, at.index};
   return progress::done;
 }
 
@@ -8989,14 +9079,13 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   ring(dir, op.hash_);
   failpoint("shm.put.rung");
   op.at_.store(stage::found, std::memory_order_relaxed);
-  e.puts.fetch_add(1, std::memory_order_relaxed);
-  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
+  e.sent.add(info.size);
   return progress::done;
 }
 
 /// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
 template <class Session>
-result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
+result<receipt> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
   if (info.size != payload.size()) return {error_kind::misconfigured, "object_info.size is not the payload's"};
   reader_numbers readers;
   if (auto const good = readers.assign(*e.session, o.readers, o.until); !good) return good.error();
@@ -9015,9 +9104,8 @@ result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_byte
   at.release();
   ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
   failpoint("shm.whole.rung");
-  e.puts.fetch_add(1, std::memory_order_relaxed);
-  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
-  return locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
+  e.sent.add(info.size);
+  return result<receipt>::from([&]() noexcept { return receipt{payload.size(), place{dir.id(), at.generation, hash, at.index}.pack()}; });
 }
 
 }  // namespace detail::shm
@@ -9148,17 +9236,15 @@ class shm_transport {
   }
   /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: see `wait_to_grow`
   result<memory_region> grow(std::size_t more) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.grow(more);
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return e.writer.grow(more);
+    });
   }
   /// Where the namespace has a limit, growing needs the gate: waits until nobody who opens or closes the namespace has it. \errors `peer_stalled`: somebody is
   /// stopped with it, seen at the deadline or after 5 s
   result<void> wait_to_grow(deadline until) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->session->wait_for_gate(until);
+    return detail::inside(state_.get(), [&](auto& e) { return e.session->wait_for_gate(until); });
   }
   std::size_t reclaim(reclaim_sink sink) {
     if (state_ == nullptr || state_->inherited()) return 0;
@@ -9177,9 +9263,7 @@ class shm_transport {
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::begin_put(*state_, op, key, out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::begin_put(e, op, key, out, info, o); });
   }
   /// So many bytes are there: whoever waits for the object may read them already.
   void advance(put_op& op, std::uint64_t ready) noexcept {
@@ -9190,23 +9274,21 @@ class shm_transport {
   static constexpr std::size_t short_payload = detail::shm::slot_room;
   [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
   /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
-  result<locator> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
+  result<receipt> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
     return detail::shm::put_at_once(*state_, key, payload, nullptr, info, o);
   }
   /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
-  result<locator> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+  result<receipt> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
     return detail::shm::put_at_once(*state_, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
   }
   result<progress> commit(put_op& op, object_info const& info) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::commit_put(*state_, op, info);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::commit_put(e, op, info); });
   }
   /// The block comes back through `reclaim`.
   void abort(put_op& op) noexcept {
@@ -9216,9 +9298,7 @@ class shm_transport {
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::start_get(*state_, op, key, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::start_get(e, op, key, o); });
   }
   /// Where `find_options::growing` was asked for: ends when so many bytes of the object are there, or all. \errors `aborted`: its producer gave it up; `peer_lost`: that died
   result<progress> await_bytes(get_op& op, std::uint64_t bytes) { return detail::shm::await_bytes(state_.get(), op, bytes); }
@@ -9229,9 +9309,7 @@ class shm_transport {
   /// Ends when nobody needs the object behind a locator any more: every reader is done with it, or it was dropped. \errors `stale_handle`: of another
   /// namespace; `peer_lost`: whoever gets for stage `consumer` died.
   result<progress> watch(get_op& op, locator const& of, std::string_view consumer = {}) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::start_watch(*state_, op, of, consumer);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::start_watch(e, op, of, consumer); });
   }
 
   /// A descriptor for foreign event loops (poll, epoll, asyncio): readable when `step` may find something new, because something was published, given back
@@ -9242,9 +9320,7 @@ class shm_transport {
   /// it is good until that is destroyed, also after `close`. Until then each event of the namespace costs whoever makes it some system calls.
   /// \errors `no_space`: no descriptor is left; `closed`. \threadsafety any; who reads for several threads steps for all of them.
   result<int> native_fd() {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->native_fd();
+    return detail::inside(state_.get(), [&](auto& e) { return e.native_fd(); });
   }
 
   /// Memory of the caller that readers map as it is: a memfd or a file of /dev/shm, mapped shared, with a descriptor still open. Payloads may lie in it from now on; what
@@ -9253,17 +9329,17 @@ class shm_transport {
   /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted;
   /// `unauthorized`: the next 64 names that readers would find it by are taken by somebody else.
   result<std::uint64_t> adopt_region(mutable_bytes user) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.adopt(user);
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return e.writer.adopt(user);
+    });
   }
   /// Takes the memory back. \errors `misconfigured`: no such region, or objects in it are still with readers.
   result<void> forget_region(std::uint64_t region) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.forget(region);
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return e.writer.forget(region);
+    });
   }
 
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
@@ -9274,9 +9350,7 @@ class shm_transport {
   /// Waits until something of this producer came back since. \errors `no_space`: nothing of it is unread, so nothing can; `peer_lost`: whoever gets
   /// for stage `consumer` died; timed_out, cancelled, closed.
   result<void> wait_for_room(std::uint32_t seen, std::string_view consumer, deadline until, stop_token stop) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::wait_for_return(e, seen, consumer, until, stop); });
   }
   /// Drops this producer's oldest object that nobody holds now; of several readers, some may have had it. \returns false where there is none.
   bool drop_oldest() {
@@ -9310,9 +9384,7 @@ class shm_transport {
     return progress::done;
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::wait_for_any(*state_, ops, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::wait_for_any(e, ops, until, stop); });
   }
 
   // --- administration -------------------------------------------------------------------------------------------------------------
@@ -9383,7 +9455,7 @@ class shm_transport {
     for (auto const* field : {&directory, &generation, &hash, &index})
       if (!*field) return field->error();
     if (*index >= detail::shm::max_slots) return {error_kind::malformed, "the metadata names an impossible slot"};
-    return locator::pack(locator_tag::shm, detail::shm::place{*directory, *generation, *hash, static_cast<std::uint32_t>(*index), 0});
+    return detail::shm::place{*directory, *generation, *hash, *index}.pack();
   }
 
   [[nodiscard]] health_report report() const {
@@ -9396,7 +9468,7 @@ class shm_transport {
       return out;
     }
     auto const& dir = state_->session->dir();
-    out.moved = {state_->puts.load(), state_->put_bytes.load(), state_->gets.load(), state_->get_bytes.load()};
+    out.moved = {state_->sent.objects(), state_->sent.bytes(), state_->got.objects(), state_->got.bytes()};
     {
       std::scoped_lock const lock(state_->put_mutex);
       auto const memory = state_->writer.memory();
@@ -9780,7 +9852,7 @@ class edge_suffix_keying {
   /// \lifetime see key_scratch.
   /// \errors `too_large`: the key is longer than `max_key_size`, or all together longer than `max`; the other side, which may be
   /// upstream's, knows of no short form.
-  result<wire_key> make(edge flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+  result<wire_key> make(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
     if (key.size() > max_key_size) [[unlikely]]
       return {error_kind::too_large, "the key is longer than 4096 bytes (omniconn::max_key_size); use a shorter key"};
     std::size_t const size = key.size() + flow.from.size() + flow.to.size() + 2;
@@ -9835,48 +9907,38 @@ namespace detail {
 /// and needs no escape.
 constexpr bool is_wire_mark(char c) noexcept { return c == '/' || c == '#' || c == '%'; }
 
-/// Is any of eight bytes a mark? The classic search for a zero byte, which never errs on the question "any".
-constexpr bool has_wire_mark(std::uint64_t eight) noexcept {
+/// Not 0 where any of eight bytes is a mark. The classic search for a zero byte, which never errs on the question "any".
+constexpr std::uint64_t wire_marks(std::uint64_t eight) noexcept {
   constexpr std::uint64_t ones = 0x0101010101010101;
   std::uint64_t const slash = eight ^ (ones * '/'), hash = eight ^ (ones * '#'), percent = eight ^ (ones * '%');
-  return ((((slash - ones) & ~slash) | ((hash - ones) & ~hash) | ((percent - ones) & ~percent)) & (ones << 7)) != 0;
+  return (((slash - ones) & ~slash) | ((hash - ones) & ~hash) | ((percent - ones) & ~percent)) & (ones << 7);
 }
 
-/// Size of `text` once escaped. Stage names have no marks as a rule, so the answer comes from whole words: byte by byte it took 4 ns more,
-/// a name, on every put and get.
-inline std::size_t escaped_size(std::string_view text) noexcept {
-  char const* const data = text.data();
+/// Copies a text to `to`, which it moves on, and shows it to `look`, eight bytes at a time, the last of them for the second time. Names are short: calls of memcpy for the parts
+/// of a wire key took a put and a get longer than the copies.
+[[gnu::always_inline]] inline void copy_words(char*& to, std::string_view text, auto look) noexcept {
+  char const* const from = text.data();
+  char* const begin = to;
   std::size_t const size = text.size();
-  bool found = false;
+  to += size;
   std::uint64_t word = 0;
-  if (size >= sizeof word) {
-    for (std::size_t at = 0; at + sizeof word < size; at += sizeof word) {
-      std::memcpy(&word, data + at, sizeof word);
-      found |= has_wire_mark(word);
-    }
-    std::memcpy(&word, data + size - sizeof word, sizeof word);  // the last eight, some of them for the second time
-  } else if (size >= 4) {
-    std::uint32_t first = 0, last = 0;
-    std::memcpy(&first, data, sizeof first);
-    std::memcpy(&last, data + size - sizeof last, sizeof last);
-    word = std::uint64_t{first} << 32 | last;
-  } else {
-    for (char const c : text) word = word << 8 | static_cast<unsigned char>(c);
+  if (size < sizeof word) {
+    for (std::size_t at = 0; at != size; ++at) word = word << 8 | static_cast<unsigned char>(begin[at] = from[at]);
+    return look(word);
   }
-  if (!found && !has_wire_mark(word)) [[likely]]
-    return size;
-  std::size_t marks = 0;
-  for (char const c : text) marks += is_wire_mark(c) ? 1U : 0U;
-  return size + 2 * marks;
+  auto const copy_at = [&](std::size_t at) noexcept {
+    std::memcpy(&word, from + at, sizeof word);
+    std::memcpy(begin + at, &word, sizeof word);
+    look(word);
+  };
+  for (std::size_t at = 0; at + sizeof word < size; at += sizeof word) copy_at(at);
+  copy_at(size - sizeof word);
 }
 
-inline std::string_view wire_escape(char c) noexcept { return c == '/' ? "%2F" : c == '#' ? "%23" : "%25"; }
-
-/// Appends `text`, whose `escaped_size` is `size`.
-inline void append_escaped(key_scratch& to, std::string_view text, std::size_t size) noexcept {
-  if (size == text.size()) [[likely]]
-    return to.append(text);
-  for (char const& c : text) to.append(is_wire_mark(c) ? wire_escape(c) : std::string_view(&c, 1));
+inline std::string wire_escaped(std::string_view text) {
+  std::string out;
+  for (char const& c : text) out.append(is_wire_mark(c) ? (c == '/' ? "%2F" : c == '#' ? "%23" : "%25") : std::string_view(&c, 1));
+  return out;
 }
 
 /// 128 bits of one or several texts, as 32 hexadecimal digits. Part of the wire format: the seeds and the order never change.
@@ -9926,37 +9988,29 @@ class namespaced_keying {
   static constexpr bool injective = true;
 
   namespaced_keying() : namespaced_keying(options{}) {}
-  explicit namespaced_keying(options const& o) {
-    prefix_.reserve(detail::escaped_size(o.name_space) + 1);
-    for (char const& c : o.name_space) prefix_.append(detail::is_wire_mark(c) ? detail::wire_escape(c) : std::string_view(&c, 1));
-    prefix_.push_back('/');
-  }
+  explicit namespaced_keying(options const& o) : prefix_(detail::wire_escaped(o.name_space) + '/') {}
 
   /// \lifetime see key_scratch.
   /// \errors `too_large`: the key is longer than `max_key_size`, or `max` is too small even for the shortened form, which takes the
   /// namespace and 35 bytes.
-  result<wire_key> make(edge flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+  result<wire_key> make(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
     if (key.size() > max_key_size) [[unlikely]]
       return {error_kind::too_large, "the key is longer than 4096 bytes (omniconn::max_key_size); use a shorter key"};
-    std::size_t const from = detail::escaped_size(flow.from), to = detail::escaped_size(flow.to);
-    std::size_t const head = prefix_.size() + from + 1 + to;
-    bool const whole = head + 1 + key.size() <= max;
-    if (!whole && head + short_size > max) [[unlikely]]
-      return shortest(flow, key, scratch, max);
-    scratch.start(whole ? head + 1 + key.size() : max);
-    scratch.append(prefix_);
-    detail::append_escaped(scratch, flow.from, from);
-    scratch.append("/");
-    detail::append_escaped(scratch, flow.to, to);
-    if (whole) [[likely]] {
-      scratch.append("/");
-      scratch.append(key);
-    } else {
-      detail::key_digest digest;
-      digest.add(key);
-      append_short(scratch, digest, key, max - head - short_size);
+    // Stage names have no marks as a rule, so they are copied as they are, and looked at meanwhile.
+    if (std::size_t const plain = prefix_.size() + flow.from.size() + flow.to.size() + 2 + key.size(); plain <= max) [[likely]] {
+      scratch.start(plain);
+      char* at = scratch.append_room(plain);
+      std::uint64_t found = 0;
+      auto const look = [&found](std::uint64_t eight) noexcept { found |= detail::wire_marks(eight); };
+      detail::copy_words(at, prefix_, [](std::uint64_t) noexcept {});
+      detail::copy_words(at, flow.from, look);
+      *at++ = '/';
+      detail::copy_words(at, flow.to, look);
+      *at++ = '/';
+      if (!key.empty()) std::memcpy(at, key.data(), key.size());
+      if (found == 0) [[likely]] return scratch.view();
     }
-    return scratch.view();
+    return make_escaped(flow, key, scratch, max);
   }
 
   /// Exact for whole keys. Of a shortened key the first and last bytes are left, so parts of a request are recognised as long as the request's
@@ -9984,7 +10038,30 @@ class namespaced_keying {
  private:
   static constexpr std::size_t short_size = 34;  // '#', 32 digits, '~' or '='
 
-  result<wire_key> shortest(edge flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+  /// Where a name has a mark, or all together is longer than `max`.
+  [[gnu::noinline]] result<wire_key> make_escaped(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+    std::string const from = detail::wire_escaped(flow.from), to = detail::wire_escaped(flow.to);
+    std::size_t const head = prefix_.size() + from.size() + 1 + to.size();
+    bool const whole = head + 1 + key.size() <= max;
+    if (!whole && head + short_size > max) [[unlikely]]
+      return shortest(flow, key, scratch, max);
+    scratch.start(whole ? head + 1 + key.size() : max);
+    scratch.append(prefix_);
+    scratch.append(from);
+    scratch.append("/");
+    scratch.append(to);
+    if (whole) [[likely]] {
+      scratch.append("/");
+      scratch.append(key);
+    } else {
+      detail::key_digest digest;
+      digest.add(key);
+      append_short(scratch, digest, key, max - head - short_size);
+    }
+    return scratch.view();
+  }
+
+  result<wire_key> shortest(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
     if (prefix_.size() + short_size > max)
       return {error_kind::too_large,
               "the transport's longest key does not hold the namespace and a digest of 34 bytes; use a shorter namespace"};
@@ -11578,13 +11655,6 @@ struct get_options {
   std::string_view reader{};       ///< who asks; empty: the connector's reader name
 };
 
-/// The acknowledgement of a put: trivially copyable. As a map, for a control plane: `metadata(receipt)`.
-struct receipt {
-  std::uint64_t size = 0;  ///< payload bytes
-  locator where;
-};
-static_assert(std::is_trivially_copyable_v<receipt>);
-
 /// Bytes of one object, kept readable. Move-only RAII: the destructor consumes this reader's share, as `release` does.
 template <class V>
 concept object_view = std::movable<V> && !std::copyable<V> && std::default_initializable<V> && requires(V& v, V const& c) {
@@ -12216,6 +12286,12 @@ template <class Transport, class Op>
     if (!now) return now.error();
     if (*now != progress::pending) return {};
   }
+}
+/// The same after a call that said `now`.
+template <class Transport, class Op>
+[[gnu::always_inline]] inline result<void> drive_on(Transport& transport, Op& op, result<progress> const& now, deadline until, stop_token const& stop) {
+  if (!now) return now.error();
+  return *now == progress::pending ? drive_to_end(transport, op, until, stop) : result<void>();
 }
 
 }  // namespace detail
@@ -13055,7 +13131,7 @@ class connector {
   /// \errors already_exists, no_space, too_large, misconfigured (readers), malformed (payload), closed, and what the transport says.
   template <class Payload>
     requires serializes<Serializer, Payload>
-  result<receipt> put(edge e, std::string_view key, Payload const& payload, put_options const& o) {
+  result<receipt> put(edge const& e, std::string_view key, Payload const& payload, put_options const& o) {
     result<receipt> out = encode_and_publish(e, key, payload, o);
     if constexpr (transport_room<Transport>)  // a lambda that refers to the arguments costs other transports 7 instructions, too, even unused
       again_in_room(out, e, o, [&]() { return encode_and_publish(e, key, payload, o); });
@@ -13066,7 +13142,7 @@ class connector {
   /// A put with the connector's defaults. No default argument: options made for each call cost a small put and get 1 ns each.
   template <class Payload>
     requires serializes<Serializer, Payload>
-  result<receipt> put(edge e, std::string_view key, Payload const& payload) {
+  result<receipt> put(edge const& e, std::string_view key, Payload const& payload) {
     return put(e, key, payload, core_->plain_put);
   }
 
@@ -13107,7 +13183,7 @@ class connector {
 
   /// Publishes what the caller wrote into a reservation of this connector. `kind` says whether it is raw or serialized. The reservation is used up,
   /// also on failure.
-  result<receipt> commit(edge e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  result<receipt> commit(edge const& e, std::string_view key, reservation r, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     if (r.block_.source() != core_->memory.get()) return fail(error{error_kind::misconfigured, "the reservation is of another connector, or empty"});
     object_info info = new_info(kind, r.size_, o);
     if (info.checksum_by != checksum_kind::none) info.checksum = checksum(r.bytes());
@@ -13137,7 +13213,7 @@ class connector {
   }
   /// Publishes bytes of adopted memory where they lie. \copies none. \errors as put; `misconfigured`: they do not lie in memory that was adopted.
   template <transport_adopt T = Transport>
-  result<receipt> put_adopted(edge e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
+  result<receipt> put_adopted(edge const& e, std::string_view key, const_bytes bytes, put_options const& o = {}, payload_kind kind = payload_kind::raw) {
     gather_list parts;
     parts.reference(bytes);
     auto const attempt = [&]() { return publish_pieces(e, key, parts, new_info(kind, bytes.size(), o), o); };
@@ -13151,21 +13227,21 @@ class connector {
 
   /// The object by reference, as soon as it is there. A failed get consumes nothing.
   /// \errors timed_out, cancelled, not_found (only with `deadline::immediate()`), consumed, stale_handle, lease_expired, corrupt (checksum), closed.
-  result<view> get_view(edge e, std::string_view key, get_options const& o) {
+  result<view> get_view(edge const& e, std::string_view key, get_options const& o) {
     result<view> out = find_view(e, key, o);
     if (!out) count(out.error());
     return out;
   }
 
   /// A get with the connector's defaults.
-  result<view> get_view(edge e, std::string_view key) { return get_view(e, key, core_->plain_get); }
+  result<view> get_view(edge const& e, std::string_view key) { return get_view(e, key, core_->plain_get); }
 
   /// The object of whichever key is there first, and which one that is; where several are, the first of the list. The others stay untouched. One wait for any
   /// number of keys. A key that is in the list twice counts once.
   /// \errors timed_out, cancelled, closed, peer_stalled, not_found (`deadline::immediate()`: none is there): of the call, no key named. When no object is there, a key
   /// that cannot be had (consumed, corrupt, too_large, peer_lost, ...) ends the call with its error and its index: take it out of the list, or mend it, and call
   /// again. misconfigured: an empty list, or a locator in the options.
-  result<keyed_view<view>, key_error> get_any_view(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+  result<keyed_view<view>, key_error> get_any_view(edge const& e, std::span<std::string_view const> keys, get_options const& o = {}) {
     find_options how;
     ask(how, e, o);
     auto out = detail::get_any<view>(core_->gets, keys, how, o, wire_of(e), opener());
@@ -13178,7 +13254,7 @@ class connector {
   /// waiting until the deadline, so give each its own keys or readers.
   /// \errors as `get_view`, at once for the first key that fails, with its index; timed_out, cancelled, not_found, closed: with that of the first one missing.
   /// misconfigured: an empty list, a key that is in it twice, a locator in the options.
-  result<std::vector<view>, key_error> get_all_views(edge e, std::span<std::string_view const> keys, get_options const& o = {}) {
+  result<std::vector<view>, key_error> get_all_views(edge const& e, std::span<std::string_view const> keys, get_options const& o = {}) {
     find_options how;
     ask(how, e, o);
     auto out = detail::get_all<view>(core_->gets, keys, how, o, wire_of(e), opener());
@@ -13190,7 +13266,7 @@ class connector {
   /// \errors as `get_view`; malformed, and what else the serializer says; misconfigured: a part of `T` can only borrow.
   template <class T>
     requires deserializes<Serializer, T>
-  result<T> get(edge e, std::string_view key, get_options const& o = {}) {
+  result<T> get(edge const& e, std::string_view key, get_options const& o = {}) {
     static_assert(deserializes_owned<Serializer, T>, "omniconn: this type borrows from the object's memory; use get_view and view::as");
     auto got = get_view(e, key, o);
     if (!got) return got.error();
@@ -13204,14 +13280,14 @@ class connector {
   /// `get` that does not wait: `not_found` where nothing is there.
   template <class T>
     requires deserializes<Serializer, T>
-  result<T> try_get(edge e, std::string_view key, get_options o = {}) {
+  result<T> try_get(edge const& e, std::string_view key, get_options o = {}) {
     o.until = deadline::immediate();
     return get<T>(e, key, o);
   }
 
   /// The object's bytes into the caller's memory. \copies one; none where a transport reads into memory (a store, a network) and can stop at once.
   /// \errors as `get_view`, when `into` may have been written to; too_large: it does not fit, and stays where it is.
-  result<object_info> get_into(edge e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
+  result<object_info> get_into(edge const& e, std::string_view key, mutable_bytes into, get_options const& o = {}) {
     if constexpr (detail::get_driver<Transport, Allocator>::lands_anywhere) {
       auto& c = *core_;
       key_scratch scratch;
@@ -13240,19 +13316,16 @@ class connector {
   /// Waits until nobody needs the object of a receipt any more: every reader is done with it, or it was dropped.
   /// \errors timed_out, cancelled, closed; peer_lost: the process that reads the edge died, the object stays until its lease ends; peer_stalled.
   template <transport_watch T = Transport>
-  result<void> wait_consumed(edge e, receipt const& r, deadline until, stop_token stop = {}) {
+  result<void> wait_consumed(edge const& e, receipt const& r, deadline until, stop_token stop = {}) {
     typename Transport::get_op op;
     auto const now = core_->transport.watch(op, r.where, core_->defaults.report_lost_peer ? e.to : std::string_view{});
-    if (!now) return fail(now.error());
-    if (*now == progress::pending)
-      if (auto const done = detail::drive_to_end(core_->transport, op, until, stop); !done) return fail(done.error());
-    return {};
+    return counted(detail::drive_on(core_->transport, op, now, until, stop));
   }
 
   // --- beside the data path -------------------------------------------------------------------------------------------------------
 
   /// Whether an unread object of that key is there now.
-  result<bool> exists(edge e, std::string_view key) {
+  result<bool> exists(edge const& e, std::string_view key) {
     key_scratch scratch;
     auto wire = core_->keying.make(e, key, scratch, caps.max_key);
     if (!wire) return fail(wire.error());
@@ -13260,7 +13333,7 @@ class connector {
   }
 
   /// Drops the object of exactly this key. \returns how many were dropped; 0 is no error.
-  result<std::size_t> cleanup(edge e, std::string_view key) {
+  result<std::size_t> cleanup(edge const& e, std::string_view key) {
     key_scratch scratch;
     auto wire = core_->keying.make(e, key, scratch, caps.max_key);
     if (!wire) return fail(wire.error());
@@ -13380,7 +13453,7 @@ class connector {
   // The steps of put, commit and get_view are inlined by force, and make their result where the caller wants it: as calls of their own, and with a copy, they
   // cost a 64-byte put 10 ns.
   template <class Payload>
-  [[gnu::always_inline]] result<receipt> encode_and_publish(edge e, std::string_view key, Payload const& payload, put_options const& o) {
+  [[gnu::always_inline]] result<receipt> encode_and_publish(edge const& e, std::string_view key, Payload const& payload, put_options const& o) {
     gather_list parts;
     auto const kind = core_->serializer.encode(payload, parts);
     if (!kind) return kind.error();
@@ -13394,31 +13467,28 @@ class connector {
 
   /// A payload that has room beside its key, unless that is long.
   template <transport_put_whole T = Transport>
-  [[gnu::always_inline]] result<receipt> publish_short(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+  [[gnu::always_inline]] result<receipt> publish_short(edge const& e, std::string_view key, gather_list const& parts, object_info info, put_options const& o) {
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     std::size_t const size = static_cast<std::size_t>(info.size);
-    if (!T::fits_whole(to.wire.size(), size)) return publish_in_block(e, key, parts, info, o);
+    if (!T::fits_whole(to.wire->size(), size)) return publish_in_block(e, key, parts, info, o);
     std::array<std::byte, T::short_payload> bytes;
     detail::gather_into<caps.leaves_process>(parts, mutable_bytes(bytes).first(size), info);
-    auto const where = core_->transport.put_whole(to.wire, const_bytes(bytes).first(size), info, to.how);
-    if (!where) return where.error();
-    return receipt{info.size, *where};
+    return core_->transport.put_whole(*to.wire, const_bytes(bytes).first(size), info, to.how);
   }
 
   /// A payload that lies in its block already. On failure the block is the caller's.
   template <transport_put_whole T = Transport>
-  result<receipt> publish_written(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+  result<receipt> publish_written(edge const& e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info const& info, put_options const& o) {
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     const_bytes const piece(block.data(), static_cast<std::size_t>(info.size));
-    auto const where = core_->transport.put_written(to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, to.how);
-    if (!where) return where.error();
-    block.handed_over();
-    return receipt{info.size, *where};
+    auto out = core_->transport.put_written(*to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()}, info, to.how);
+    if (out) block.handed_over();
+    return out;
   }
 
-  [[gnu::always_inline]] result<receipt> publish_in_block(edge e, std::string_view key, gather_list const& parts, object_info const& info, put_options const& o) {
+  [[gnu::always_inline]] result<receipt> publish_in_block(edge const& e, std::string_view key, gather_list const& parts, object_info const& info, put_options const& o) {
     std::size_t const size = static_cast<std::size_t>(info.size), room = core_->room();
     auto carved = core_->memory->carve(room + size, o.until);
     if (!carved) return carved.error();
@@ -13457,20 +13527,16 @@ class connector {
 
   /// Where a put goes, and what it asks for.
   struct addressed {
+    [[gnu::always_inline]] addressed(core const& c, edge const& e, std::string_view key) : wire(c.keying.make(e, key, scratch, caps.max_key)), how(c.usual) {}
     key_scratch scratch;
-    wire_key wire;
+    result<wire_key> wire;  // as it was made: a copy would wait for its own stores, 4 ns
     publish_options how;
   };
-  [[gnu::always_inline]] result<void> address(addressed& to, edge const& e, std::string_view key, put_options const& o) const {
-    auto const wire = core_->keying.make(e, key, to.scratch, caps.max_key);
-    if (!wire) return wire.error();
-    to.wire = *wire;
-    return ask(to.how, e, o);
-  }
 
-  /// What a put asks of the transport. \requires `e` lives as long as `how`.
-  [[gnu::always_inline]] result<void> ask(publish_options& how, edge const& e, put_options const& o) const {
-    how = core_->usual;
+  /// What a put asks of the transport beyond what is usual. \requires `e` lives as long as `to`.
+  [[gnu::always_inline]] result<void> ask(addressed& to, edge const& e, put_options const& o) const {
+    if (!to.wire) return to.wire.error();
+    auto& how = to.how;
     how.until = o.until;
     if constexpr (caps.hears_death) how.flow = &e;
     if (o.readers) {
@@ -13484,12 +13550,12 @@ class connector {
   }
 
   /// The put of a transport that copies the pieces itself: they go to it as they are, and are the caller's again at the end.
-  result<receipt> publish_pieces(edge e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
+  result<receipt> publish_pieces(edge const& e, std::string_view key, gather_list const& parts, object_info info, put_options const& o)
     requires(caps.gathers || (transport_adopt<Transport> && caps.carries_info))
   {
     auto& c = *core_;
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     if (info.checksum_by != checksum_kind::none) {
       checksum_state sum;
       parts.for_each([&sum](const_bytes piece) noexcept { sum.update(piece); });
@@ -13508,21 +13574,17 @@ class connector {
       all = with_envelope;
     }
     typename Transport::put_op op;
-    auto now = c.transport.begin(op, to.wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, to.how);
-    if (now && *now == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
-    if (now) now = c.transport.commit(op, stored);
-    if (!now) return now.error();
-    if (*now == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
+    auto const begun = c.transport.begin(op, *to.wire, outgoing{all, 0, [](std::uint64_t) noexcept {}}, stored, to.how);
+    if (auto const done = detail::drive_on(c.transport, op, begun, o.until, o.stop); !done) return done.error();
+    if (auto const done = detail::drive_on(c.transport, op, c.transport.commit(op, stored), o.until, o.stop); !done) return done.error();
     return receipt{info.size, op.where()};
   }
 
   template <class Fill>
-  [[gnu::always_inline]] result<receipt> publish(edge e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
+  [[gnu::always_inline]] result<receipt> publish(edge const& e, std::string_view key, detail::owned_block<Transport, Allocator>& block, object_info info, put_options const& o, Fill fill) {
     auto& c = *core_;
-    addressed to;
-    if (auto const can = address(to, e, key, o); !can) return can.error();
+    addressed to(*core_, e, key);
+    if (auto const can = ask(to, e, o); !can) return can.error();
     std::size_t const room = c.room(), size = static_cast<std::size_t>(info.size);
     const_bytes const piece(block.data(), room + size);
     object_info stored = info;  // what the transport keeps; its size counts the envelope
@@ -13530,24 +13592,20 @@ class connector {
     outgoing const payload{piece.empty() ? pieces{} : pieces(&piece, 1), block.token(), block.dispose()};
     typename Transport::put_op op;
     // Before the copy: a taken key costs no copy, and a transport may wake its readers while we write.
-    auto begun = c.transport.begin(op, to.wire, payload, stored, to.how);
+    auto begun = c.transport.begin(op, *to.wire, payload, stored, to.how);
     if (!begun) return begun.error();
     std::byte* const target = block.data();
     block.handed_over();
-    if (*begun == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
+    if (auto const done = detail::drive_on(c.transport, op, begun, o.until, o.stop); !done) return done.error();
     fill(mutable_bytes(target + room, size), info, [&](std::uint64_t ready) noexcept { c.transport.advance(op, room + ready); });
     stored.checksum = info.checksum;
     if constexpr (!caps.carries_info)
       if (room != 0) write_envelope(target, info);
-    auto now = c.transport.commit(op, stored);
-    if (!now) return now.error();
-    if (*now == progress::pending)
-      if (auto done = detail::drive_to_end(c.transport, op, o.until, o.stop); !done) return done.error();
+    if (auto const done = detail::drive_on(c.transport, op, c.transport.commit(op, stored), o.until, o.stop); !done) return done.error();
     return result<receipt>::from([&]() noexcept { return receipt{info.size, op.where()}; });  // a copy would wait for its own stores, 5 ns
   }
 
-  [[gnu::always_inline]] result<view> find_view(edge e, std::string_view key, get_options const& o) {
+  [[gnu::always_inline]] result<view> find_view(edge const& e, std::string_view key, get_options const& o) {
     auto& c = *core_;
     key_scratch scratch;
     auto const wire = c.keying.make(e, key, scratch, caps.max_key);
@@ -13666,10 +13724,7 @@ class growing_put : detail::growing_end<Connector, typename Connector::transport
     if (op_ == nullptr) return fail(ended());
     auto const op = std::move(op_);
     info_.checksum = info_.checksum_by != checksum_kind::none ? sum_.digest() : 0;
-    auto now = keeper_->transport.commit(*op, info_);
-    if (now && *now == progress::pending)
-      if (auto const done = detail::drive_to_end(keeper_->transport, *op, until_, stop_); !done) now = done.error();
-    if (!now) return fail(now.error());
+    if (auto const done = detail::drive_on(keeper_->transport, *op, keeper_->transport.commit(*op, info_), until_, stop_); !done) return fail(done.error());
     return receipt{info_.size, op->where()};
   }
 
@@ -13745,8 +13800,8 @@ namespace detail {
 template <class Connector>
 result<growing_put<Connector>> growing_access::announce(Connector& c, edge e, std::string_view key, std::size_t room, put_options const& o, payload_kind kind) {
   if (room > Connector::caps.max_object) return Connector::too_large();
-  typename Connector::addressed to;
-  if (auto const can = c.address(to, e, key, o); !can) return can.error();
+  typename Connector::addressed to(*c.core_, e, key);
+  if (auto const can = c.ask(to, e, o); !can) return can.error();
   auto block = c.core_->memory->carve(room, o.until);
   if (!block) return block.error();
   auto info = c.new_info(kind, room, o);
@@ -13757,11 +13812,10 @@ result<growing_put<Connector>> growing_access::announce(Connector& c, edge e, st
   auto op = std::make_unique<typename Connector::transport_type::put_op>();
   const_bytes const piece(out.room_);
   to.how.growing = true;
-  auto const begun = c.core_->transport.begin(*op, to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block->token(), block->dispose()}, info, to.how);
+  auto const begun = c.core_->transport.begin(*op, *to.wire, outgoing{piece.empty() ? pieces{} : pieces(&piece, 1), block->token(), block->dispose()}, info, to.how);
   if (!begun) return begun.error();
   block->handed_over();
-  if (*begun == progress::pending)
-    if (auto const done = drive_to_end(c.core_->transport, *op, o.until, o.stop); !done) return done.error();
+  if (auto const done = drive_on(c.core_->transport, *op, begun, o.until, o.stop); !done) return done.error();
   info.size = 0;
   out.info_ = info;
   out.keeper_ = c.core_;
@@ -13791,10 +13845,7 @@ result<growing_view<Connector>> growing_access::get(Connector& c, edge e, std::s
   how.wait = !o.until.is_immediate();
   how.until = o.until;
   auto op = std::make_unique<typename Connector::transport_type::get_op>();
-  auto const now = transport.find(*op, *wire, how);
-  if (!now) return c.fail(now.error());
-  if (*now == progress::pending)
-    if (auto const done = drive_to_end(transport, *op, o.until, o.stop); !done) return c.fail(done.error());
+  if (auto const done = drive_on(transport, *op, transport.find(*op, *wire, how), o.until, o.stop); !done) return c.fail(done.error());
   if (op->info().size > c.core_->defaults.max_get_size) return c.fail(error{error_kind::too_large, "the object is, or may become, larger than max_get_size"});
   return growing_view<Connector>(c.core_, std::move(op));
 }
@@ -16381,24 +16432,18 @@ class shm_segment_transport {
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::begin_put(*state_, op, key, out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::begin_put(e, op, key, out, info, o); });
   }
   void advance(put_op&, std::uint64_t) noexcept {}
   result<progress> commit(put_op& op, object_info const& info) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::commit_put(*state_, op, info);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::commit_put(e, op, info); });
   }
   void abort(put_op& op) noexcept { detail::segment::cancel_put(op); }
 
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::start_get(*state_, op, key, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::start_get(e, op, key, o); });
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
 
@@ -16415,9 +16460,7 @@ class shm_segment_transport {
     return progress::done;
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::wait_for_any(*state_, ops, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::wait_for_any(e, ops, until, stop); });
   }
 
   // --- administration -------------------------------------------------------------------------------------------------------------
@@ -20930,24 +20973,18 @@ class shm_sealed_transport {
   // --- put --------------------------------------------------------------------------------------------------------------------------
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::sealed::begin_put(*state_, op, key, out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::sealed::begin_put(e, op, key, out, info, o); });
   }
   void advance(put_op&, std::uint64_t) noexcept {}
   result<progress> commit(put_op& op, object_info const& info) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::sealed::commit_put(*state_, op, info);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::sealed::commit_put(e, op, info); });
   }
   void abort(put_op& op) noexcept { detail::sealed::abort_put(op); }
 
   // --- get --------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->consumer.find(op, key, o, state_->reader);
+    return detail::inside(state_.get(), [&](auto& e) { return e.consumer.find(op, key, o, e.reader); });
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "sealed memory needs no landing: find ends with the bytes in place"}; }
 
@@ -20971,9 +21008,7 @@ class shm_sealed_transport {
     return progress::done;
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->consumer.wait(ops, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return e.consumer.wait(ops, until, stop); });
   }
 
   // --- administration: these three ask the other producers, and wait for their answers for a second at most ---------------------------

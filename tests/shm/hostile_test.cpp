@@ -509,6 +509,50 @@ TEST_F(shm_hostile, a_flipped_payload_byte_is_corrupt_and_the_object_stays) {
   EXPECT_EQ(std::memcmp(got->bytes().data(), payload.data(), payload.size()), 0);
 }
 
+// No checksum covers it: it is compared with the key that is asked for, and what differs with the hash.
+TEST_F(shm_hostile, a_flipped_byte_of_a_key_is_corrupt_and_the_object_stays) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(1000, std::byte{0x5a});
+  layout::names const paths(folder.path(), "space");
+  auto dir = layout::directory::open(paths, {}, false);
+  ASSERT_TRUE(dir);
+  dir->open_gate();
+  for (std::size_t const size : {std::size_t{10}, std::size_t{300}}) {
+    SCOPED_TRACE(size);
+    std::string const key(size, 'k');
+    auto const put = producer.put(hop, key, bytes_of(payload));
+    ASSERT_TRUE(put);
+    auto const index = producer.metadata(*put).find("slot")->as_uint64();
+    ASSERT_TRUE(index);
+    auto const& s = dir->slot_at(static_cast<std::uint32_t>(*index));
+    bool const is_long = s.key_size > layout::slot_room;
+    ASSERT_EQ(is_long, size == 300);
+    std::string const file = is_long ? paths.arena_path(s.arena) : paths.directory_path();
+    omniconn::detail::unique_fd const fd(::open(file.c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(fd) << file;
+    auto const text = reinterpret_cast<std::byte const*>(&s.room);
+    std::size_t const in_directory = static_cast<std::size_t>(text - reinterpret_cast<std::byte const*>(&dir->head()));
+    std::size_t const first = is_long ? static_cast<std::size_t>(std::uint64_t{s.key_at}) : in_directory;
+    std::size_t const last = std::uint16_t{s.key_size} - std::size_t{1};
+    for (std::size_t const i : {std::size_t{0}, last}) {
+      auto const place = static_cast<off_t>(first + i);
+      char right = 0;
+      ASSERT_EQ(::pread(fd.get(), &right, 1, place), 1);
+      char const flipped = static_cast<char>(right ^ 1);
+      ASSERT_EQ(::pwrite(fd.get(), &flipped, 1, place), 1);
+      for (bool const by_place : {false, true}) {
+        auto const got = consumer.get_view(hop, key, now({}, by_place ? &put->where : nullptr));
+        ASSERT_FALSE(got);
+        EXPECT_EQ(got.error().kind(), error_kind::corrupt) << got.error().message();
+      }
+      ASSERT_EQ(::pwrite(fd.get(), &right, 1, place), 1);
+    }
+    auto const got = consumer.get_view(hop, key, now());
+    EXPECT_TRUE(got) << got.error().message();
+  }
+}
+
 // It is written when the producer goes, so that no checksum of the put covers it.
 TEST_F(shm_hostile, a_flipped_bit_in_the_end_of_a_lease_ends_nothing) {
   auto o = options();

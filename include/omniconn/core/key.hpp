@@ -48,6 +48,8 @@ class key_scratch {
       data_ = inline_.data();
     }
   }
+  /// Where the next `size` bytes go, which the caller writes. \requires as `append`
+  [[nodiscard]] char* append_room(std::size_t size) noexcept { return data_ + std::exchange(used_, used_ + size); }
   /// \requires the sum of all appended sizes stays within what `start` was told.
   void append(std::string_view text) noexcept {
     if (!text.empty()) std::memcpy(data_ + used_, text.data(), text.size());

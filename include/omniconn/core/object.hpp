@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <omniconn/config.hpp>
@@ -31,6 +32,13 @@ struct object_info {
   payload_kind kind = payload_kind::raw;
   checksum_kind checksum_by = checksum_kind::none;
 };
+
+/// The acknowledgement of a put: trivially copyable. As a map, for a control plane: `metadata(receipt)`.
+struct receipt {
+  std::uint64_t size = 0;  ///< payload bytes
+  locator where;
+};
+static_assert(std::is_trivially_copyable_v<receipt>);
 
 /// What a put of a key that exists already does.
 enum class on_existing : std::uint8_t {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 #include <sched.h>
 #include <time.h>
@@ -58,6 +59,14 @@ class call {
 
 inline error closed_error() noexcept { return {error_kind::closed, "the transport is closed", 0, severity::transport}; }
 inline error cancelled_error() noexcept { return {error_kind::cancelled, "the operation was cancelled"}; }
+
+/// What `act(*gate)` returns; what is behind the gate stays open meanwhile. \errors `closed`
+template <class Gate, class Act>
+[[gnu::always_inline]] inline std::invoke_result_t<Act&, Gate&> inside(Gate* gate, Act act) {
+  call const entered(gate);
+  if (!entered) return closed_error();
+  return act(*gate);
+}
 
 }  // namespace detail
 

@@ -35,6 +35,12 @@ template <class Transport, class Op>
     if (*now != progress::pending) return {};
   }
 }
+/// The same after a call that said `now`.
+template <class Transport, class Op>
+[[gnu::always_inline]] inline result<void> drive_on(Transport& transport, Op& op, result<progress> const& now, deadline until, stop_token const& stop) {
+  if (!now) return now.error();
+  return *now == progress::pending ? drive_to_end(transport, op, until, stop) : result<void>();
+}
 
 }  // namespace detail
 

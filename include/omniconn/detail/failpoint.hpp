@@ -64,7 +64,7 @@ struct failpoint_id {
 }
 
 /// One relaxed load and a branch that is predicted as long as no hook is set.
-inline void failpoint(failpoint_id id) noexcept {
+[[gnu::always_inline]] inline void failpoint(failpoint_id id) noexcept {
   if (failpoint_hook_now.load(std::memory_order_relaxed) != nullptr) [[unlikely]] reach_failpoint(id.index);
 }
 

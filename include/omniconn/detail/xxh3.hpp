@@ -98,7 +98,7 @@ inline std::uint64_t xxh3_mix(std::byte const* input, std::byte const* secret, s
 }
 
 /// Pairs from both ends towards the middle; they overlap there, so no size needs a remainder.
-inline std::uint64_t xxh3_17_to_128(std::byte const* input, std::size_t size, std::uint64_t seed) noexcept {
+[[gnu::always_inline]] inline std::uint64_t xxh3_17_to_128(std::byte const* input, std::size_t size, std::uint64_t seed) noexcept {
   std::byte const* const secret = xxh3_secret_bytes();
   std::byte const* const last = input + size - 16;
   std::uint64_t hash = size * xxh3_prime64_1;

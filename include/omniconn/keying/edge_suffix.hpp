@@ -34,7 +34,7 @@ class edge_suffix_keying {
   /// \lifetime see key_scratch.
   /// \errors `too_large`: the key is longer than `max_key_size`, or all together longer than `max`; the other side, which may be
   /// upstream's, knows of no short form.
-  result<wire_key> make(edge flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+  result<wire_key> make(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
     if (key.size() > max_key_size) [[unlikely]]
       return {error_kind::too_large, "the key is longer than 4096 bytes (omniconn::max_key_size); use a shorter key"};
     std::size_t const size = key.size() + flow.from.size() + flow.to.size() + 2;

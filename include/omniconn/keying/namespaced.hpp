@@ -25,48 +25,38 @@ namespace detail {
 /// and needs no escape.
 constexpr bool is_wire_mark(char c) noexcept { return c == '/' || c == '#' || c == '%'; }
 
-/// Is any of eight bytes a mark? The classic search for a zero byte, which never errs on the question "any".
-constexpr bool has_wire_mark(std::uint64_t eight) noexcept {
+/// Not 0 where any of eight bytes is a mark. The classic search for a zero byte, which never errs on the question "any".
+constexpr std::uint64_t wire_marks(std::uint64_t eight) noexcept {
   constexpr std::uint64_t ones = 0x0101010101010101;
   std::uint64_t const slash = eight ^ (ones * '/'), hash = eight ^ (ones * '#'), percent = eight ^ (ones * '%');
-  return ((((slash - ones) & ~slash) | ((hash - ones) & ~hash) | ((percent - ones) & ~percent)) & (ones << 7)) != 0;
+  return (((slash - ones) & ~slash) | ((hash - ones) & ~hash) | ((percent - ones) & ~percent)) & (ones << 7);
 }
 
-/// Size of `text` once escaped. Stage names have no marks as a rule, so the answer comes from whole words: byte by byte it took 4 ns more,
-/// a name, on every put and get.
-inline std::size_t escaped_size(std::string_view text) noexcept {
-  char const* const data = text.data();
+/// Copies a text to `to`, which it moves on, and shows it to `look`, eight bytes at a time, the last of them for the second time. Names are short: calls of memcpy for the parts
+/// of a wire key took a put and a get longer than the copies.
+[[gnu::always_inline]] inline void copy_words(char*& to, std::string_view text, auto look) noexcept {
+  char const* const from = text.data();
+  char* const begin = to;
   std::size_t const size = text.size();
-  bool found = false;
+  to += size;
   std::uint64_t word = 0;
-  if (size >= sizeof word) {
-    for (std::size_t at = 0; at + sizeof word < size; at += sizeof word) {
-      std::memcpy(&word, data + at, sizeof word);
-      found |= has_wire_mark(word);
-    }
-    std::memcpy(&word, data + size - sizeof word, sizeof word);  // the last eight, some of them for the second time
-  } else if (size >= 4) {
-    std::uint32_t first = 0, last = 0;
-    std::memcpy(&first, data, sizeof first);
-    std::memcpy(&last, data + size - sizeof last, sizeof last);
-    word = std::uint64_t{first} << 32 | last;
-  } else {
-    for (char const c : text) word = word << 8 | static_cast<unsigned char>(c);
+  if (size < sizeof word) {
+    for (std::size_t at = 0; at != size; ++at) word = word << 8 | static_cast<unsigned char>(begin[at] = from[at]);
+    return look(word);
   }
-  if (!found && !has_wire_mark(word)) [[likely]]
-    return size;
-  std::size_t marks = 0;
-  for (char const c : text) marks += is_wire_mark(c) ? 1U : 0U;
-  return size + 2 * marks;
+  auto const copy_at = [&](std::size_t at) noexcept {
+    std::memcpy(&word, from + at, sizeof word);
+    std::memcpy(begin + at, &word, sizeof word);
+    look(word);
+  };
+  for (std::size_t at = 0; at + sizeof word < size; at += sizeof word) copy_at(at);
+  copy_at(size - sizeof word);
 }
 
-inline std::string_view wire_escape(char c) noexcept { return c == '/' ? "%2F" : c == '#' ? "%23" : "%25"; }
-
-/// Appends `text`, whose `escaped_size` is `size`.
-inline void append_escaped(key_scratch& to, std::string_view text, std::size_t size) noexcept {
-  if (size == text.size()) [[likely]]
-    return to.append(text);
-  for (char const& c : text) to.append(is_wire_mark(c) ? wire_escape(c) : std::string_view(&c, 1));
+inline std::string wire_escaped(std::string_view text) {
+  std::string out;
+  for (char const& c : text) out.append(is_wire_mark(c) ? (c == '/' ? "%2F" : c == '#' ? "%23" : "%25") : std::string_view(&c, 1));
+  return out;
 }
 
 /// 128 bits of one or several texts, as 32 hexadecimal digits. Part of the wire format: the seeds and the order never change.
@@ -116,37 +106,29 @@ class namespaced_keying {
   static constexpr bool injective = true;
 
   namespaced_keying() : namespaced_keying(options{}) {}
-  explicit namespaced_keying(options const& o) {
-    prefix_.reserve(detail::escaped_size(o.name_space) + 1);
-    for (char const& c : o.name_space) prefix_.append(detail::is_wire_mark(c) ? detail::wire_escape(c) : std::string_view(&c, 1));
-    prefix_.push_back('/');
-  }
+  explicit namespaced_keying(options const& o) : prefix_(detail::wire_escaped(o.name_space) + '/') {}
 
   /// \lifetime see key_scratch.
   /// \errors `too_large`: the key is longer than `max_key_size`, or `max` is too small even for the shortened form, which takes the
   /// namespace and 35 bytes.
-  result<wire_key> make(edge flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+  result<wire_key> make(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
     if (key.size() > max_key_size) [[unlikely]]
       return {error_kind::too_large, "the key is longer than 4096 bytes (omniconn::max_key_size); use a shorter key"};
-    std::size_t const from = detail::escaped_size(flow.from), to = detail::escaped_size(flow.to);
-    std::size_t const head = prefix_.size() + from + 1 + to;
-    bool const whole = head + 1 + key.size() <= max;
-    if (!whole && head + short_size > max) [[unlikely]]
-      return shortest(flow, key, scratch, max);
-    scratch.start(whole ? head + 1 + key.size() : max);
-    scratch.append(prefix_);
-    detail::append_escaped(scratch, flow.from, from);
-    scratch.append("/");
-    detail::append_escaped(scratch, flow.to, to);
-    if (whole) [[likely]] {
-      scratch.append("/");
-      scratch.append(key);
-    } else {
-      detail::key_digest digest;
-      digest.add(key);
-      append_short(scratch, digest, key, max - head - short_size);
+    // Stage names have no marks as a rule, so they are copied as they are, and looked at meanwhile.
+    if (std::size_t const plain = prefix_.size() + flow.from.size() + flow.to.size() + 2 + key.size(); plain <= max) [[likely]] {
+      scratch.start(plain);
+      char* at = scratch.append_room(plain);
+      std::uint64_t found = 0;
+      auto const look = [&found](std::uint64_t eight) noexcept { found |= detail::wire_marks(eight); };
+      detail::copy_words(at, prefix_, [](std::uint64_t) noexcept {});
+      detail::copy_words(at, flow.from, look);
+      *at++ = '/';
+      detail::copy_words(at, flow.to, look);
+      *at++ = '/';
+      if (!key.empty()) std::memcpy(at, key.data(), key.size());
+      if (found == 0) [[likely]] return scratch.view();
     }
-    return scratch.view();
+    return make_escaped(flow, key, scratch, max);
   }
 
   /// Exact for whole keys. Of a shortened key the first and last bytes are left, so parts of a request are recognised as long as the request's
@@ -174,7 +156,30 @@ class namespaced_keying {
  private:
   static constexpr std::size_t short_size = 34;  // '#', 32 digits, '~' or '='
 
-  result<wire_key> shortest(edge flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+  /// Where a name has a mark, or all together is longer than `max`.
+  [[gnu::noinline]] result<wire_key> make_escaped(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
+    std::string const from = detail::wire_escaped(flow.from), to = detail::wire_escaped(flow.to);
+    std::size_t const head = prefix_.size() + from.size() + 1 + to.size();
+    bool const whole = head + 1 + key.size() <= max;
+    if (!whole && head + short_size > max) [[unlikely]]
+      return shortest(flow, key, scratch, max);
+    scratch.start(whole ? head + 1 + key.size() : max);
+    scratch.append(prefix_);
+    scratch.append(from);
+    scratch.append("/");
+    scratch.append(to);
+    if (whole) [[likely]] {
+      scratch.append("/");
+      scratch.append(key);
+    } else {
+      detail::key_digest digest;
+      digest.add(key);
+      append_short(scratch, digest, key, max - head - short_size);
+    }
+    return scratch.view();
+  }
+
+  result<wire_key> shortest(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
     if (prefix_.size() + short_size > max)
       return {error_kind::too_large,
               "the transport's longest key does not hold the namespace and a digest of 34 bytes; use a shorter namespace"};

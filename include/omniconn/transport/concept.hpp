@@ -211,8 +211,8 @@ template <class T>
 concept transport_put_whole = transport_policy<T> && T::caps.carries_info && requires(T& t, wire_key k, const_bytes payload, outgoing const& out, object_info const& i, publish_options const& o) {
   requires std::same_as<std::remove_cvref_t<decltype(T::short_payload)>, std::size_t>;
   { T::fits_whole(k.size(), payload.size()) } -> std::same_as<bool>;
-  { t.put_whole(k, payload, i, o) } -> std::same_as<result<locator>>;
-  { t.put_written(k, out, i, o) } -> std::same_as<result<locator>>;
+  { t.put_whole(k, payload, i, o) } -> std::same_as<result<receipt>>;
+  { t.put_written(k, out, i, o) } -> std::same_as<result<receipt>>;
 };
 
 /// Optional: objects that are read while they grow. A put that was begun with `publish_options::growing` tells its readers of each `advance`; a get that was asked for with

@@ -153,17 +153,15 @@ class shm_transport {
   }
   /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: see `wait_to_grow`
   result<memory_region> grow(std::size_t more) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.grow(more);
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return e.writer.grow(more);
+    });
   }
   /// Where the namespace has a limit, growing needs the gate: waits until nobody who opens or closes the namespace has it. \errors `peer_stalled`: somebody is
   /// stopped with it, seen at the deadline or after 5 s
   result<void> wait_to_grow(deadline until) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->session->wait_for_gate(until);
+    return detail::inside(state_.get(), [&](auto& e) { return e.session->wait_for_gate(until); });
   }
   std::size_t reclaim(reclaim_sink sink) {
     if (state_ == nullptr || state_->inherited()) return 0;
@@ -182,9 +180,7 @@ class shm_transport {
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::begin_put(*state_, op, key, out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::begin_put(e, op, key, out, info, o); });
   }
   /// So many bytes are there: whoever waits for the object may read them already.
   void advance(put_op& op, std::uint64_t ready) noexcept {
@@ -195,23 +191,21 @@ class shm_transport {
   static constexpr std::size_t short_payload = detail::shm::slot_room;
   [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
   /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
-  result<locator> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
+  result<receipt> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
     return detail::shm::put_at_once(*state_, key, payload, nullptr, info, o);
   }
   /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
-  result<locator> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
+  result<receipt> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
     call const entered(state_.get());
     if (!entered) return detail::closed_error();
     if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
     return detail::shm::put_at_once(*state_, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
   }
   result<progress> commit(put_op& op, object_info const& info) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::commit_put(*state_, op, info);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::commit_put(e, op, info); });
   }
   /// The block comes back through `reclaim`.
   void abort(put_op& op) noexcept {
@@ -221,9 +215,7 @@ class shm_transport {
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::start_get(*state_, op, key, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::start_get(e, op, key, o); });
   }
   /// Where `find_options::growing` was asked for: ends when so many bytes of the object are there, or all. \errors `aborted`: its producer gave it up; `peer_lost`: that died
   result<progress> await_bytes(get_op& op, std::uint64_t bytes) { return detail::shm::await_bytes(state_.get(), op, bytes); }
@@ -234,9 +226,7 @@ class shm_transport {
   /// Ends when nobody needs the object behind a locator any more: every reader is done with it, or it was dropped. \errors `stale_handle`: of another
   /// namespace; `peer_lost`: whoever gets for stage `consumer` died.
   result<progress> watch(get_op& op, locator const& of, std::string_view consumer = {}) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::start_watch(*state_, op, of, consumer);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::start_watch(e, op, of, consumer); });
   }
 
   /// A descriptor for foreign event loops (poll, epoll, asyncio): readable when `step` may find something new, because something was published, given back
@@ -247,9 +237,7 @@ class shm_transport {
   /// it is good until that is destroyed, also after `close`. Until then each event of the namespace costs whoever makes it some system calls.
   /// \errors `no_space`: no descriptor is left; `closed`. \threadsafety any; who reads for several threads steps for all of them.
   result<int> native_fd() {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->native_fd();
+    return detail::inside(state_.get(), [&](auto& e) { return e.native_fd(); });
   }
 
   /// Memory of the caller that readers map as it is: a memfd or a file of /dev/shm, mapped shared, with a descriptor still open. Payloads may lie in it from now on; what
@@ -258,17 +246,17 @@ class shm_transport {
   /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted;
   /// `unauthorized`: the next 64 names that readers would find it by are taken by somebody else.
   result<std::uint64_t> adopt_region(mutable_bytes user) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.adopt(user);
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return e.writer.adopt(user);
+    });
   }
   /// Takes the memory back. \errors `misconfigured`: no such region, or objects in it are still with readers.
   result<void> forget_region(std::uint64_t region) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    std::scoped_lock const lock(state_->put_mutex);
-    return state_->writer.forget(region);
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return e.writer.forget(region);
+    });
   }
 
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
@@ -279,9 +267,7 @@ class shm_transport {
   /// Waits until something of this producer came back since. \errors `no_space`: nothing of it is unread, so nothing can; `peer_lost`: whoever gets
   /// for stage `consumer` died; timed_out, cancelled, closed.
   result<void> wait_for_room(std::uint32_t seen, std::string_view consumer, deadline until, stop_token stop) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::wait_for_return(*state_, seen, consumer, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::wait_for_return(e, seen, consumer, until, stop); });
   }
   /// Drops this producer's oldest object that nobody holds now; of several readers, some may have had it. \returns false where there is none.
   bool drop_oldest() {
@@ -315,9 +301,7 @@ class shm_transport {
     return progress::done;
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::shm::wait_for_any(*state_, ops, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::wait_for_any(e, ops, until, stop); });
   }
 
   // --- administration -------------------------------------------------------------------------------------------------------------
@@ -388,7 +372,7 @@ class shm_transport {
     for (auto const* field : {&directory, &generation, &hash, &index})
       if (!*field) return field->error();
     if (*index >= detail::shm::max_slots) return {error_kind::malformed, "the metadata names an impossible slot"};
-    return locator::pack(locator_tag::shm, detail::shm::place{*directory, *generation, *hash, static_cast<std::uint32_t>(*index), 0});
+    return detail::shm::place{*directory, *generation, *hash, *index}.pack();
   }
 
   [[nodiscard]] health_report report() const {
@@ -401,7 +385,7 @@ class shm_transport {
       return out;
     }
     auto const& dir = state_->session->dir();
-    out.moved = {state_->puts.load(), state_->put_bytes.load(), state_->gets.load(), state_->get_bytes.load()};
+    out.moved = {state_->sent.objects(), state_->sent.bytes(), state_->got.objects(), state_->got.bytes()};
     {
       std::scoped_lock const lock(state_->put_mutex);
       auto const memory = state_->writer.memory();

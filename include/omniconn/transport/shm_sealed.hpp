@@ -93,24 +93,18 @@ class shm_sealed_transport {
   // --- put --------------------------------------------------------------------------------------------------------------------------
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::sealed::begin_put(*state_, op, key, out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::sealed::begin_put(e, op, key, out, info, o); });
   }
   void advance(put_op&, std::uint64_t) noexcept {}
   result<progress> commit(put_op& op, object_info const& info) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::sealed::commit_put(*state_, op, info);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::sealed::commit_put(e, op, info); });
   }
   void abort(put_op& op) noexcept { detail::sealed::abort_put(op); }
 
   // --- get --------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->consumer.find(op, key, o, state_->reader);
+    return detail::inside(state_.get(), [&](auto& e) { return e.consumer.find(op, key, o, e.reader); });
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "sealed memory needs no landing: find ends with the bytes in place"}; }
 
@@ -134,9 +128,7 @@ class shm_sealed_transport {
     return progress::done;
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return state_->consumer.wait(ops, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return e.consumer.wait(ops, until, stop); });
   }
 
   // --- administration: these three ask the other producers, and wait for their answers for a second at most ---------------------------

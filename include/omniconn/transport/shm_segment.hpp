@@ -150,24 +150,18 @@ class shm_segment_transport {
   // --- put ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> begin(put_op& op, wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::begin_put(*state_, op, key, out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::begin_put(e, op, key, out, info, o); });
   }
   void advance(put_op&, std::uint64_t) noexcept {}
   result<progress> commit(put_op& op, object_info const& info) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::commit_put(*state_, op, info);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::commit_put(e, op, info); });
   }
   void abort(put_op& op) noexcept { detail::segment::cancel_put(op); }
 
   // --- get ------------------------------------------------------------------------------------------------------------------------
 
   result<progress> find(get_op& op, wire_key key, find_options const& o) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::start_get(*state_, op, key, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::start_get(e, op, key, o); });
   }
   result<progress> land(get_op&, mutable_pieces) { return {error_kind::misconfigured, "shared memory needs no landing: find ends with the bytes in place"}; }
 
@@ -184,9 +178,7 @@ class shm_segment_transport {
     return progress::done;
   }
   result<std::size_t> wait(std::span<operation* const> ops, deadline until, stop_token stop) {
-    detail::call const entered(state_.get());
-    if (!entered) return detail::closed_error();
-    return detail::segment::wait_for_any(*state_, ops, until, stop);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::segment::wait_for_any(e, ops, until, stop); });
   }
 
   // --- administration -------------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ TYPED_TEST_P(transport_conformance, a_short_payload_is_put_whole) {
         EXPECT_TRUE(failed_with((*producer)->put_whole(key, data, info, producer->usual()), error_kind::already_exists));
         EXPECT_TRUE(failed_with(producer->put(key, data), error_kind::already_exists));
         find_options by_place;
-        by_place.where = &*put;
+        by_place.where = &put->where;
         auto got = consumer->get(key, this->patient(), put_so_far % 2 == 0 ? find_options{} : by_place);
         ASSERT_TRUE(succeeded(got)) << key_size << " " << size;
         EXPECT_TRUE(same_bytes(got->bytes, data)) << key_size << " " << size;
@@ -169,7 +169,7 @@ TYPED_TEST_P(transport_conformance, a_written_payload_is_put_at_once) {
         auto const put = (*producer)->put_written(key, out, info, producer->usual());
         ASSERT_TRUE(succeeded(put)) << "the block is still the caller's";
         find_options by_place;
-        by_place.where = &*put;
+        by_place.where = &put->where;
         auto got = consumer->get(key, this->patient(), by_place);
         ASSERT_TRUE(succeeded(got));
         EXPECT_TRUE(same_bytes(got->bytes, data));

@@ -28,11 +28,20 @@ inline bool is_damaged(auto const& dir, std::uint32_t index, std::uint64_t word)
   return std::uint64_t{s.sum} != dir.sum(s, control::generation(word)) && s.ctl.load() == word;
 }
 
-/// Whether the object that was claimed is of the key that is asked for. `mapped`: the arena `where`.
+/// Whether the object that was claimed, whose hash is that of the key that is asked for, is of that key. `mapped`: the arena `where`. \errors `corrupt`: its key was changed
 template <class Session>
-result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint16_t key_size, std::uint64_t where, std::shared_ptr<mapped_arena const> const& mapped) {
+[[gnu::always_inline]] inline result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> const& op, auto const& s, std::uint16_t key_size, std::uint64_t where, std::shared_ptr<mapped_arena const> const& mapped) {
   if (key_size != op.key_.size()) return false;
-  if (key_size <= slot_room) return s.room.begins_with(op.key_.data(), op.key_.size());
+  // Another key has the same hash; what is left of ours has not, or ends with what was zero.
+  auto const is_another = [&](std::string_view stored) -> result<bool> {
+    if (stored == op.key_ || e.session->dir().hash(stored) != op.hash_) return damaged_error();
+    return false;
+  };
+  if (key_size <= slot_room) {
+    if (s.room.begins_with(op.key_.data(), op.key_.size())) [[likely]] return true;
+    auto const stored = s.room.load();
+    return is_another({stored.data(), key_size});
+  }
   auto keys = mapped;  // of memory that is lent they lie in its producer's arena
   if ((where & region_mask) != 0) {
     auto arena = e.session->arena(s.owner.load(std::memory_order_relaxed), where & ~region_mask);
@@ -41,15 +50,19 @@ result<bool> has_key(basic_endpoint<Session>& e, basic_get_operation<Session> co
   }
   std::uint64_t const at = s.key_at;
   if (keys == nullptr || !keys->contains(at, key_size)) return {error_kind::corrupt, "the namespace's directory places a key outside its arena"};
-  return text_of(keys->at(at, key_size)) == op.key_;
+  std::string_view const stored = text_of(keys->at(at, key_size));
+  if (stored == op.key_) return true;
+  return is_another(stored);
 }
 
-/// Validates what was claimed and makes it the operation's. false: another key with the same hash.
+/// Validates what the operation has claimed, and makes it what was found. What is not is given back. false: another key with the same hash.
 ///
 /// Each shared word is read once: the directory is writable by others, so what was checked must be what is used.
-template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op, std::uint32_t index, basic_object_hold<Session> held) {  // which gives the claim back on every way out but the last
+template <class Session> [[gnu::always_inline]] inline result<bool> adopt(basic_endpoint<Session>& e, basic_get_operation<Session>& op) {
+  auto& held = op.hold_;  // filled where it lies: each move would wait for its own stores
+  claim_guard<Session> guard{&held};
   auto const& dir = e.session->dir();
-  auto const& s = dir.slot_at(index);
+  auto const& s = dir.slot_at(held.index());
   std::uint64_t const generation = held.generation();
   failpoint("shm.get.adopting");
   if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
@@ -66,8 +79,7 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     if (!arena) return arena.error();
     mapped = std::move(*arena);
   }
-  if (!op.by_locator_)
-    if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
+  if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
   if (mapped != nullptr) {
     std::uint64_t const at = s.offset;
     if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
@@ -77,12 +89,11 @@ template <class Session> result<bool> adopt(basic_endpoint<Session>& e, basic_ge
     held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
   }
   op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), static_cast<checksum_kind>(std::uint8_t{s.checksum_kind})};
-  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), generation, s.hash.load(std::memory_order_relaxed), index, 0});
-  op.hold_ = std::move(held);
+  op.where_ = {dir.id(), generation, s.hash.load(std::memory_order_relaxed), held.index()};
+  guard.held = nullptr;
   failpoint("shm.get.adopted");
   op.become(stage::found);
-  e.gets.fetch_add(1, std::memory_order_relaxed);
-  e.get_bytes.fetch_add(size, std::memory_order_relaxed);
+  e.got.add(size);
   return true;
 }
 

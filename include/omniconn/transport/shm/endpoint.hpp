@@ -23,6 +23,7 @@
 #include <omniconn/detail/call_gate.hpp>
 #include <omniconn/detail/posix.hpp>
 #include <omniconn/detail/staged_operation.hpp>
+#include <omniconn/detail/traffic_counter.hpp>
 #include <omniconn/transport/concept.hpp>
 #include <omniconn/transport/shm/hold.hpp>
 #include <omniconn/transport/shm/listen.hpp>
@@ -39,8 +40,10 @@ struct place {
   std::uint64_t directory;
   std::uint64_t generation;
   std::uint64_t hash;
-  std::uint32_t index;
-  std::uint32_t reserved;
+  std::uint64_t index;
+
+  /// Empty where there is no directory.
+  [[nodiscard]] locator pack() const noexcept { return directory == 0 ? locator() : locator::pack(locator_tag::shm, *this); }
 };
 
 inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
@@ -62,7 +65,7 @@ template <class Session> struct basic_endpoint : call_gate {
   std::uint32_t crowded_home = everywhere;  ///< of the last put's key, where it found no slot near it: room elsewhere is none. Under the put mutex
   unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
-  std::atomic<std::uint64_t> puts{0}, put_bytes{0}, gets{0}, get_bytes{0};
+  traffic_counter sent, got;
 
   static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
 
@@ -117,10 +120,10 @@ struct followed {
 
 template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
-  [[nodiscard]] locator where() const noexcept { return where_; }
+  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
 
   basic_endpoint<Session>* owner_ = nullptr;
-  locator where_;
+  place where_{};
   std::uint64_t hash_ = 0;
   std::uint64_t serial_ = 0;  // of the producer's list
   std::uint64_t generation_ = 0;
@@ -134,7 +137,7 @@ using put_operation = basic_put_operation<session>;
 template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
-  [[nodiscard]] locator where() const noexcept { return where_; }
+  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
   /// Of an object that grows: the bytes that are there, and whether that is all.
   [[nodiscard]] const_bytes so_far() const noexcept { return following_.on ? following_.bytes.first(following_.done) : hold_.bytes(); }
   [[nodiscard]] bool is_whole() const noexcept { return is(stage::found) && !following_.on; }
@@ -181,7 +184,7 @@ template <class Session> struct basic_get_operation : staged_operation {
   bool moved_ = false;          ///< the last look saw an object of the key that was just going
   bool may_follow_ = false;     ///< one thread waits for this object alone, and spins
   object_info info_;
-  locator where_;
+  place where_{};
   basic_object_hold<Session> hold_;
   followed following_;
   std::optional<std::uint64_t> digest_;

@@ -54,7 +54,9 @@ template <class Session> result<bool> start_following(basic_endpoint<Session>& e
   std::uint32_t const epoch = dir.participant_at(owner).epoch.load();  // before the claim, which says that the object is still this one's
   std::uint32_t claimed = 0;
   if (take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed) != claim_outcome::taken) return false;
-  basic_object_hold<Session> held(e.session, index, control::generation(word), claimed);
+  auto& held = op.hold_;
+  held.begin(e.session, index, control::generation(word), claimed);
+  claim_guard<Session> guard{&held};
   failpoint("shm.follow.claimed");
   op.unfit_ = word;  // unless it comes to the end of this. Not claimed again: each claim that is given back rings, for us too
   if (std::uint64_t{s.sum} != dir.sum(s, control::generation(word))) {  // damaged, which is found when it is whole, or about to be whole
@@ -87,7 +89,7 @@ template <class Session> result<bool> start_following(basic_endpoint<Session>& e
   f.epoch = epoch;
   f.on = true;
   op.info_ = {size, 0, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), checksum_kind::none};
-  op.hold_ = std::move(held);
+  guard.held = nullptr;
   return true;
 }
 
@@ -125,7 +127,7 @@ template <class Session> std::optional<result<progress>> adopt_followed(basic_en
     op.let_go();
     return op.fail(damaged_error());
   }
-  auto const adopted = adopt(e, op, f.index, std::exchange(op.hold_, {}));
+  auto const adopted = adopt(e, op);
   if (!adopted) return op.fail(adopted.error());
   if (!*adopted) return std::nullopt;
   auto const whole = op.hold_.bytes();

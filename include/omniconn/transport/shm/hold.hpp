@@ -19,8 +19,6 @@ namespace detail::shm {
 template <class Session> class basic_object_hold {
  public:
   basic_object_hold() noexcept = default;
-  basic_object_hold(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept
-      : session_(std::move(claimer)), generation_(generation), index_(index), place_(place) {}
   basic_object_hold(basic_object_hold&& other) noexcept
       : session_(std::move(other.session_)), arena_(std::move(other.arena_)), bytes_(other.bytes_), generation_(other.generation_), index_(other.index_), place_(other.place_) {}
   basic_object_hold& operator=(basic_object_hold&& other) noexcept {
@@ -37,6 +35,13 @@ template <class Session> class basic_object_hold {
   }
   ~basic_object_hold() { finish(disposition::give_back); }
 
+  /// A claim was made. \requires there is none
+  void begin(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
+    session_ = std::move(claimer);
+    index_ = index;
+    generation_ = generation;
+    place_ = place;
+  }
   /// What is claimed, and the mapping that it lies in.
   void set_bytes(std::shared_ptr<mapped_arena const> arena, const_bytes bytes) noexcept {
     arena_ = std::move(arena);
@@ -44,6 +49,7 @@ template <class Session> class basic_object_hold {
   }
   [[nodiscard]] const_bytes bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::shared_ptr<mapped_arena const> const& arena() const noexcept { return arena_; }
+  [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
@@ -67,6 +73,14 @@ template <class Session> class basic_object_hold {
   std::uint32_t place_ = 0;
 };
 using object_hold = basic_object_hold<session>;
+
+/// Gives a claim back, unless `held` is cleared before.
+template <class Session> struct claim_guard {
+  basic_object_hold<Session>* held;
+  ~claim_guard() {
+    if (held != nullptr) held->finish(disposition::give_back);
+  }
+};
 
 }  // namespace detail::shm
 

@@ -93,7 +93,7 @@ enum class slot_search : std::uint8_t {
 /// Finds a free slot near a key's home: the nearest, but for those that others may be about to write to. \requires the caller has the key's lock; where the slot is not one of that lock's eight, `beside` takes the other.
 /// \param index of the slot that was found, or of the nearest that is busy
 template <class Directory>
-slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index, basic_key_lock<Directory>& beside) noexcept {
+[[gnu::always_inline]] inline slot_search find_slot(Directory const& dir, std::uint64_t hash, std::uint32_t participant, std::uint32_t& index, basic_key_lock<Directory>& beside) noexcept {
   std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
   auto out = slot_search::none;
   for (std::uint32_t d = 0; d != window && d <= last; ++d) {

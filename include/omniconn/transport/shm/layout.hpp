@@ -12,6 +12,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -27,7 +28,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 6;
+inline constexpr std::uint32_t format_version = 7;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
@@ -68,7 +69,7 @@ class shared_word {
 };
 
 /// Calls `visit(i, word)` for each eight bytes, the last of them filled with zeros, until it returns false. No copy of a size that is not known here: that is a call each.
-template <class Visit> bool for_each_word_of(void const* bytes, std::size_t size, Visit visit) noexcept {
+template <class Visit> [[gnu::always_inline]] inline bool for_each_word_of(void const* bytes, std::size_t size, Visit visit) noexcept {
   auto const* const from = static_cast<unsigned char const*>(bytes);
   std::size_t i = 0;
   for (; (i + 1) * sizeof(std::uint64_t) <= size; ++i) {
@@ -78,10 +79,15 @@ template <class Visit> bool for_each_word_of(void const* bytes, std::size_t size
   }
   std::size_t const rest = size % sizeof(std::uint64_t);
   if (rest == 0) return true;
-  unsigned char last[sizeof(std::uint64_t)]{};
-  for (std::size_t k = 0; k != rest; ++k) last[k] = from[i * sizeof(std::uint64_t) + k];
-  std::uint64_t word;
-  std::memcpy(&word, last, sizeof word);
+  std::uint64_t word = 0;
+  if (std::endian::native == std::endian::little && size >= sizeof word) {
+    std::memcpy(&word, from + size - sizeof word, sizeof word);  // the last eight, some of which were visited
+    word >>= 8 * (sizeof word - rest);
+  } else {
+    unsigned char last[sizeof word]{};
+    for (std::size_t k = 0; k != rest; ++k) last[k] = from[i * sizeof word + k];
+    std::memcpy(&word, last, sizeof word);
+  }
   return visit(i, word);
 }
 
@@ -97,15 +103,11 @@ class shared_text {
     for (std::size_t i = 0; i != words.size(); ++i) words_[i] = words[i];
   }
   /// Bytes from `at` on, a multiple of 8; what is between their end and the next word becomes 0, the rest stays.
-  void store_at(std::size_t at, void const* bytes, std::size_t size) noexcept {
+  [[gnu::always_inline]] void store_at(std::size_t at, void const* bytes, std::size_t size) noexcept {
     for_each_word_of(bytes, size, [this, first = at / sizeof(std::uint64_t)](std::size_t i, std::uint64_t word) { return words_[first + i] = word, true; });
   }
-  /// The first words from `words` on, so many.
-  void store_words(std::uint64_t const* words, std::size_t n) noexcept {
-    for (std::size_t i = 0; i != n; ++i) words_[i] = words[i];
-  }
   /// Whether it begins with these bytes, and with zeros up to the next word.
-  [[nodiscard]] bool begins_with(void const* bytes, std::size_t size) const noexcept {
+  [[nodiscard, gnu::always_inline]] bool begins_with(void const* bytes, std::size_t size) const noexcept {
     return for_each_word_of(bytes, size, [this](std::size_t i, std::uint64_t word) { return words_[i] == word; });
   }
   [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words_[i]; }
@@ -316,16 +318,12 @@ struct description {
   std::uint32_t owner = 0;
   std::uint16_t key_size = 0, readers = 0;
   std::uint8_t kind = 0, checksum_kind = 0, replaces = 0;
-  struct {
-    [[nodiscard]] std::uint64_t word(std::size_t i) const noexcept { return words[i]; }
-    std::array<std::uint64_t, slot_room / sizeof(std::uint64_t)> words;  ///< of the key, where it fits
-  } room;
 };
 
 /// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
 /// multiplied, masked so that no place is like another: a flipped bit changes the sum but once in about 2^64. On the way of each put and get: half of what XXH3
-/// costs for so few bytes.
-std::uint64_t sum_of_words(auto const& s) noexcept {
+/// costs for so few bytes. The key is not in it: who gets compares it with the key that it wants, and where they differ, with the hash, which is.
+[[gnu::always_inline]] inline std::uint64_t sum_of_words(auto const& s) noexcept {
   constexpr auto mask = [](std::uint64_t i) noexcept { return 0x9e37'79b9'7f4a'7c15U * (2 * i + 1); };
   constexpr auto pair = [mask](std::uint64_t i, std::uint64_t a, std::uint64_t b) noexcept { return xxh3_fold(a ^ mask(2 * i), b ^ mask(2 * i + 1)); };
   constexpr auto value = [](auto const& word) noexcept -> std::uint64_t {
@@ -335,12 +333,8 @@ std::uint64_t sum_of_words(auto const& s) noexcept {
       return word;
     }
   };
-  std::uint64_t const key_size = s.key_size;
-  std::uint64_t sum = pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
-                      pair(4, key_size | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
-  std::size_t const words = key_size <= slot_room ? (key_size + 7U) / 8U : 0;
-  for (std::size_t i = 0; i < words; i += 2) sum += pair(5 + i / 2, s.room.word(i), i + 1 < words ? s.room.word(i + 1) : 0);
-  return sum;
+  return pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
+         pair(4, std::uint64_t{s.key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
 }
 inline std::uint64_t sum_with(std::uint64_t sum, std::uint64_t generation) noexcept { return xxh3_avalanche(sum ^ generation * 0xd6e8'feb8'6659'fd93U); }
 template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic> const& s, std::uint64_t generation) noexcept { return sum_with(sum_of_words(s), generation); }

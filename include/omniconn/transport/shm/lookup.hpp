@@ -62,7 +62,8 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
       if (is_broken) broken = damaged_error();
       return is_broken;
     }
-    auto adopted = adopt(e, op, index, basic_object_hold<Session>(e.session, index, control::generation(word), claimed));
+    op.hold_.begin(e.session, index, control::generation(word), claimed);
+    auto const adopted = adopt(e, op);
     if (!adopted) {
       broken = adopted.error();
       is_broken = true;
@@ -130,10 +131,10 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   if (at->directory != dir.id() || at->index >= dir.layout().slots) return op.fail(stale_error());
   op.following_.on = op.may_follow_ = op.growing_ = op.alone_ = false;
   op.watches_ = true;
-  op.index_ = at->index;
+  op.index_ = static_cast<std::uint32_t>(at->index);
   op.generation_ = at->generation;
   op.hash_ = at->hash;
-  op.where_ = of;
+  op.where_ = *at;
   await_stage(e, op, consumer, deadline::immediate());  // a name is advice: who holds the gate for long does not keep us
   auto const now = look(e, op);
   if (now && *now == progress::pending) op.become(stage::looking);
@@ -163,7 +164,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     auto at = o.where->unpack<place>(locator_tag::shm);
     if (!at) return op.fail(at.error());
     if (at->directory != dir.id() || at->index >= dir.layout().slots || at->hash != op.hash_) return op.fail(stale_error());
-    op.index_ = at->index;
+    op.index_ = static_cast<std::uint32_t>(at->index);
     op.generation_ = at->generation;
   }
   op.key_ = key;

@@ -57,18 +57,15 @@ inline void ring_all(auto const& dir) noexcept {
 
 /// Calls `visit(index, control word)` for each slot that may have an object of this hash, until it returns true.
 template <class Directory, class Visit>
-bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
-  std::uint32_t const home = dir.home_of(hash);
-  auto const look = [&](std::uint32_t index) {
+[[gnu::always_inline]] inline bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
+  std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
+  for (std::uint32_t distance = 0, reach = 0; distance <= reach; ++distance) {
+    std::uint32_t const index = (home + distance) & last;
     std::uint64_t const word = dir.slot_at(index).ctl.load();
-    return control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word);
-  };
-  if (look(home)) return true;
-  std::uint32_t const elsewhere = dir.slot_at(home).spread.load();
-  if (elsewhere == 0) return false;
-  std::uint32_t const last = dir.layout().slots - 1;
-  for (std::uint32_t d = 1; d <= spread::reach(elsewhere) && d <= last; ++d)
-    if (look((home + d) & last)) return true;
+    if (control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word)) return true;
+    if (distance == 0) reach = spread::reach(dir.slot_at(home).spread.load());  // mostly 0
+    if (reach > last) reach = last;
+  }
   return false;
 }
 
@@ -174,11 +171,12 @@ inline bool expired(auto const& s, std::uint64_t now) noexcept {
 
 /// The producer is gone and the lease has ended. No checksum covers when it ends, because that is written later than the rest: what a flipped bit says of a living
 /// producer's object, which has no lease yet, is not believed.
+///
+/// The producer is asked about first: who comes to an object that was put just now has that line, and does not have the one with the end of the lease yet.
 inline bool lease_is_over(auto const& dir, auto const& s) noexcept {
-  std::uint64_t const end = s.expires.load();
-  if (end == 0 || dir.now() < end) return false;
   std::uint32_t const owner = s.owner.load(std::memory_order_relaxed);
-  return owner < std::remove_cvref_t<decltype(dir)>::most_participants && dir.participant_at(owner).state.load() != participant_state::live;
+  if (owner >= std::remove_cvref_t<decltype(dir)>::most_participants || dir.participant_at(owner).state.load() == participant_state::live) return false;
+  return expired(s, dir.now());
 }
 
 /// What became of an attempt to claim.
@@ -198,7 +196,7 @@ struct chosen_place {
 };
 
 /// Our own place decides at once; otherwise the first free place of anyone.
-inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
+[[gnu::always_inline]] inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
   std::uint32_t const n = readers_of(dir, dir.slot_at(index));
   chosen_place out{claim_outcome::not_ours, 0, 0};
   for (std::uint32_t i = 0; i != n; ++i) {
@@ -231,7 +229,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
 
 /// Takes a place at the object that `word`, seen as a slot's control word, is of for reader `reader`. On `taken`, the bytes are pinned and `place` names the claim word; the object is
 /// whole, or still being written.
-inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t word, std::uint16_t participant,
+[[gnu::always_inline]] inline claim_outcome take_claim(auto const& dir, std::uint32_t index, std::uint64_t word, std::uint16_t participant,
                                 std::uint16_t reader, std::uint32_t& place) noexcept {
   auto& s = dir.slot_at(index);
   std::uint64_t const generation = control::generation(word);

@@ -69,7 +69,7 @@ struct object_place {
 };
 
 /// What is known before a slot is found.
-inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
+[[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   description d;
   d.hash = hash;
   d.owner = me;
@@ -85,12 +85,11 @@ inline description described(std::uint32_t me, wire_key key, std::uint64_t hash,
   d.key_at = lies.key_at;
   d.lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
   d.replaces = o.existing == on_existing::replace ? 1 : 0;
-  if (key.size() <= slot_room) for_each_word_of(key.data(), key.size(), [&d](std::size_t i, std::uint64_t word) noexcept { return d.room.words[i] = word, true; });
   return d;
 }
 
 /// Writes all of a free slot but payload and control word. \requires the caller has the lock of its eight
-inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, description const& d, reader_numbers const& readers) noexcept {
+[[gnu::always_inline]] inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, wire_key key, description const& d, reader_numbers const& readers) noexcept {
   s.checksum = d.checksum;
   s.trace = d.trace;
   s.arena = d.arena;
@@ -99,7 +98,7 @@ inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_
   s.lease = d.lease;
   s.expires.store(0, std::memory_order_relaxed);
   s.advanced.store(0, std::memory_order_relaxed);
-  if (d.key_size <= slot_room) s.room.store_words(d.room.words.data(), (d.key_size + 7U) / 8U);
+  if (key.size() <= slot_room) s.room.store_at(0, key.data(), key.size());
   for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
   // Last the line that who waits looks at, which it takes from us meanwhile.
   dir.claim_at(index, 0).store(empty_claim(readers, generation, 0), std::memory_order_relaxed);
@@ -123,8 +122,7 @@ template <class Session> error no_slot(basic_endpoint<Session>& e, std::uint64_t
 }
 
 /// Tells others whom we put for. \requires `lock` holds the put mutex, and holds it afterwards; no lock that others wait for is held
-template <class Session> void name_stage(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, publish_options const& o) {
-  if (o.flow == nullptr || o.flow->from == e.put_for) return;
+template <class Session> [[gnu::noinline]] void name_stage(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& lock, publish_options const& o) {
   lock.unlock();  // a new name may have to wait for the gate; other threads put meanwhile
   auto const id = e.session->stage_id(o.flow->from, deadline::immediate());
   if (id) e.session->puts_for(*id);
@@ -133,7 +131,7 @@ template <class Session> void name_stage(basic_endpoint<Session>& e, std::unique
 }
 
 /// What every put has to know first. \requires the put mutex is held
-template <class Session> result<void> admit(basic_endpoint<Session>& e, std::uint64_t size, publish_options const& o) {
+template <class Session> [[gnu::always_inline]] inline result<void> admit(basic_endpoint<Session>& e, std::uint64_t size, publish_options const& o) {
   auto& writer = e.writer;
   writer.expect_object();
   e.crowded_home = everywhere;
@@ -169,7 +167,7 @@ template <class Session> result<object_place> place_object(basic_endpoint<Sessio
 }
 
 /// Whether a live object or an unfinished put has the key. \requires its lock is held.
-template <class Session> bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
+template <class Session> [[gnu::always_inline]] inline bool key_is_taken(basic_endpoint<Session>& e, std::uint64_t hash) {
   auto const& dir = e.session->dir();
   return for_each_of(dir, hash, [&](std::uint32_t index, std::uint64_t word) {
     auto const& s = dir.slot_at(index);
@@ -207,7 +205,7 @@ inline constexpr int most_attempts = 100;
 /// What can be known before is made before, so that little is left to do with the slot's first line, which who waits takes from us again and again.
 /// \requires `mine` holds the put mutex, and does so afterwards where this succeeds
 template <class Session>
-result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& mine, described_slot<Session>& at, wire_key key, std::uint64_t hash, const_bytes payload,
+[[gnu::always_inline]] inline result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::mutex>& mine, described_slot<Session>& at, wire_key key, std::uint64_t hash, const_bytes payload,
                              outgoing const* block, object_info const& info, reader_numbers const& readers, publish_options const& o) {
   using lock = typename described_slot<Session>::lock;
   auto& writer = e.writer;
@@ -217,7 +215,7 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
   auto const prepare = [&](bool may_wait) -> result<void> {
     lies = {};
     lies.payload = {in_slot, 0, true};
-    if (may_wait) name_stage(e, mine, o);
+    if (may_wait && o.flow != nullptr && o.flow->from != e.put_for) name_stage(e, mine, o);
     if (auto const may = admit(e, payload.size(), o); !may) return may;
     if (block == nullptr) return {};
     auto const placed = place_object(e, key, payload);
@@ -274,7 +272,7 @@ result<void> describe_object(basic_endpoint<Session>& e, std::unique_lock<std::m
     at.generation = control::generation(s.ctl.load(std::memory_order_relaxed));
     if (block == nullptr && !payload.empty()) s.room.store_at(behind_key(key.size()), payload.data(), payload.size());
     d.sum = dir.sum_after(sum, at.generation);
-    describe(dir, s, at.index, at.generation, d, readers);
+    describe(dir, s, at.index, at.generation, key, d, readers);
     failpoint("shm.put.described");
     widen(dir, hash, at.index);
     at.serial = block != nullptr ? writer.add_object(at.index, at.generation, payload.size(), lies.payload.arena, lies.key_page, *block) : writer.add_object(at.index, at.generation, payload.size());
@@ -355,7 +353,7 @@ template <class Session> result<progress> begin_put(basic_endpoint<Session>& e, 
   op.existing_ = o.existing;
   op.growing_ = o.growing;
   op.until_ = o.until;
-  op.where_ = locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
+  op.where_ = {dir.id(), at.generation, hash, at.index};
   return progress::done;
 }
 
@@ -407,14 +405,13 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   ring(dir, op.hash_);
   failpoint("shm.put.rung");
   op.at_.store(stage::found, std::memory_order_relaxed);
-  e.puts.fetch_add(1, std::memory_order_relaxed);
-  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
+  e.sent.add(info.size);
   return progress::done;
 }
 
 /// A payload that is there already: key and slot are taken and the object published in one. `block`: what the payload lies in; null: it is copied into the slot.
 template <class Session>
-result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
+result<receipt> put_at_once(basic_endpoint<Session>& e, wire_key key, const_bytes payload, outgoing const* block, object_info const& info, publish_options const& o) {
   if (info.size != payload.size()) return {error_kind::misconfigured, "object_info.size is not the payload's"};
   reader_numbers readers;
   if (auto const good = readers.assign(*e.session, o.readers, o.until); !good) return good.error();
@@ -433,9 +430,8 @@ result<locator> put_at_once(basic_endpoint<Session>& e, wire_key key, const_byte
   at.release();
   ring(dir, hash);  // after that: who follows one that was beaten just now learns of it by this
   failpoint("shm.whole.rung");
-  e.puts.fetch_add(1, std::memory_order_relaxed);
-  e.put_bytes.fetch_add(info.size, std::memory_order_relaxed);
-  return locator::pack(locator_tag::shm, place{dir.id(), at.generation, hash, at.index, 0});
+  e.sent.add(info.size);
+  return result<receipt>::from([&]() noexcept { return receipt{payload.size(), place{dir.id(), at.generation, hash, at.index}.pack()}; });
 }
 
 }  // namespace detail::shm
