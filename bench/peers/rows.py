@@ -93,10 +93,10 @@ def ratios(sizes):
             yield size, rewritten, HYBRID, COPY_AND_SUM, None, 1.0 if clean and size in LARGE else None
             yield size, rewritten, "ours, checksum, hybrid", HYBRID, None, 1.5 if clean else None
             yield size, rewritten, "ours, checksum, hybrid", UCX, None, None if rewritten or size in SMALL else 1.2 if size == 64 * KIB else 1.0
-            if rewritten and size >= MIB:  # what is written in place is rewritten by its nature
-                yield size, rewritten, IN_PLACE, SUM, None, 1.15
+            if size >= MIB:  # what is written in place is new by its nature; "rewritten", the producer makes a source anew and sums it before that, in which its reader may fall asleep
+                yield size, rewritten, IN_PLACE, SUM, None, 1.15 if clean else None
                 yield size, rewritten, "ours, reserve, spinning", SUM, None, None
-                yield size, rewritten, GROWING, SUM, None, 1.15
+                yield size, rewritten, GROWING, SUM, None, 1.15 if clean else None
             if clean and size in SMALL:
                 yield size, rewritten, BLOCKING, FUTEX, None, 1.25
             yield size, rewritten, VLLM, HYBRID, 10 if clean else None, None  # each as it waits unless told otherwise

@@ -7740,12 +7740,13 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
   basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin, placement const& wanted = {})
-      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
+      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), learns(spin < 0 && spin_ns != 0), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
   std::uint16_t reader;
-  std::int64_t spin_ns;                              ///< how long a get looks before it sleeps
+  std::atomic<std::int64_t> spin_ns;                 ///< how long a get looks before it sleeps
+  bool learns;                                       ///< whether that is ours to choose
   std::int64_t follow_ns;                            ///< how long it stays awake for a writer that does not get on; 0: one processor, which the writer needs
   std::size_t follow_from = std::size_t{16} << 10U;  ///< bytes of a payload from which on a waiting get reads it while it is being written; less is there before it has looked
   std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
@@ -7756,6 +7757,9 @@ template <class Session> struct basic_endpoint : call_gate {
   traffic_counter sent, got;
 
   static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
+  static constexpr std::int64_t most_spin = 100'000;
+  /// How long the next get looks after one that slept and had its object so long after it began to wait: what comes soon is worth staying awake for, because to wake takes longer than many a hand-over.
+  static constexpr std::int64_t spin_after(std::int64_t waited, std::int64_t usual) noexcept { return waited >= most_spin ? usual : waited > most_spin / 2 ? most_spin : 2 * waited; }
 
   result<int> native_fd() {
     std::scoped_lock const lock(put_mutex);
@@ -8483,9 +8487,9 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto& waiters = one ? home.sleepers : head.multi_waiters;
 
   // Looks at the line that changes, and not at the clock more than needed. While a writer gets on, it pays to stay awake. \returns whether the operation has ended
-  auto const spin = [&](get_op& op, std::int64_t patience) {
+  auto const spin = [&](get_op& op, std::int64_t patience, std::int64_t began) {
     std::size_t seen = op.following_.done;
-    std::int64_t end = deadline::now_ns() + patience;
+    std::int64_t end = began + patience;
     do {
       for (int i = 0; i != 64; ++i) {
         if (may_be_there(e, op) && look_again(e, op)) return true;
@@ -8499,10 +8503,19 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
+  std::int64_t const patience = e.spin_ns.load(std::memory_order_relaxed), began = deadline::now_ns();
   if (alone != nullptr) {
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
-    if (e.spin_ns != 0 && spin(*alone, e.spin_ns)) return std::size_t{0};
+    if (patience != 0 && spin(*alone, patience, began)) return std::size_t{0};
   }
+  struct lesson {  // of a wait that sleeps
+    basic_endpoint<Session>& e;
+    get_op const* op;
+    std::int64_t began;
+    ~lesson() {
+      if (op != nullptr && e.learns) e.spin_ns.store(e.spin_after(op->is(stage::found) ? deadline::now_ns() - began : e.most_spin, e.usual_spin()), std::memory_order_relaxed);
+    }
+  } const learnt{e, alone, began};
 
   using word = std::remove_reference_t<decltype(seq)>;
   struct counted {
@@ -8545,7 +8558,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
     if (std::size_t const i = lost(); i != ops.size()) return i;
-    if (alone != nullptr && alone->following_.on && e.follow_ns != 0 && spin(*alone, e.follow_ns)) return std::size_t{0};  // woken when the put began
+    if (alone != nullptr && alone->following_.on && e.follow_ns != 0 && spin(*alone, e.follow_ns, deadline::now_ns())) return std::size_t{0};  // woken when the put began
     if (!asked && deadline::now_ns() >= ask_at) {
       asked = true;
       each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });
@@ -9143,7 +9156,7 @@ class shm_transport {
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
     std::string name;
-    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU. 0: sleep at once.
+    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU, and up to 100 us after one that waited for so long. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
     std::string directory;

@@ -102,6 +102,19 @@ struct half_put {
   result<progress> begun{error_kind::io, ""};
 };
 
+// To wake takes longer than many an object to come: what came soon after its reader slept is looked for longer the next time.
+TEST(shm_spin, is_as_long_as_the_last_object_that_came_soon_makes_it_worth) {
+  using endpoint = omniconn::detail::shm::endpoint;
+  constexpr std::int64_t us = 1000, usual = 20 * us;
+  static_assert(endpoint::most_spin == 100 * us);
+  EXPECT_EQ(endpoint::spin_after(25 * us, usual), 50 * us);
+  EXPECT_EQ(endpoint::spin_after(50 * us, usual), 100 * us);
+  EXPECT_EQ(endpoint::spin_after(51 * us, usual), 100 * us);
+  EXPECT_EQ(endpoint::spin_after(100 * us - 1, usual), 100 * us);
+  EXPECT_EQ(endpoint::spin_after(100 * us, usual), usual);
+  EXPECT_EQ(endpoint::spin_after(std::int64_t{3600} * 1'000'000 * us, usual), usual);
+}
+
 TEST_F(shm_test, a_replacing_put_beats_one_that_has_not_committed) {
   auto a = open();
   auto b = open();

@@ -60,7 +60,7 @@ class shm_transport {
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
     std::string name;
-    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU. 0: sleep at once.
+    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU, and up to 100 us after one that waited for so long. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
     std::string directory;

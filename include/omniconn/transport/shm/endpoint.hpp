@@ -52,12 +52,13 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
   basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin, placement const& wanted = {})
-      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
+      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), learns(spin < 0 && spin_ns != 0), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
   std::uint16_t reader;
-  std::int64_t spin_ns;                              ///< how long a get looks before it sleeps
+  std::atomic<std::int64_t> spin_ns;                 ///< how long a get looks before it sleeps
+  bool learns;                                       ///< whether that is ours to choose
   std::int64_t follow_ns;                            ///< how long it stays awake for a writer that does not get on; 0: one processor, which the writer needs
   std::size_t follow_from = std::size_t{16} << 10U;  ///< bytes of a payload from which on a waiting get reads it while it is being written; less is there before it has looked
   std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
@@ -68,6 +69,9 @@ template <class Session> struct basic_endpoint : call_gate {
   traffic_counter sent, got;
 
   static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
+  static constexpr std::int64_t most_spin = 100'000;
+  /// How long the next get looks after one that slept and had its object so long after it began to wait: what comes soon is worth staying awake for, because to wake takes longer than many a hand-over.
+  static constexpr std::int64_t spin_after(std::int64_t waited, std::int64_t usual) noexcept { return waited >= most_spin ? usual : waited > most_spin / 2 ? most_spin : 2 * waited; }
 
   result<int> native_fd() {
     std::scoped_lock const lock(put_mutex);

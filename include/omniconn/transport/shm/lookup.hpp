@@ -327,9 +327,9 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto& waiters = one ? home.sleepers : head.multi_waiters;
 
   // Looks at the line that changes, and not at the clock more than needed. While a writer gets on, it pays to stay awake. \returns whether the operation has ended
-  auto const spin = [&](get_op& op, std::int64_t patience) {
+  auto const spin = [&](get_op& op, std::int64_t patience, std::int64_t began) {
     std::size_t seen = op.following_.done;
-    std::int64_t end = deadline::now_ns() + patience;
+    std::int64_t end = began + patience;
     do {
       for (int i = 0; i != 64; ++i) {
         if (may_be_there(e, op) && look_again(e, op)) return true;
@@ -343,10 +343,19 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
+  std::int64_t const patience = e.spin_ns.load(std::memory_order_relaxed), began = deadline::now_ns();
   if (alone != nullptr) {
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
-    if (e.spin_ns != 0 && spin(*alone, e.spin_ns)) return std::size_t{0};
+    if (patience != 0 && spin(*alone, patience, began)) return std::size_t{0};
   }
+  struct lesson {  // of a wait that sleeps
+    basic_endpoint<Session>& e;
+    get_op const* op;
+    std::int64_t began;
+    ~lesson() {
+      if (op != nullptr && e.learns) e.spin_ns.store(e.spin_after(op->is(stage::found) ? deadline::now_ns() - began : e.most_spin, e.usual_spin()), std::memory_order_relaxed);
+    }
+  } const learnt{e, alone, began};
 
   using word = std::remove_reference_t<decltype(seq)>;
   struct counted {
@@ -389,7 +398,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     if (e.closing.stop_requested()) return closed_error();
     if (stop.stop_requested()) return {error_kind::cancelled, "the wait was cancelled"};
     if (std::size_t const i = lost(); i != ops.size()) return i;
-    if (alone != nullptr && alone->following_.on && e.follow_ns != 0 && spin(*alone, e.follow_ns)) return std::size_t{0};  // woken when the put began
+    if (alone != nullptr && alone->following_.on && e.follow_ns != 0 && spin(*alone, e.follow_ns, deadline::now_ns())) return std::size_t{0};  // woken when the put began
     if (!asked && deadline::now_ns() >= ask_at) {
       asked = true;
       each_producer([&e](std::uint16_t stage, auto which) { return e.session->ask(stage, which), false; });
