@@ -434,7 +434,7 @@ class stage {
     bool const is_short = label::block(info.trace) == label::in_slot;
     if (!is_short && label::block(info.trace) >= blocks) fail("without a block");
     auto const at = op.where().unpack<shm::place>(omniconn::locator_tag::shm);
-    auto const tag = is_short ? dir_.slot_at(at->index).room.word(shm::behind_key(2) / 8) : dir_.read(label::block(info.trace));
+    auto const tag = is_short ? dir_.slot_at(static_cast<std::uint32_t>(at->index)).room.word(shm::behind_key(2) / 8) : dir_.read(label::block(info.trace));
     if (tag != label::tag(info.trace)) fail("and reads another object's bytes");
     hold.finish(how);
     return tag;
