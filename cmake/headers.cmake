@@ -143,6 +143,7 @@ set(omniconn_headers_core
   omniconn/transport/shm/publish.hpp
   omniconn/transport/shm/recovery.hpp
   omniconn/transport/shm/session.hpp
+  omniconn/transport/shm/spin_time.hpp
   omniconn/transport/shm/warden.hpp
   omniconn/transport/shm.hpp
   omniconn/transport/shm_segment/claim.hpp

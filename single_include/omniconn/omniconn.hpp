@@ -3791,8 +3791,11 @@ OMNICONN_END_NAMESPACE
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -3924,6 +3927,14 @@ inline std::uint64_t random_u64() noexcept {
     out = (static_cast<std::uint64_t>(now.tv_nsec) << 32U) ^ static_cast<std::uint64_t>(now.tv_sec) ^ static_cast<std::uint64_t>(::getpid());
   }
   return out;
+}
+
+/// Shows `visit` the name of each file in a folder; none where that cannot be read.
+inline void for_each_file(std::string const& folder, auto const& visit) {
+  DIR* const open = ::opendir(folder.c_str());
+  if (open == nullptr) return;
+  while (dirent const* const entry = ::readdir(open)) visit(std::string_view(entry->d_name));
+  ::closedir(open);
 }
 
 /// Nanoseconds since boot, suspend included: leases go on while a machine sleeps, and no NTP step moves them.
@@ -4291,8 +4302,6 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
-#include <dirent.h>
-
 // ==== begin <omniconn/detail/failpoint.hpp>
 // Named places in the library at which a test may stop, delay or kill the process.
 
@@ -4312,26 +4321,16 @@ using failpoint_hook = void (*)(std::string_view name) noexcept;
 inline constexpr std::string_view failpoint_names[]{
     "shm.put.key_stored", "shm.put.key_locked", "shm.put.beside_locked", "shm.put.described", "shm.put.widened", "shm.put.writing", "shm.put.announced", "shm.put.advanced",
     "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
-    "shm.whole.ready", "shm.whole.rung",
-    "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
-    "shm.abort.withdrawn", "shm.withdraw.draining",
-    "shm.lock.taken_from_the_dead",
-    "shm.adopt.recorded", "shm.adopt.named",
-    "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page",
-    "shm.get.found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
+    "shm.whole.ready", "shm.whole.rung", "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
+    "shm.abort.withdrawn", "shm.withdraw.draining", "shm.lock.taken_from_the_dead", "shm.adopt.recorded", "shm.adopt.named",
+    "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page", "shm.get.found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
     "shm.get.waiting", "shm.follow.claimed", "shm.follow.read", "shm.follow.whole", "shm.follow.let_go",
-    "shm.release.begun", "shm.release.claim_ended",
-    "shm.retire.unneeded", "shm.retire.freed", "shm.retire.owner_told",
-    "shm.drain.draining",
-    "shm.directory.made", "shm.directory.filled", "shm.directory.linked",
-    "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
-    "shm.open.gate_open",
-    "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
-    "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted",
-    "shm.close.shut", "shm.close.withdrawn", "shm.close.object_withdrawn",
+    "shm.release.begun", "shm.release.claim_ended", "shm.retire.unneeded", "shm.retire.freed", "shm.retire.owner_told", "shm.drain.draining",
+    "shm.directory.made", "shm.directory.filled", "shm.directory.linked", "shm.open.gate_held", "shm.open.mapped", "shm.open.record_locked", "shm.open.record_taken", "shm.open.described", "shm.open.live", "shm.open.fifo_made",
+    "shm.open.gate_open", "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
+    "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted", "shm.close.shut", "shm.close.withdrawn", "shm.close.object_withdrawn",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
-    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun",
-    "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
+    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
     "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
     "shm.recovery.locked", "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
 
@@ -4675,8 +4674,8 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Counts objects and their bytes. Mostly one thread moves them: the first that comes counts with plain stores, all others in words of their own with locked additions, two of which cost
-/// a small get 10 ns. Exact, whoever counts.
+/// Counts objects and their bytes. Mostly one thread moves them: the first that comes counts with plain stores, all others, also where that is idle from then on, in words of their own with
+/// locked additions, two of which cost a small get 7 ns. Exact, whoever counts.
 class traffic_counter {
  public:
   void add(std::uint64_t bytes) noexcept {
@@ -6103,12 +6102,12 @@ inline void ring_all(auto const& dir) noexcept {
 template <class Directory, class Visit>
 [[gnu::always_inline]] inline bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
   std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
-  for (std::uint32_t distance = 0, reach = 0; distance <= reach; ++distance) {
+  std::uint32_t reach = 0;
+  for (std::uint32_t distance = 0; distance <= reach && distance <= last; ++distance) {
     std::uint32_t const index = (home + distance) & last;
     std::uint64_t const word = dir.slot_at(index).ctl.load();
     if (control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word)) return true;
     if (distance == 0) reach = spread::reach(dir.slot_at(home).spread.load());  // mostly 0
-    if (reach > last) reach = last;
   }
   return false;
 }
@@ -7173,6 +7172,8 @@ template <class Session> class basic_object_hold {
   /// A claim was made. \requires there is none
   void begin(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
     session_ = std::move(claimer);
+    arena_.reset();
+    bytes_ = {};
     index_ = index;
     generation_ = generation;
     place_ = place;
@@ -7718,6 +7719,63 @@ using producer = basic_producer<session>;
 
 OMNICONN_END_NAMESPACE
 // ==== end <omniconn/transport/shm/producer.hpp>
+// ==== begin <omniconn/transport/shm/spin_time.hpp>
+// How long a get that waits looks before it sleeps.
+
+#include <atomic>
+#include <cstdint>
+
+#include <unistd.h>
+
+
+OMNICONN_BEGIN_NAMESPACE
+
+namespace detail::shm {
+
+/// The usual time; and `longest` once an object came that soon to a reader that slept, because to wake takes longer than many an object to come. Where a longer look is in vain all the same, as the
+/// producer waits for the processor that it takes, or takes its time, the next chance is not taken; then three are not, seven, and so on, until one is worth it. \threadsafety any: it is advice
+class spin_time {
+ public:
+  static constexpr std::int64_t longest = 100'000;
+
+  /// \param wanted nanoseconds, for good; less than 0: `first`, and as above
+  explicit spin_time(std::int64_t wanted, std::int64_t first = by_itself()) noexcept : usual(wanted < 0 ? first : wanted), learns_(wanted < 0 && usual != 0), now_(usual) {}
+
+  /// None on a machine of one processor, which who puts needs. What this thread may run on says nothing: who is bound to a processor of its own spins there.
+  static std::int64_t by_itself() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
+  [[nodiscard]] std::int64_t now() const noexcept { return now_.load(std::memory_order_relaxed); }
+  /// A look of `time` had its object.
+  void was_worth(std::int64_t time) noexcept {
+    if (time != usual) doubt_.store(0, std::memory_order_relaxed);
+  }
+  /// It was in vain. `waited`: until the object came at last; `longest`: none did
+  void was_in_vain(std::int64_t time, std::int64_t waited) noexcept {
+    if (!learns_) return;
+    std::uint32_t const doubt = doubt_.load(std::memory_order_relaxed), skips = skips_.load(std::memory_order_relaxed);
+    if (time != usual) {
+      now_.store(usual, std::memory_order_relaxed);
+      std::uint32_t const more = doubt < 1000 ? 2 * doubt + 1 : doubt;
+      doubt_.store(more, std::memory_order_relaxed);
+      skips_.store(more, std::memory_order_relaxed);
+    } else if (waited < longest && skips != 0) {
+      skips_.store(skips - 1, std::memory_order_relaxed);
+    } else if (waited < longest) {
+      now_.store(longest, std::memory_order_relaxed);
+    }
+  }
+
+  std::int64_t const usual;
+
+ private:
+  bool const learns_;
+  std::atomic<std::int64_t> now_;
+  std::atomic<std::uint32_t> doubt_{0}, skips_{0};  ///< chances that are not taken after the next look in vain; of the last, still to come
+};
+
+}  // namespace detail::shm
+
+OMNICONN_END_NAMESPACE
+// ==== end <omniconn/transport/shm/spin_time.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -7730,8 +7788,7 @@ struct place {
   std::uint64_t hash;
   std::uint64_t index;
 
-  /// Empty where there is no directory.
-  [[nodiscard]] locator pack() const noexcept { return directory == 0 ? locator() : locator::pack(locator_tag::shm, *this); }
+  [[nodiscard]] locator pack() const noexcept { return locator::pack(locator_tag::shm, *this); }
 };
 
 inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
@@ -7739,14 +7796,13 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
-  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin, placement const& wanted = {})
-      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), learns(spin < 0 && spin_ns != 0), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
+  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t wanted_spin, placement const& wanted = {})
+      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin(wanted_spin), follow_ns(spin.usual > spin_time::by_itself() ? spin.usual : spin_time::by_itself()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
   std::uint16_t reader;
-  std::atomic<std::int64_t> spin_ns;                 ///< how long a get looks before it sleeps
-  bool learns;                                       ///< whether that is ours to choose
+  spin_time spin;
   std::int64_t follow_ns;                            ///< how long it stays awake for a writer that does not get on; 0: one processor, which the writer needs
   std::size_t follow_from = std::size_t{16} << 10U;  ///< bytes of a payload from which on a waiting get reads it while it is being written; less is there before it has looked
   std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
@@ -7755,11 +7811,6 @@ template <class Session> struct basic_endpoint : call_gate {
   unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
   traffic_counter sent, got;
-
-  static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
-  static constexpr std::int64_t most_spin = 100'000;
-  /// How long the next get looks after one that slept and had its object so long after it began to wait: what comes soon is worth staying awake for, because to wake takes longer than many a hand-over.
-  static constexpr std::int64_t spin_after(std::int64_t waited, std::int64_t usual) noexcept { return waited >= most_spin ? usual : waited > most_spin / 2 ? most_spin : 2 * waited; }
 
   result<int> native_fd() {
     std::scoped_lock const lock(put_mutex);
@@ -7812,7 +7863,7 @@ struct followed {
 
 template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
-  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
+  [[nodiscard]] locator where() const noexcept { return where_.directory == 0 ? locator() : where_.pack(); }
 
   basic_endpoint<Session>* owner_ = nullptr;
   place where_{};
@@ -7829,7 +7880,7 @@ using put_operation = basic_put_operation<session>;
 template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
-  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
+  [[nodiscard]] locator where() const noexcept { return where_.directory == 0 ? locator() : where_.pack(); }
   /// Of an object that grows: the bytes that are there, and whether that is all.
   [[nodiscard]] const_bytes so_far() const noexcept { return following_.on ? following_.bytes.first(following_.done) : hold_.bytes(); }
   [[nodiscard]] bool is_whole() const noexcept { return is(stage::found) && !following_.on; }
@@ -8066,17 +8117,8 @@ template <class Session> result<bool> start_following(basic_endpoint<Session>& e
     auto const bytes = mapped->at(offset, size);
     held.set_bytes(std::move(mapped), bytes);
   }
-  f.bytes = held.bytes();
-  f.index = index;
-  f.arena = where;
-  f.offset = offset;
-  f.word = word;
-  f.done = 0;
-  f.sum.reset();
+  f = {.on = true, .index = index, .word = word, .bytes = held.bytes(), .arena = where, .offset = offset, .done = 0, .owner = owner, .epoch = epoch, .sum = std::nullopt};
   if (will_be_verified(op, s)) f.sum.emplace();
-  f.owner = owner;
-  f.epoch = epoch;
-  f.on = true;
   op.info_ = {size, 0, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), checksum_kind::none};
   guard.held = nullptr;
   return true;
@@ -8239,6 +8281,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
     if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    if (s.hash.load(std::memory_order_relaxed) != op.hash_) return op.fail(is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());
     if (state == slot_state::ready) attempt(op.index_, word);
   } else {
     for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) {
@@ -8503,19 +8546,22 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
-  std::int64_t const patience = e.spin_ns.load(std::memory_order_relaxed), began = deadline::now_ns();
+  std::int64_t const patience = alone != nullptr ? e.spin.now() : 0, began = deadline::now_ns();
   if (alone != nullptr) {
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
-    if (patience != 0 && spin(*alone, patience, began)) return std::size_t{0};
-  }
-  struct lesson {  // of a wait that sleeps
-    basic_endpoint<Session>& e;
-    get_op const* op;
-    std::int64_t began;
-    ~lesson() {
-      if (op != nullptr && e.learns) e.spin_ns.store(e.spin_after(op->is(stage::found) ? deadline::now_ns() - began : e.most_spin, e.usual_spin()), std::memory_order_relaxed);
+    if (patience != 0 && spin(*alone, patience, began)) {
+      e.spin.was_worth(patience);
+      return std::size_t{0};
     }
-  } const learnt{e, alone, began};
+  }
+  struct lesson {  // of a get that sleeps
+    spin_time& spin;
+    get_op const* op;
+    std::int64_t patience, began;
+    ~lesson() {
+      if (op != nullptr && !op->watches_) spin.was_in_vain(patience, op->is(stage::found) ? deadline::now_ns() - began : spin_time::longest);
+    }
+  } const learnt{e.spin, alone, patience, began};
 
   using word = std::remove_reference_t<decltype(seq)>;
   struct counted {
@@ -8757,22 +8803,10 @@ struct object_place {
 
 /// What is known before a slot is found.
 [[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
-  description d;
-  d.hash = hash;
-  d.owner = me;
-  d.size = info.size;
-  d.key_size = static_cast<std::uint16_t>(key.size());
-  d.kind = static_cast<std::uint8_t>(info.kind);
-  d.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
-  d.readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count);
-  d.checksum = info.checksum;
-  d.trace = info.trace;
-  d.arena = lies.payload.arena;
-  d.offset = lies.payload.offset;
-  d.key_at = lies.key_at;
-  d.lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
-  d.replaces = o.existing == on_existing::replace ? 1 : 0;
-  return d;
+  std::uint64_t const lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
+  return {.hash = hash, .size = info.size, .checksum = info.checksum, .trace = info.trace, .arena = lies.payload.arena, .offset = lies.payload.offset, .key_at = lies.key_at, .lease = lease, .owner = me,
+          .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count),
+          .kind = static_cast<std::uint8_t>(info.kind), .checksum_kind = static_cast<std::uint8_t>(info.checksum_by), .replaces = o.existing == on_existing::replace};
 }
 
 /// Writes all of a free slot but payload and control word. \requires the caller has the lock of its eight
@@ -9075,7 +9109,8 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? deadline::never() : op.until_);  // what grows may well outlast the deadline of its beginning; the lock has a limit of its own
+    // What grows may well outlast the deadline of its beginning; the lock has a limit of its own.
+    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? deadline::never() : op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
@@ -9156,7 +9191,7 @@ class shm_transport {
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
     std::string name;
-    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU, and up to 100 us after one that waited for so long. 0: sleep at once.
+    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU, and 100 us while objects come that soon after one slept. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
     std::string directory;
@@ -9231,11 +9266,9 @@ class shm_transport {
   static std::vector<std::string> files(options const& o) {
     detail::shm::names const where(folder_of(o), namespace_of(o));
     std::vector<std::string> out;
-    if (DIR* const folder = ::opendir(where.folder.c_str())) {
-      while (dirent const* const entry = ::readdir(folder))
-        if (std::string_view(entry->d_name).starts_with(where.stem)) out.push_back(where.folder + "/" + entry->d_name);
-      ::closedir(folder);
-    }
+    detail::for_each_file(where.folder, [&](std::string_view name) {
+      if (name.starts_with(where.stem)) out.push_back(where.folder + "/" + std::string(name));
+    });
     return out;
   }
 
@@ -9249,10 +9282,7 @@ class shm_transport {
   }
   /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: see `wait_to_grow`
   result<memory_region> grow(std::size_t more) {
-    return detail::inside(state_.get(), [&](auto& e) {
-      std::scoped_lock const lock(e.put_mutex);
-      return e.writer.grow(more);
-    });
+    return with_writer([&](auto& w) { return w.grow(more); });
   }
   /// Where the namespace has a limit, growing needs the gate: waits until nobody who opens or closes the namespace has it. \errors `peer_stalled`: somebody is
   /// stopped with it, seen at the deadline or after 5 s
@@ -9260,17 +9290,11 @@ class shm_transport {
     return detail::inside(state_.get(), [&](auto& e) { return e.session->wait_for_gate(until); });
   }
   std::size_t reclaim(reclaim_sink sink) {
-    if (state_ == nullptr || state_->inherited()) return 0;
-    call const entered(state_.get());
-    std::scoped_lock const lock(state_->put_mutex);
-    return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks
+    return take_back(sink, [&](auto& w) { return w.reclaim(sink); });
   }
   /// The same by a few looks, where those are likely to lie that came back just now: `reclaim` looks at every object that is out.
   std::size_t reclaim_some(reclaim_sink sink) {
-    if (state_ == nullptr || state_->inherited()) return 0;
-    call const entered(state_.get());
-    std::scoped_lock const lock(state_->put_mutex);
-    return entered ? state_->writer.reclaim_some(sink) : state_->writer.flush(sink);
+    return take_back(sink, [&](auto& w) { return w.reclaim_some(sink); });
   }
 
   // --- put ------------------------------------------------------------------------------------------------------------------------
@@ -9288,17 +9312,13 @@ class shm_transport {
   [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
   /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
   result<receipt> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
     if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
-    return detail::shm::put_at_once(*state_, key, payload, nullptr, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, payload, nullptr, info, o); });
   }
   /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
   result<receipt> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
     if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
-    return detail::shm::put_at_once(*state_, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o); });
   }
   result<progress> commit(put_op& op, object_info const& info) {
     return detail::inside(state_.get(), [&](auto& e) { return detail::shm::commit_put(e, op, info); });
@@ -9342,17 +9362,11 @@ class shm_transport {
   /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted;
   /// `unauthorized`: the next 64 names that readers would find it by are taken by somebody else.
   result<std::uint64_t> adopt_region(mutable_bytes user) {
-    return detail::inside(state_.get(), [&](auto& e) {
-      std::scoped_lock const lock(e.put_mutex);
-      return e.writer.adopt(user);
-    });
+    return with_writer([&](auto& w) { return w.adopt(user); });
   }
   /// Takes the memory back. \errors `misconfigured`: no such region, or objects in it are still with readers.
   result<void> forget_region(std::uint64_t region) {
-    return detail::inside(state_.get(), [&](auto& e) {
-      std::scoped_lock const lock(e.put_mutex);
-      return e.writer.forget(region);
-    });
+    return with_writer([&](auto& w) { return w.forget(region); });
   }
 
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
@@ -9525,6 +9539,21 @@ class shm_transport {
   using call = detail::call;
 
   explicit shm_transport(std::unique_ptr<endpoint> e) noexcept : state_(std::move(e)) {}
+
+  template <class Act>
+  std::size_t take_back(reclaim_sink sink, Act act) {
+    if (state_ == nullptr || state_->inherited()) return 0;
+    call const entered(state_.get());
+    std::scoped_lock const lock(state_->put_mutex);
+    return entered ? act(state_->writer) : state_->writer.flush(sink);  // puts that end after close still return their blocks
+  }
+  template <class Act>
+  std::invoke_result_t<Act&, detail::shm::producer&> with_writer(Act act) {
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return act(e.writer);
+    });
+  }
 
   static std::string given(std::string const& option, char const* variable, char const* fallback) {
     if (!option.empty()) return option;
@@ -9948,11 +9977,7 @@ constexpr std::uint64_t wire_marks(std::uint64_t eight) noexcept {
   copy_at(size - sizeof word);
 }
 
-inline std::string wire_escaped(std::string_view text) {
-  std::string out;
-  for (char const& c : text) out.append(is_wire_mark(c) ? (c == '/' ? "%2F" : c == '#' ? "%23" : "%25") : std::string_view(&c, 1));
-  return out;
-}
+inline std::string_view wire_escape(char const& c) noexcept { return c == '/' ? "%2F" : c == '#' ? "%23" : c == '%' ? "%25" : std::string_view(&c, 1); }
 
 /// 128 bits of one or several texts, as 32 hexadecimal digits. Part of the wire format: the seeds and the order never change.
 class key_digest {
@@ -10001,7 +10026,10 @@ class namespaced_keying {
   static constexpr bool injective = true;
 
   namespaced_keying() : namespaced_keying(options{}) {}
-  explicit namespaced_keying(options const& o) : prefix_(detail::wire_escaped(o.name_space) + '/') {}
+  explicit namespaced_keying(options const& o) {
+    for (char const& c : o.name_space) prefix_ += detail::wire_escape(c);
+    prefix_ += '/';
+  }
 
   /// \lifetime see key_scratch.
   /// \errors `too_large`: the key is longer than `max_key_size`, or `max` is too small even for the shortened form, which takes the
@@ -10053,17 +10081,18 @@ class namespaced_keying {
 
   /// Where a name has a mark, or all together is longer than `max`.
   [[gnu::noinline]] result<wire_key> make_escaped(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
-    std::string const from = detail::wire_escaped(flow.from), to = detail::wire_escaped(flow.to);
-    std::size_t const head = prefix_.size() + from.size() + 1 + to.size();
+    std::size_t head = prefix_.size() + 1;
+    for (auto const& stage : {flow.from, flow.to})
+      for (char const& c : stage) head += detail::wire_escape(c).size();
     bool const whole = head + 1 + key.size() <= max;
     if (!whole && head + short_size > max) [[unlikely]]
       return shortest(flow, key, scratch, max);
     scratch.start(whole ? head + 1 + key.size() : max);
     scratch.append(prefix_);
-    scratch.append(from);
+    for (char const& c : flow.from) scratch.append(detail::wire_escape(c));
     scratch.append("/");
-    scratch.append(to);
-    if (whole) [[likely]] {
+    for (char const& c : flow.to) scratch.append(detail::wire_escape(c));
+    if (whole) {
       scratch.append("/");
       scratch.append(key);
     } else {
@@ -15122,7 +15151,6 @@ OMNICONN_END_NAMESPACE
 #include <utility>
 #include <vector>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16416,7 +16444,7 @@ class shm_segment_transport {
       lock->remove(paths.lock);
       ++n;
     });
-    for_each_file(directory, [&](std::string_view name) {
+    detail::for_each_file(directory, [&](std::string_view name) {
       if (!name.starts_with(detail::segment::second_prefix)) return;
       std::string const path = directory + "/" + std::string(name);
       detail::unique_fd const fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -16582,15 +16610,8 @@ class shm_segment_transport {
   explicit shm_segment_transport(std::unique_ptr<detail::segment::endpoint> s) noexcept : state_(std::move(s)) {}
 
   template <class Visit>
-  static void for_each_file(std::string const& directory, Visit const& visit) {
-    DIR* const folder = ::opendir(directory.c_str());
-    if (folder == nullptr) return;
-    while (dirent const* const entry = ::readdir(folder)) visit(std::string_view(entry->d_name));
-    ::closedir(folder);
-  }
-  template <class Visit>
   static void for_each_key(std::string const& directory, Visit const& visit) {
-    for_each_file(directory, [&visit](std::string_view name) {
+    detail::for_each_file(directory, [&visit](std::string_view name) {
       if (std::string_view const key = detail::segment::key_of_lock(name); !key.empty()) visit(key);
     });
   }

@@ -553,6 +553,33 @@ TEST_F(shm_hostile, a_flipped_byte_of_a_key_is_corrupt_and_the_object_stays) {
   }
 }
 
+// As metadata that a control plane mixed up: nothing in the directory is wrong.
+TEST_F(shm_hostile, a_locator_of_two_objects_is_stale) {
+  auto producer = connect();
+  auto consumer = connect();
+  std::vector<std::byte> const payload(100, std::byte{0x5a});
+  auto const one = producer.put(hop, "key-a", bytes_of(payload));
+  for (std::string const key : {"key-b", "a key of another length"}) {
+    auto const two = producer.put(hop, key, bytes_of(payload));
+    ASSERT_TRUE(one && two);
+    auto mixed = producer.metadata(*two);
+    mixed.set("hash", *producer.metadata(*one).find("hash"));
+    auto const receipt = consumer.from_metadata(mixed);
+    ASSERT_TRUE(receipt);
+    for (auto const& deadline : {omniconn::deadline::immediate(), omniconn::deadline::after(std::chrono::seconds(60))}) {
+      auto how = now({}, &receipt->where);
+      how.until = deadline;
+      EXPECT_TRUE(consumer.get_view(hop, "key-a", how) == error_kind::stale_handle);
+    }
+    EXPECT_TRUE(consumer.get_view(hop, key, now())) << "untouched";
+  }
+  auto nowhere = producer.metadata(*one);
+  nowhere.set("directory", std::uint64_t{0});
+  auto const receipt = consumer.from_metadata(nowhere);
+  ASSERT_TRUE(receipt);
+  EXPECT_TRUE(consumer.get_view(hop, "key-a", now({}, &receipt->where)) == error_kind::stale_handle);
+}
+
 // It is written when the producer goes, so that no checksum of the put covers it.
 TEST_F(shm_hostile, a_flipped_bit_in_the_end_of_a_lease_ends_nothing) {
   auto o = options();

@@ -81,6 +81,31 @@ class shm_test : public testing::Test {
   ::shm_test::fresh_space space;
 };
 
+// An operation may be used for one get after another.
+TEST_F(shm_test, an_operation_that_is_used_again_has_nothing_of_the_last_object) {
+  auto producer = open();
+  auto consumer = open();
+  for (std::size_t const size : {std::size_t{100}, std::size_t{100'000}}) {
+    shm_transport::get_op op;
+    auto const get = [&](std::string_view key) {
+      find_options how;
+      how.wait = false;
+      auto const now = (*consumer)->find(op, key, how);
+      EXPECT_TRUE(now && *now == progress::done);
+      return op.take();
+    };
+    ASSERT_TRUE(producer->put("full", test_pattern(size, 1)));
+    auto first = get("full");
+    EXPECT_EQ(first.bytes().size(), size);
+    first.finish(disposition::consumed);
+    ASSERT_TRUE(producer->put("empty", {}));
+    auto second = get("empty");
+    EXPECT_EQ(second.bytes().size(), 0U);
+    EXPECT_EQ(second.arena(), nullptr);
+    second.finish(disposition::consumed);
+  }
+}
+
 // --- puts that meet halfway ---------------------------------------------------------------------------------------------------
 
 /// A put that stops between begin and commit.
@@ -101,19 +126,6 @@ struct half_put {
   shm_transport::put_op op;
   result<progress> begun{error_kind::io, ""};
 };
-
-// To wake takes longer than many an object to come: what came soon after its reader slept is looked for longer the next time.
-TEST(shm_spin, is_as_long_as_the_last_object_that_came_soon_makes_it_worth) {
-  using endpoint = omniconn::detail::shm::endpoint;
-  constexpr std::int64_t us = 1000, usual = 20 * us;
-  static_assert(endpoint::most_spin == 100 * us);
-  EXPECT_EQ(endpoint::spin_after(25 * us, usual), 50 * us);
-  EXPECT_EQ(endpoint::spin_after(50 * us, usual), 100 * us);
-  EXPECT_EQ(endpoint::spin_after(51 * us, usual), 100 * us);
-  EXPECT_EQ(endpoint::spin_after(100 * us - 1, usual), 100 * us);
-  EXPECT_EQ(endpoint::spin_after(100 * us, usual), usual);
-  EXPECT_EQ(endpoint::spin_after(std::int64_t{3600} * 1'000'000 * us, usual), usual);
-}
 
 TEST_F(shm_test, a_replacing_put_beats_one_that_has_not_committed) {
   auto a = open();

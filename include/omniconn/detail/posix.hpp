@@ -5,8 +5,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -140,6 +143,14 @@ inline std::uint64_t random_u64() noexcept {
     out = (static_cast<std::uint64_t>(now.tv_nsec) << 32U) ^ static_cast<std::uint64_t>(now.tv_sec) ^ static_cast<std::uint64_t>(::getpid());
   }
   return out;
+}
+
+/// Shows `visit` the name of each file in a folder; none where that cannot be read.
+inline void for_each_file(std::string const& folder, auto const& visit) {
+  DIR* const open = ::opendir(folder.c_str());
+  if (open == nullptr) return;
+  while (dirent const* const entry = ::readdir(open)) visit(std::string_view(entry->d_name));
+  ::closedir(open);
 }
 
 /// Nanoseconds since boot, suspend included: leases go on while a machine sleeps, and no NTP step moves them.

@@ -53,11 +53,7 @@ constexpr std::uint64_t wire_marks(std::uint64_t eight) noexcept {
   copy_at(size - sizeof word);
 }
 
-inline std::string wire_escaped(std::string_view text) {
-  std::string out;
-  for (char const& c : text) out.append(is_wire_mark(c) ? (c == '/' ? "%2F" : c == '#' ? "%23" : "%25") : std::string_view(&c, 1));
-  return out;
-}
+inline std::string_view wire_escape(char const& c) noexcept { return c == '/' ? "%2F" : c == '#' ? "%23" : c == '%' ? "%25" : std::string_view(&c, 1); }
 
 /// 128 bits of one or several texts, as 32 hexadecimal digits. Part of the wire format: the seeds and the order never change.
 class key_digest {
@@ -106,7 +102,10 @@ class namespaced_keying {
   static constexpr bool injective = true;
 
   namespaced_keying() : namespaced_keying(options{}) {}
-  explicit namespaced_keying(options const& o) : prefix_(detail::wire_escaped(o.name_space) + '/') {}
+  explicit namespaced_keying(options const& o) {
+    for (char const& c : o.name_space) prefix_ += detail::wire_escape(c);
+    prefix_ += '/';
+  }
 
   /// \lifetime see key_scratch.
   /// \errors `too_large`: the key is longer than `max_key_size`, or `max` is too small even for the shortened form, which takes the
@@ -158,17 +157,18 @@ class namespaced_keying {
 
   /// Where a name has a mark, or all together is longer than `max`.
   [[gnu::noinline]] result<wire_key> make_escaped(edge const& flow, std::string_view key, key_scratch& scratch, std::size_t max) const {
-    std::string const from = detail::wire_escaped(flow.from), to = detail::wire_escaped(flow.to);
-    std::size_t const head = prefix_.size() + from.size() + 1 + to.size();
+    std::size_t head = prefix_.size() + 1;
+    for (auto const& stage : {flow.from, flow.to})
+      for (char const& c : stage) head += detail::wire_escape(c).size();
     bool const whole = head + 1 + key.size() <= max;
     if (!whole && head + short_size > max) [[unlikely]]
       return shortest(flow, key, scratch, max);
     scratch.start(whole ? head + 1 + key.size() : max);
     scratch.append(prefix_);
-    scratch.append(from);
+    for (char const& c : flow.from) scratch.append(detail::wire_escape(c));
     scratch.append("/");
-    scratch.append(to);
-    if (whole) [[likely]] {
+    for (char const& c : flow.to) scratch.append(detail::wire_escape(c));
+    if (whole) {
       scratch.append("/");
       scratch.append(key);
     } else {

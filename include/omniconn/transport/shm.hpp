@@ -20,8 +20,6 @@
 #include <utility>
 #include <vector>
 
-#include <dirent.h>
-
 #include <omniconn/config.hpp>
 #include <omniconn/detail/failpoint.hpp>
 #include <omniconn/transport/concept.hpp>
@@ -60,7 +58,7 @@ class shm_transport {
     std::string reader = "default";
     /// What other participants and the tool are shown; 23 bytes of it. Empty: the reader name.
     std::string name;
-    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU, and up to 100 us after one that waited for so long. 0: sleep at once.
+    /// How long a get spins before it sleeps. Negative: 20 us on machines with more than one CPU, and 100 us while objects come that soon after one slept. 0: sleep at once.
     std::chrono::nanoseconds spin{-1};
     /// Where the files lie; tmpfs. Empty: the environment variable OMNICONN_SHM_DIRECTORY, else "/dev/shm".
     std::string directory;
@@ -135,11 +133,9 @@ class shm_transport {
   static std::vector<std::string> files(options const& o) {
     detail::shm::names const where(folder_of(o), namespace_of(o));
     std::vector<std::string> out;
-    if (DIR* const folder = ::opendir(where.folder.c_str())) {
-      while (dirent const* const entry = ::readdir(folder))
-        if (std::string_view(entry->d_name).starts_with(where.stem)) out.push_back(where.folder + "/" + entry->d_name);
-      ::closedir(folder);
-    }
+    detail::for_each_file(where.folder, [&](std::string_view name) {
+      if (name.starts_with(where.stem)) out.push_back(where.folder + "/" + std::string(name));
+    });
     return out;
   }
 
@@ -153,10 +149,7 @@ class shm_transport {
   }
   /// \errors `no_space`, `quota_exceeded`: EFBIG where more is asked for than there may ever be; `peer_stalled` with EAGAIN: see `wait_to_grow`
   result<memory_region> grow(std::size_t more) {
-    return detail::inside(state_.get(), [&](auto& e) {
-      std::scoped_lock const lock(e.put_mutex);
-      return e.writer.grow(more);
-    });
+    return with_writer([&](auto& w) { return w.grow(more); });
   }
   /// Where the namespace has a limit, growing needs the gate: waits until nobody who opens or closes the namespace has it. \errors `peer_stalled`: somebody is
   /// stopped with it, seen at the deadline or after 5 s
@@ -164,17 +157,11 @@ class shm_transport {
     return detail::inside(state_.get(), [&](auto& e) { return e.session->wait_for_gate(until); });
   }
   std::size_t reclaim(reclaim_sink sink) {
-    if (state_ == nullptr || state_->inherited()) return 0;
-    call const entered(state_.get());
-    std::scoped_lock const lock(state_->put_mutex);
-    return entered ? state_->writer.reclaim(sink) : state_->writer.flush(sink);  // puts that end after close still return their blocks
+    return take_back(sink, [&](auto& w) { return w.reclaim(sink); });
   }
   /// The same by a few looks, where those are likely to lie that came back just now: `reclaim` looks at every object that is out.
   std::size_t reclaim_some(reclaim_sink sink) {
-    if (state_ == nullptr || state_->inherited()) return 0;
-    call const entered(state_.get());
-    std::scoped_lock const lock(state_->put_mutex);
-    return entered ? state_->writer.reclaim_some(sink) : state_->writer.flush(sink);
+    return take_back(sink, [&](auto& w) { return w.reclaim_some(sink); });
   }
 
   // --- put ------------------------------------------------------------------------------------------------------------------------
@@ -192,17 +179,13 @@ class shm_transport {
   [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
   /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
   result<receipt> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
     if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
-    return detail::shm::put_at_once(*state_, key, payload, nullptr, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, payload, nullptr, info, o); });
   }
   /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
   result<receipt> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    call const entered(state_.get());
-    if (!entered) return detail::closed_error();
     if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
-    return detail::shm::put_at_once(*state_, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
+    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o); });
   }
   result<progress> commit(put_op& op, object_info const& info) {
     return detail::inside(state_.get(), [&](auto& e) { return detail::shm::commit_put(e, op, info); });
@@ -246,17 +229,11 @@ class shm_transport {
   /// \errors `unsupported`: memory that other processes cannot reach; `misconfigured`: an empty range, or beyond the end of its file; `no_space`: 65,535 regions were adopted;
   /// `unauthorized`: the next 64 names that readers would find it by are taken by somebody else.
   result<std::uint64_t> adopt_region(mutable_bytes user) {
-    return detail::inside(state_.get(), [&](auto& e) {
-      std::scoped_lock const lock(e.put_mutex);
-      return e.writer.adopt(user);
-    });
+    return with_writer([&](auto& w) { return w.adopt(user); });
   }
   /// Takes the memory back. \errors `misconfigured`: no such region, or objects in it are still with readers.
   result<void> forget_region(std::uint64_t region) {
-    return detail::inside(state_.get(), [&](auto& e) {
-      std::scoped_lock const lock(e.put_mutex);
-      return e.writer.forget(region);
-    });
+    return with_writer([&](auto& w) { return w.forget(region); });
   }
 
   /// What `wait_for_room` compares with: read before the attempt that finds no room.
@@ -429,6 +406,21 @@ class shm_transport {
   using call = detail::call;
 
   explicit shm_transport(std::unique_ptr<endpoint> e) noexcept : state_(std::move(e)) {}
+
+  template <class Act>
+  std::size_t take_back(reclaim_sink sink, Act act) {
+    if (state_ == nullptr || state_->inherited()) return 0;
+    call const entered(state_.get());
+    std::scoped_lock const lock(state_->put_mutex);
+    return entered ? act(state_->writer) : state_->writer.flush(sink);  // puts that end after close still return their blocks
+  }
+  template <class Act>
+  std::invoke_result_t<Act&, detail::shm::producer&> with_writer(Act act) {
+    return detail::inside(state_.get(), [&](auto& e) {
+      std::scoped_lock const lock(e.put_mutex);
+      return act(e.writer);
+    });
+  }
 
   static std::string given(std::string const& option, char const* variable, char const* fallback) {
     if (!option.empty()) return option;

@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -121,7 +120,7 @@ class shm_segment_transport {
       lock->remove(paths.lock);
       ++n;
     });
-    for_each_file(directory, [&](std::string_view name) {
+    detail::for_each_file(directory, [&](std::string_view name) {
       if (!name.starts_with(detail::segment::second_prefix)) return;
       std::string const path = directory + "/" + std::string(name);
       detail::unique_fd const fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -287,15 +286,8 @@ class shm_segment_transport {
   explicit shm_segment_transport(std::unique_ptr<detail::segment::endpoint> s) noexcept : state_(std::move(s)) {}
 
   template <class Visit>
-  static void for_each_file(std::string const& directory, Visit const& visit) {
-    DIR* const folder = ::opendir(directory.c_str());
-    if (folder == nullptr) return;
-    while (dirent const* const entry = ::readdir(folder)) visit(std::string_view(entry->d_name));
-    ::closedir(folder);
-  }
-  template <class Visit>
   static void for_each_key(std::string const& directory, Visit const& visit) {
-    for_each_file(directory, [&visit](std::string_view name) {
+    detail::for_each_file(directory, [&visit](std::string_view name) {
       if (std::string_view const key = detail::segment::key_of_lock(name); !key.empty()) visit(key);
     });
   }

@@ -30,6 +30,7 @@
 #include <omniconn/transport/shm/placement.hpp>
 #include <omniconn/transport/shm/producer.hpp>
 #include <omniconn/transport/shm/session.hpp>
+#include <omniconn/transport/shm/spin_time.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -42,8 +43,7 @@ struct place {
   std::uint64_t hash;
   std::uint64_t index;
 
-  /// Empty where there is no directory.
-  [[nodiscard]] locator pack() const noexcept { return directory == 0 ? locator() : locator::pack(locator_tag::shm, *this); }
+  [[nodiscard]] locator pack() const noexcept { return locator::pack(locator_tag::shm, *this); }
 };
 
 inline error damaged_error() noexcept { return {error_kind::corrupt, "the namespace's directory has an object whose description was changed after the put; clean it up and put it again"}; }
@@ -51,14 +51,13 @@ inline error stale_error() noexcept { return {error_kind::stale_handle, "the loc
 
 /// The part of a transport that does not move.
 template <class Session> struct basic_endpoint : call_gate {
-  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t spin, placement const& wanted = {})
-      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin_ns(spin >= 0 ? spin : usual_spin()), learns(spin < 0 && spin_ns != 0), follow_ns(spin > usual_spin() ? spin : usual_spin()) {}
+  basic_endpoint(std::shared_ptr<Session> s, std::uint64_t pool_size, std::uint16_t reader_id, std::int64_t wanted_spin, placement const& wanted = {})
+      : session(std::move(s)), writer(*session, pool_size, wanted), reader(reader_id), spin(wanted_spin), follow_ns(spin.usual > spin_time::by_itself() ? spin.usual : spin_time::by_itself()) {}
 
   std::shared_ptr<Session> session;
   basic_producer<Session> writer;
   std::uint16_t reader;
-  std::atomic<std::int64_t> spin_ns;                 ///< how long a get looks before it sleeps
-  bool learns;                                       ///< whether that is ours to choose
+  spin_time spin;
   std::int64_t follow_ns;                            ///< how long it stays awake for a writer that does not get on; 0: one processor, which the writer needs
   std::size_t follow_from = std::size_t{16} << 10U;  ///< bytes of a payload from which on a waiting get reads it while it is being written; less is there before it has looked
   std::mutex put_mutex;  ///< of `writer`, `put_for` and `event`
@@ -67,11 +66,6 @@ template <class Session> struct basic_endpoint : call_gate {
   unique_fd event;       ///< for foreign event loops; made when asked for
   std::stop_source closing;
   traffic_counter sent, got;
-
-  static std::int64_t usual_spin() noexcept { return ::sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 20'000 : 0; }
-  static constexpr std::int64_t most_spin = 100'000;
-  /// How long the next get looks after one that slept and had its object so long after it began to wait: what comes soon is worth staying awake for, because to wake takes longer than many a hand-over.
-  static constexpr std::int64_t spin_after(std::int64_t waited, std::int64_t usual) noexcept { return waited >= most_spin ? usual : waited > most_spin / 2 ? most_spin : 2 * waited; }
 
   result<int> native_fd() {
     std::scoped_lock const lock(put_mutex);
@@ -124,7 +118,7 @@ struct followed {
 
 template <class Session> struct basic_put_operation : staged_operation {
   ~basic_put_operation();
-  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
+  [[nodiscard]] locator where() const noexcept { return where_.directory == 0 ? locator() : where_.pack(); }
 
   basic_endpoint<Session>* owner_ = nullptr;
   place where_{};
@@ -141,7 +135,7 @@ using put_operation = basic_put_operation<session>;
 template <class Session> struct basic_get_operation : staged_operation {
   basic_get_operation() noexcept { is_get_ = true; }  // NOLINT(cppcoreguidelines-pro-type-member-init): `short_` is written before it is read
   [[nodiscard]] object_info info() const noexcept { return info_; }
-  [[nodiscard]] locator where() const noexcept { return where_.pack(); }
+  [[nodiscard]] locator where() const noexcept { return where_.directory == 0 ? locator() : where_.pack(); }
   /// Of an object that grows: the bytes that are there, and whether that is all.
   [[nodiscard]] const_bytes so_far() const noexcept { return following_.on ? following_.bytes.first(following_.done) : hold_.bytes(); }
   [[nodiscard]] bool is_whole() const noexcept { return is(stage::found) && !following_.on; }

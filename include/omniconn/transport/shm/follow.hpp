@@ -77,17 +77,8 @@ template <class Session> result<bool> start_following(basic_endpoint<Session>& e
     auto const bytes = mapped->at(offset, size);
     held.set_bytes(std::move(mapped), bytes);
   }
-  f.bytes = held.bytes();
-  f.index = index;
-  f.arena = where;
-  f.offset = offset;
-  f.word = word;
-  f.done = 0;
-  f.sum.reset();
+  f = {.on = true, .index = index, .word = word, .bytes = held.bytes(), .arena = where, .offset = offset, .done = 0, .owner = owner, .epoch = epoch, .sum = std::nullopt};
   if (will_be_verified(op, s)) f.sum.emplace();
-  f.owner = owner;
-  f.epoch = epoch;
-  f.on = true;
   op.info_ = {size, 0, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), checksum_kind::none};
   guard.held = nullptr;
   return true;

@@ -38,6 +38,8 @@ template <class Session> class basic_object_hold {
   /// A claim was made. \requires there is none
   void begin(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
     session_ = std::move(claimer);
+    arena_.reset();
+    bytes_ = {};
     index_ = index;
     generation_ = generation;
     place_ = place;

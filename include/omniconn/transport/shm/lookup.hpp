@@ -79,6 +79,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
     if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
+    if (s.hash.load(std::memory_order_relaxed) != op.hash_) return op.fail(is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());
     if (state == slot_state::ready) attempt(op.index_, word);
   } else {
     for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) {
@@ -343,19 +344,22 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
-  std::int64_t const patience = e.spin_ns.load(std::memory_order_relaxed), began = deadline::now_ns();
+  std::int64_t const patience = alone != nullptr ? e.spin.now() : 0, began = deadline::now_ns();
   if (alone != nullptr) {
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
-    if (patience != 0 && spin(*alone, patience, began)) return std::size_t{0};
-  }
-  struct lesson {  // of a wait that sleeps
-    basic_endpoint<Session>& e;
-    get_op const* op;
-    std::int64_t began;
-    ~lesson() {
-      if (op != nullptr && e.learns) e.spin_ns.store(e.spin_after(op->is(stage::found) ? deadline::now_ns() - began : e.most_spin, e.usual_spin()), std::memory_order_relaxed);
+    if (patience != 0 && spin(*alone, patience, began)) {
+      e.spin.was_worth(patience);
+      return std::size_t{0};
     }
-  } const learnt{e, alone, began};
+  }
+  struct lesson {  // of a get that sleeps
+    spin_time& spin;
+    get_op const* op;
+    std::int64_t patience, began;
+    ~lesson() {
+      if (op != nullptr && !op->watches_) spin.was_in_vain(patience, op->is(stage::found) ? deadline::now_ns() - began : spin_time::longest);
+    }
+  } const learnt{e.spin, alone, patience, began};
 
   using word = std::remove_reference_t<decltype(seq)>;
   struct counted {

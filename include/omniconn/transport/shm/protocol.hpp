@@ -59,12 +59,12 @@ inline void ring_all(auto const& dir) noexcept {
 template <class Directory, class Visit>
 [[gnu::always_inline]] inline bool for_each_of(Directory const& dir, std::uint64_t hash, Visit&& visit) {
   std::uint32_t const home = dir.home_of(hash), last = dir.layout().slots - 1;
-  for (std::uint32_t distance = 0, reach = 0; distance <= reach; ++distance) {
+  std::uint32_t reach = 0;
+  for (std::uint32_t distance = 0; distance <= reach && distance <= last; ++distance) {
     std::uint32_t const index = (home + distance) & last;
     std::uint64_t const word = dir.slot_at(index).ctl.load();
     if (control::tag(word) == control::tag_of(hash) && control::is_object(word) && visit(index, word)) return true;
     if (distance == 0) reach = spread::reach(dir.slot_at(home).spread.load());  // mostly 0
-    if (reach > last) reach = last;
   }
   return false;
 }

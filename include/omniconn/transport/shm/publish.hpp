@@ -70,22 +70,10 @@ struct object_place {
 
 /// What is known before a slot is found.
 [[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
-  description d;
-  d.hash = hash;
-  d.owner = me;
-  d.size = info.size;
-  d.key_size = static_cast<std::uint16_t>(key.size());
-  d.kind = static_cast<std::uint8_t>(info.kind);
-  d.checksum_kind = static_cast<std::uint8_t>(info.checksum_by);
-  d.readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count);
-  d.checksum = info.checksum;
-  d.trace = info.trace;
-  d.arena = lies.payload.arena;
-  d.offset = lies.payload.offset;
-  d.key_at = lies.key_at;
-  d.lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
-  d.replaces = o.existing == on_existing::replace ? 1 : 0;
-  return d;
+  std::uint64_t const lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
+  return {.hash = hash, .size = info.size, .checksum = info.checksum, .trace = info.trace, .arena = lies.payload.arena, .offset = lies.payload.offset, .key_at = lies.key_at, .lease = lease, .owner = me,
+          .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count),
+          .kind = static_cast<std::uint8_t>(info.kind), .checksum_kind = static_cast<std::uint8_t>(info.checksum_by), .replaces = o.existing == on_existing::replace};
 }
 
 /// Writes all of a free slot but payload and control word. \requires the caller has the lock of its eight
@@ -388,7 +376,8 @@ template <class Session> result<progress> commit_put(basic_endpoint<Session>& e,
   std::uint64_t const ready = control::make(generation, slot_state::ready, tag);
   failpoint("shm.put.finished");
   if (op.existing_ == on_existing::replace) {
-    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? deadline::never() : op.until_);  // what grows may well outlast the deadline of its beginning; the lock has a limit of its own
+    // What grows may well outlast the deadline of its beginning; the lock has a limit of its own.
+    auto locked = described_slot<Session>::lock::acquire(dir, dir.home_of(op.hash_), e.session->me(), op.growing_ ? deadline::never() : op.until_);
     if (!locked) {
       give_up(op);
       return op.fail(locked.error());
