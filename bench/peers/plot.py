@@ -35,7 +35,8 @@ def svg(title, lines, x_names, y_name):
     for i, (name, line) in enumerate(sorted(lines.items(), key=lambda item: -item[1][max(item[1])])):
         colour, dash = COLOURS[i % len(COLOURS)], "" if i < len(COLOURS) else 'stroke-dasharray="5 3"'
         points = [at(x, line[x]) for x in sorted(line)]
-        out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" {dash} points="{" ".join(",".join(p) for p in points)}"/>')
+        width = 3.2 if name.startswith("ours") else 1.5
+        out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{width}" {dash} points="{" ".join(",".join(p) for p in points)}"/>')
         out += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in points]
         out.append(f'<path d="M{WIDTH - RIGHT + 20} {TOP + 18 * i + 8}h22" stroke="{colour}" stroke-width="2.5" {dash}/>')
         out.append(text(WIDTH - RIGHT + 48, TOP + 18 * i + 12, name))

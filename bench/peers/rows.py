@@ -60,6 +60,7 @@ class Row(NamedTuple):
 
 HYBRID, SPINNING, BLOCKING = "ours, hybrid", "ours, spinning", "ours, blocking"
 FUTEX, COPY_AND_SUM, SUM = "half a futex round trip", "memcpy + sum", "sum alone"
+NOT_PLOTTED = "ours, spinning", "ours, reserve, spinning", "ours, checksum, blocking"  # their lines would cover others
 IN_PLACE, GROWING = "ours, reserve, hybrid", "ours, growing, hybrid"
 UCX, VLLM = "UCX, spinning", "vLLM-Omni, blocking"
 ROWS = [
