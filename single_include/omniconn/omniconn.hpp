@@ -4320,8 +4320,7 @@ using failpoint_hook = void (*)(std::string_view name) noexcept;
 /// Every failpoint that there is: "<transport>.<what is done>.<how far it has come>". A name that is not here does not compile.
 inline constexpr std::string_view failpoint_names[]{
     "shm.put.key_stored", "shm.put.key_locked", "shm.put.beside_locked", "shm.put.described", "shm.put.widened", "shm.put.writing", "shm.put.announced", "shm.put.advanced",
-    "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
-    "shm.whole.ready", "shm.whole.rung", "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
+    "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained", "shm.whole.ready", "shm.whole.rung", "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
     "shm.abort.withdrawn", "shm.withdraw.draining", "shm.lock.taken_from_the_dead", "shm.adopt.recorded", "shm.adopt.named",
     "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page", "shm.get.found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
     "shm.get.waiting", "shm.follow.claimed", "shm.follow.read", "shm.follow.whole", "shm.follow.let_go",
@@ -4330,8 +4329,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.open.gate_open", "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
     "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted", "shm.close.shut", "shm.close.withdrawn", "shm.close.object_withdrawn",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
-    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
-    "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
+    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed", "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
     "shm.recovery.locked", "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
 
 namespace detail {
@@ -7746,7 +7744,9 @@ class spin_time {
   [[nodiscard]] std::int64_t now() const noexcept { return now_.load(std::memory_order_relaxed); }
   /// A look of `time` had its object.
   void was_worth(std::int64_t time) noexcept {
-    if (time != usual) doubt_.store(0, std::memory_order_relaxed);
+    if (time == usual) return;
+    doubt_.store(0, std::memory_order_relaxed);
+    skips_.store(0, std::memory_order_relaxed);
   }
   /// It was in vain. `waited`: until the object came at last; `longest`: none did
   void was_in_vain(std::int64_t time, std::int64_t waited) noexcept {
@@ -8281,7 +8281,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
     if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
-    if (s.hash.load(std::memory_order_relaxed) != op.hash_) return op.fail(is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());
+    if (s.hash.load(std::memory_order_relaxed) != op.hash_) return op.fail(state == slot_state::ready && is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());  // a commit changes what describes it
     if (state == slot_state::ready) attempt(op.index_, word);
   } else {
     for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) {
@@ -8546,11 +8546,11 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
-  std::int64_t const patience = alone != nullptr ? e.spin.now() : 0, began = deadline::now_ns();
+  std::int64_t const patience = alone == nullptr ? 0 : alone->watches_ ? e.spin.usual : e.spin.now(), began = deadline::now_ns();
   if (alone != nullptr) {
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
     if (patience != 0 && spin(*alone, patience, began)) {
-      e.spin.was_worth(patience);
+      if (alone->is(stage::found)) e.spin.was_worth(patience);
       return std::size_t{0};
     }
   }
@@ -9312,13 +9312,17 @@ class shm_transport {
   [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
   /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
   result<receipt> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
-    if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
-    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, payload, nullptr, info, o); });
+    return detail::inside(state_.get(), [&](auto& e) -> result<receipt> {
+      if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
+      return detail::shm::put_at_once(e, key, payload, nullptr, info, o);
+    });
   }
   /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
   result<receipt> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
-    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o); });
+    return detail::inside(state_.get(), [&](auto& e) -> result<receipt> {
+      if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
+      return detail::shm::put_at_once(e, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
+    });
   }
   result<progress> commit(put_op& op, object_info const& info) {
     return detail::inside(state_.get(), [&](auto& e) { return detail::shm::commit_put(e, op, info); });

@@ -342,7 +342,7 @@ MUTANTS = [
            "    bytes_ = {};\n    index_ = index;", "    index_ = index;",
            "shm/shm_test.cpp", "*an_operation_that_is_used_again*"),
     Mutant("a locator of two objects taken for damage", "transport/shm/lookup.hpp",
-           "return op.fail(is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());\n    if (state", "{}\n    if (state",
+           "return op.fail(state == slot_state::ready && is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());", "{}",
            HOSTILE, "*a_locator_of_two_objects*"),
     Mutant("a description believed as it stands", "transport/shm/adopt.hpp",
            "if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();", "",

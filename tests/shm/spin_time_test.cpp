@@ -84,6 +84,15 @@ TEST_F(learning, each_longer_look_in_vain_makes_the_next_rarer) {
   }
 }
 
+TEST_F(learning, one_that_another_thread_found_worth_it_counts_at_once) {
+  for (int i = 0; i != 10; ++i) {
+    skipped();
+    sleep_over(spin, spin_time::longest);
+  }
+  spin.was_worth(spin_time::longest);
+  EXPECT_EQ(skipped(), 0);
+}
+
 TEST_F(learning, one_that_was_worth_it_makes_up_for_all_that_were_not) {
   for (int i = 0; i != 5; ++i) {
     skipped();

@@ -18,8 +18,7 @@ using failpoint_hook = void (*)(std::string_view name) noexcept;
 /// Every failpoint that there is: "<transport>.<what is done>.<how far it has come>". A name that is not here does not compile.
 inline constexpr std::string_view failpoint_names[]{
     "shm.put.key_stored", "shm.put.key_locked", "shm.put.beside_locked", "shm.put.described", "shm.put.widened", "shm.put.writing", "shm.put.announced", "shm.put.advanced",
-    "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained",
-    "shm.whole.ready", "shm.whole.rung", "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
+    "shm.put.copied", "shm.put.finished", "shm.put.ready", "shm.put.rung", "shm.put.expired_drained", "shm.whole.ready", "shm.whole.rung", "shm.replace.key_locked", "shm.replace.ready", "shm.replace.old_drained",
     "shm.abort.withdrawn", "shm.withdraw.draining", "shm.lock.taken_from_the_dead", "shm.adopt.recorded", "shm.adopt.named",
     "shm.arena.made", "shm.arena.recorded", "shm.arena.linked", "shm.arena.grown", "shm.arena.key_page", "shm.get.found", "shm.get.claimed", "shm.get.validated", "shm.get.undone", "shm.get.adopting", "shm.get.adopted", "shm.get.arena_mapped",
     "shm.get.waiting", "shm.follow.claimed", "shm.follow.read", "shm.follow.whole", "shm.follow.let_go",
@@ -28,8 +27,7 @@ inline constexpr std::string_view failpoint_names[]{
     "shm.open.gate_open", "shm.name.gate_held", "shm.name.text_stored", "shm.name.stored",
     "shm.listen.marked", "shm.listen.counted", "shm.listen.unmarked", "shm.listen.uncounted", "shm.close.shut", "shm.close.withdrawn", "shm.close.object_withdrawn",
     "shm.leave.settled", "shm.leave.unlocked", "shm.leave.gate_held", "shm.leave.swept", "shm.leave.dead", "shm.leave.unlinked",
-    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed",
-    "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
+    "shm.recovery.death_noted", "shm.recovery.claim_dropped", "shm.recovery.claims_of_slot_dropped", "shm.recovery.lease_begun", "shm.recovery.withdrawn", "shm.recovery.arena_emptied", "shm.recovery.arena_removed", "shm.recovery.slots_settled", "shm.recovery.arena_forgotten", "shm.recovery.record_freed", "shm.recovery.memory_returned", "shm.recovery.orphaned",
     "shm.recovery.locked", "shm.recovery.claims_dropped", "shm.recovery.unlocked"};
 
 namespace detail {

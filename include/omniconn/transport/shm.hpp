@@ -179,13 +179,17 @@ class shm_transport {
   [[nodiscard]] static constexpr bool fits_whole(std::size_t key_size, std::size_t size) noexcept { return detail::shm::fits_slot(key_size, size); }
   /// begin, copy and commit of a short payload in one: it lies in the directory, beside its key, and needs no block. \errors as those, and `too_large`: see `fits_whole`
   result<receipt> put_whole(wire_key key, const_bytes payload, object_info const& info, publish_options const& o) {
-    if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
-    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, payload, nullptr, info, o); });
+    return detail::inside(state_.get(), [&](auto& e) -> result<receipt> {
+      if (!fits_whole(key.size(), payload.size())) return {error_kind::too_large, "key and payload have no room in a slot; begin and commit it"};
+      return detail::shm::put_at_once(e, key, payload, nullptr, info, o);
+    });
   }
   /// begin and commit in one of a payload that has been written already. \errors as those; then the block is the caller's, who may try again
   result<receipt> put_written(wire_key key, outgoing const& out, object_info const& info, publish_options const& o) {
-    if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
-    return detail::inside(state_.get(), [&](auto& e) { return detail::shm::put_at_once(e, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o); });
+    return detail::inside(state_.get(), [&](auto& e) -> result<receipt> {
+      if (auto const good = detail::shm::check_put(key, out); !good) return good.error();
+      return detail::shm::put_at_once(e, key, out.parts.empty() ? const_bytes{} : out.parts.front(), &out, info, o);
+    });
   }
   result<progress> commit(put_op& op, object_info const& info) {
     return detail::inside(state_.get(), [&](auto& e) { return detail::shm::commit_put(e, op, info); });

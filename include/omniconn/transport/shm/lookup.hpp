@@ -79,7 +79,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
     auto const state = control::state(word);
     if (control::generation(word) != op.generation_ || (state != slot_state::ready && state != slot_state::writing)) return op.fail(stale_error());
     if (lease_is_over(dir, s)) return op.fail({error_kind::lease_expired, "the producer is gone and the object's lease has ended"});
-    if (s.hash.load(std::memory_order_relaxed) != op.hash_) return op.fail(is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());
+    if (s.hash.load(std::memory_order_relaxed) != op.hash_) return op.fail(state == slot_state::ready && is_damaged(dir, op.index_, word) ? damaged_error() : stale_error());  // a commit changes what describes it
     if (state == slot_state::ready) attempt(op.index_, word);
   } else {
     for_each_of(dir, op.hash_, [&](std::uint32_t index, std::uint64_t word) {
@@ -344,11 +344,11 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
-  std::int64_t const patience = alone != nullptr ? e.spin.now() : 0, began = deadline::now_ns();
+  std::int64_t const patience = alone == nullptr ? 0 : alone->watches_ ? e.spin.usual : e.spin.now(), began = deadline::now_ns();
   if (alone != nullptr) {
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
     if (patience != 0 && spin(*alone, patience, began)) {
-      e.spin.was_worth(patience);
+      if (alone->is(stage::found)) e.spin.was_worth(patience);
       return std::size_t{0};
     }
   }

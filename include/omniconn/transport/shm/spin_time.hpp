@@ -27,7 +27,9 @@ class spin_time {
   [[nodiscard]] std::int64_t now() const noexcept { return now_.load(std::memory_order_relaxed); }
   /// A look of `time` had its object.
   void was_worth(std::int64_t time) noexcept {
-    if (time != usual) doubt_.store(0, std::memory_order_relaxed);
+    if (time == usual) return;
+    doubt_.store(0, std::memory_order_relaxed);
+    skips_.store(0, std::memory_order_relaxed);
   }
   /// It was in vain. `waited`: until the object came at last; `longest`: none did
   void was_in_vain(std::int64_t time, std::int64_t waited) noexcept {
