@@ -4380,8 +4380,6 @@ OMNICONN_END_NAMESPACE
 #include <string>
 #include <utility>
 
-#include <unistd.h>
-
 // ==== begin <omniconn/detail/call_gate.hpp>
 // Calls that are under way while another thread closes.
 
@@ -9949,9 +9947,8 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Bytes that give a wire key its structure. They are escaped (`%2F`, `%23`, `%25`) in the namespace and in stage names; a key is last
-/// and needs no escape.
-constexpr bool is_wire_mark(char c) noexcept { return c == '/' || c == '#' || c == '%'; }
+/// What stands for a byte in the namespace and in stage names: the marks, which give a wire key its structure, are escaped. A key is last and needs no escape. \lifetime refers to `c`
+inline std::string_view wire_escape(char const& c) noexcept { return c == '/' ? "%2F" : c == '#' ? "%23" : c == '%' ? "%25" : std::string_view(&c, 1); }
 
 /// Not 0 where any of eight bytes is a mark. The classic search for a zero byte, which never errs on the question "any".
 constexpr std::uint64_t wire_marks(std::uint64_t eight) noexcept {
@@ -9980,8 +9977,6 @@ constexpr std::uint64_t wire_marks(std::uint64_t eight) noexcept {
   for (std::size_t at = 0; at + sizeof word < size; at += sizeof word) copy_at(at);
   copy_at(size - sizeof word);
 }
-
-inline std::string_view wire_escape(char const& c) noexcept { return c == '/' ? "%2F" : c == '#' ? "%23" : c == '%' ? "%25" : std::string_view(&c, 1); }
 
 /// 128 bits of one or several texts, as 32 hexadecimal digits. Part of the wire format: the seeds and the order never change.
 class key_digest {

@@ -13,8 +13,6 @@
 #include <string>
 #include <utility>
 
-#include <unistd.h>
-
 #include <omniconn/config.hpp>
 #include <omniconn/core/checksum.hpp>
 #include <omniconn/core/locator.hpp>
