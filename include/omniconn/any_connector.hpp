@@ -33,11 +33,11 @@ class erased_claim {
   struct table {
     void (*move)(void* to, void* from) noexcept;
     void (*destroy)(void*) noexcept;
-    void (*release)(void*) noexcept;
-    void (*give_back)(void*) noexcept;
-    result<value> (*as_value)(void const*);
-    result<tensor_view> (*as_tensor)(void const*);
-    mutable_bytes (*writable)(void const*) noexcept;
+    void (*release)(void*) noexcept = nullptr;  // from here on null where a claim of its kind has no such call
+    void (*give_back)(void*) noexcept = nullptr;
+    result<value> (*as_value)(void const*) = nullptr;
+    result<tensor_view> (*as_tensor)(void const*) = nullptr;
+    mutable_bytes (*writable)(void const*) noexcept = nullptr;
   };
 
   erased_claim() noexcept = default;
@@ -382,15 +382,10 @@ class any_connector {
         .give_back = [](void* v) noexcept { static_cast<inner_view*>(v)->give_back(); },
         .as_value = &view_as<value>,
         .as_tensor = &view_as<tensor_view>,
-        .writable = nullptr,
     };
     static constexpr typename detail::erased_claim<64>::table room_table{
         .move = &relocate<inner_room>,
         .destroy = [](void* r) noexcept { static_cast<inner_room*>(r)->~inner_room(); },
-        .release = nullptr,
-        .give_back = nullptr,
-        .as_value = nullptr,
-        .as_tensor = nullptr,
         .writable = [](void const* r) noexcept -> mutable_bytes { return static_cast<inner_room const*>(r)->bytes(); },
     };
 

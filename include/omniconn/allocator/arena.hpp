@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 
 #include <omniconn/allocator/concept.hpp>
 #include <omniconn/config.hpp>
@@ -34,7 +33,8 @@ struct arena_allocator_options {
 /// The books lie outside the region, 32 bytes a block and at most 4 bytes for each 64 of the region: whatever is written into the region, by
 /// a bug or by a peer, blocks stay apart.
 ///
-/// \threadsafety none: one call at a time. \lifetime does not own the region; blocks are valid as long as it.
+/// \threadsafety none: one call at a time. \lifetime does not own the region; blocks are valid as long as it. A moved-from allocator has nothing to give
+/// and owns no block.
 class arena_allocator {
  public:
   using options = arena_allocator_options;
@@ -49,16 +49,6 @@ class arena_allocator {
       std::uint64_t const keep = o.cache_bytes / (class_size(c) * granule);
       shelves_[c].limit = static_cast<std::uint32_t>(keep < most_kept ? keep : most_kept);
     }
-  }
-  /// The moved-from allocator has nothing to give and owns no block.
-  arena_allocator(arena_allocator&& other) noexcept
-      : blocks_(std::move(other.blocks_)), shelves_(std::exchange(other.shelves_, {})) {}
-  arena_allocator& operator=(arena_allocator&& other) noexcept {
-    if (this != &other) {
-      blocks_ = std::move(other.blocks_);
-      shelves_ = std::exchange(other.shelves_, {});
-    }
-    return *this;
   }
 
   /// The region grew: `[base, base + committed)` may be used now. Smaller or equal: nothing happens.
@@ -179,7 +169,7 @@ class arena_allocator {
   }
 
   detail::region_blocks blocks_;
-  std::array<shelf, class_count> shelves_{};
+  detail::emptied_by_move<std::array<shelf, class_count>> shelves_;
 };
 
 OMNICONN_END_NAMESPACE

@@ -5,9 +5,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <string_view>
-#include <utility>
 
 #include <omniconn/allocator/concept.hpp>
 #include <omniconn/config.hpp>
@@ -36,17 +36,7 @@ class heap_allocator {
   static constexpr bool concurrent = true;
 
   heap_allocator() noexcept : heap_allocator(options{}) {}
-  explicit heap_allocator(options const& o) noexcept : account_(new (std::nothrow) account(o.keep)) {}
-  /// The moved-from allocator has nothing to give.
-  heap_allocator(heap_allocator&& other) noexcept : account_(std::exchange(other.account_, nullptr)) {}
-  heap_allocator& operator=(heap_allocator&& other) noexcept {
-    if (this != &other) {
-      end();
-      account_ = std::exchange(other.account_, nullptr);
-    }
-    return *this;
-  }
-  ~heap_allocator() { end(); }
+  explicit heap_allocator(options const& o) noexcept : account_(new (std::nothrow) account(o.keep)) {}  // a moved-from one has nothing to give
 
   /// Exactly `n` bytes, aligned to 64, uninitialised, in a block of their own.
   /// \errors `no_space`: the system has no more memory, or no object can be that large.
@@ -63,7 +53,7 @@ class heap_allocator {
       return no_space();
     auto const address = reinterpret_cast<std::uintptr_t>(raw.data);
     std::byte* const block = raw.data + (((address + sizeof(header) + block_alignment - 1) & ~(block_alignment - 1)) - address);
-    ::new (static_cast<void*>(block - sizeof(header))) header{account_, n, raw.size << 8U | static_cast<std::uint64_t>(block - raw.data), seal_of(block, account_)};
+    ::new (static_cast<void*>(block - sizeof(header))) header{account_.get(), n, raw.size << 8U | static_cast<std::uint64_t>(block - raw.data), seal_of(block, account_.get())};
 
     account_->references.fetch_add(1, std::memory_order_relaxed);
     std::uint64_t const used = account_->used.fetch_add(n, std::memory_order_relaxed) + n;
@@ -77,7 +67,7 @@ class heap_allocator {
   /// readable: a heap has no list of its blocks, so, as with every heap, a block that was freed already must not be named again.
   bool deallocate(std::byte* p) noexcept {
     header const* const own = header_of(p);
-    if (own == nullptr || own->owner != account_) return false;
+    if (own == nullptr || own->owner != account_.get()) return false;
     release(p, *own);
     return true;
   }
@@ -146,16 +136,17 @@ class heap_allocator {
     leave(owner);
   }
   static error no_space() noexcept { return {error_kind::no_space, "the system has no memory for a block of that size; use smaller objects or free some"}; }
-  void end() noexcept {
-    if (account_ == nullptr) return;
-    account_->warm.close();
-    leave(account_);
-  }
   static void leave(account* a) noexcept {
-    if (a != nullptr && a->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;
+    if (a->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;
   }
 
-  account* account_;
+  struct leaver {
+    void operator()(account* a) const noexcept {
+      a->warm.close();
+      leave(a);
+    }
+  };
+  std::unique_ptr<account, leaver> account_;
 };
 
 OMNICONN_END_NAMESPACE

@@ -81,15 +81,18 @@ class error {
   [[nodiscard]] constexpr char const* text() const noexcept { return text_; }
 
   /// "no_space: the arena is full; raise memory_pool_size (native code 28)".
-  [[nodiscard]] std::string message() const {
-    std::string out(to_string(kind_));
-    if (*text_ != '\0') out.append(": ").append(text_);
-    if (native_ != 0) out.append(" (native code ").append(std::to_string(native_)).append(")");
-    return out;
-  }
+  [[nodiscard]] std::string message() const { return message_of(text_); }
 
   /// Same kind: texts are for people and take no part in comparison.
   friend constexpr bool operator==(error const& e, error_kind kind) noexcept { return e.kind_ == kind; }
+
+ protected:
+  [[nodiscard]] std::string message_of(std::string_view text) const {
+    std::string out(to_string(kind_));
+    if (!text.empty()) out.append(": ").append(text);
+    if (native_ != 0) out.append(" (native code ").append(std::to_string(native_)).append(")");
+    return out;
+  }
 
  private:
   char const* text_;
@@ -112,12 +115,7 @@ class diagnosis : public error {
   /// Hides `error::text`, which would lose the composed sentence.
   [[nodiscard]] char const* text() const noexcept { return detail_.c_str(); }
 
-  [[nodiscard]] std::string message() const {
-    std::string out(to_string(kind()));
-    if (!detail_.empty()) out.append(": ").append(detail_);
-    if (native() != 0) out.append(" (native code ").append(std::to_string(native())).append(")");
-    return out;
-  }
+  [[nodiscard]] std::string message() const { return message_of(detail_); }
 
   /// The same failure with a prefix that says where it happened: `in("edge 0->1")` → "edge 0->1: ...".
   [[nodiscard]] diagnosis in(std::string_view where) const {

@@ -16,7 +16,10 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail {
 // Reading the wrong side of a result is a bug of the caller. It must not become a read of foreign bytes, and core
 // does not throw, so the program ends where the bug is.
-[[noreturn]] inline void bad_result_access() noexcept { std::abort(); }
+constexpr void check_result_access(bool ok) noexcept {
+  if (!ok) [[unlikely]]
+    std::abort();
+}
 
 // The union lives in a base, because clang 14 cannot choose between a trivial and a user-provided destructor by constraint. `fill` makes the member
 // that `has` names, inside the base's constructor: if it throws, no destructor runs for what was never made.
@@ -125,17 +128,17 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
   [[nodiscard]] constexpr bool has_value() const noexcept { return has_; }
   constexpr explicit operator bool() const noexcept { return has_; }
 
-  [[nodiscard]] constexpr T& value() & noexcept { return check(has_), value_; }
-  [[nodiscard]] constexpr T const& value() const& noexcept { return check(has_), value_; }
-  [[nodiscard]] constexpr T&& value() && noexcept { return check(has_), std::move(value_); }
+  [[nodiscard]] constexpr T& value() & noexcept { return detail::check_result_access(has_), value_; }
+  [[nodiscard]] constexpr T const& value() const& noexcept { return detail::check_result_access(has_), value_; }
+  [[nodiscard]] constexpr T&& value() && noexcept { return detail::check_result_access(has_), std::move(value_); }
   constexpr T& operator*() & noexcept { return value(); }
   constexpr T const& operator*() const& noexcept { return value(); }
   constexpr T&& operator*() && noexcept { return std::move(*this).value(); }
   constexpr T* operator->() noexcept { return &value(); }
   constexpr T const* operator->() const noexcept { return &value(); }
 
-  [[nodiscard]] constexpr E& error() noexcept { return check(!has_), error_; }
-  [[nodiscard]] constexpr E const& error() const noexcept { return check(!has_), error_; }
+  [[nodiscard]] constexpr E& error() noexcept { return detail::check_result_access(!has_), error_; }
+  [[nodiscard]] constexpr E const& error() const noexcept { return detail::check_result_access(!has_), error_; }
 
   template <class U>
   [[nodiscard]] constexpr T value_or(U&& fallback) const& {
@@ -150,10 +153,6 @@ class [[nodiscard]] result : private detail::result_storage<T, E> {
   friend constexpr bool operator==(result const& r, error_kind kind) noexcept { return !r.has_ && r.error_.kind() == kind; }
 
  private:
-  static constexpr void check(bool ok) noexcept {
-    if (!ok) [[unlikely]]
-      detail::bad_result_access();
-  }
   struct from_call {};
   template <class Make>
   result(from_call, Make& make) noexcept : storage(true, [&](storage& s) { ::new (static_cast<void*>(std::addressof(s.value_))) T(make()); }) {}  // construct_at would move it
@@ -188,17 +187,9 @@ class [[nodiscard]] result<void, E> {
 
   [[nodiscard]] constexpr bool has_value() const noexcept { return has_; }
   constexpr explicit operator bool() const noexcept { return has_; }
-  constexpr void value() const noexcept {
-    if (!has_) detail::bad_result_access();
-  }
-  [[nodiscard]] constexpr E& error() noexcept {
-    if (has_) detail::bad_result_access();
-    return error_;
-  }
-  [[nodiscard]] constexpr E const& error() const noexcept {
-    if (has_) detail::bad_result_access();
-    return error_;
-  }
+  constexpr void value() const noexcept { detail::check_result_access(has_); }
+  [[nodiscard]] constexpr E& error() noexcept { return detail::check_result_access(!has_), error_; }
+  [[nodiscard]] constexpr E const& error() const noexcept { return detail::check_result_access(!has_), error_; }
   friend constexpr bool operator==(result const& r, error_kind kind) noexcept { return !r.has_ && r.error_.kind() == kind; }
 
  private:

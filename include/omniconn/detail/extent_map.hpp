@@ -5,7 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -15,46 +15,52 @@ OMNICONN_BEGIN_NAMESPACE
 
 namespace detail {
 
+/// A plain struct that is empty again once it was moved from: the moves of who has one need not be written.
+template <class T>
+struct emptied_by_move : T {
+  emptied_by_move() noexcept = default;
+  emptied_by_move(emptied_by_move&& other) noexcept : T(std::exchange(static_cast<T&>(other), T())) {}
+  emptied_by_move& operator=(emptied_by_move&& other) noexcept {
+    static_cast<T&>(*this) = std::exchange(static_cast<T&>(other), T());
+    return *this;
+  }
+};
+
 /// A growing array of pointers to pieces that it owns, which never move and never throw.
 template <class Piece>
 class piece_table {
  public:
   piece_table() noexcept = default;
-  piece_table(piece_table&& other) noexcept
-      : pieces_(std::exchange(other.pieces_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  piece_table(piece_table&& other) noexcept : pieces_(std::move(other.pieces_)), size_(std::exchange(other.size_, 0)) {}
   piece_table& operator=(piece_table&& other) noexcept {
     piece_table moved(std::move(other));
-    std::swap(pieces_, moved.pieces_);
+    pieces_.swap(moved.pieces_);
     std::swap(size_, moved.size_);
     return *this;
   }
-  ~piece_table() {
-    for (std::size_t i = 0; i != size_; ++i) delete pieces_[i];
-    delete[] pieces_;
-  }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] Piece* operator[](std::size_t i) const noexcept { return pieces_[i]; }
+  [[nodiscard]] Piece* operator[](std::size_t i) const noexcept { return pieces_[i].get(); }
 
   /// Makes `size` places, the new ones empty. False: no memory, and nothing was changed.
   [[nodiscard]] bool resize(std::size_t size) noexcept {
     if (size <= size_) return true;
-    auto** const more = new (std::nothrow) Piece*[size]();
+    std::unique_ptr<place[]> more(new (std::nothrow) place[size]);
     if (more == nullptr) return false;
-    if (size_ != 0) std::memcpy(more, pieces_, size_ * sizeof(Piece*));
-    delete[] pieces_;
-    pieces_ = more;
+    for (std::size_t i = 0; i != size_; ++i) more[i] = std::move(pieces_[i]);
+    pieces_ = std::move(more);
     size_ = size;
     return true;
   }
   /// Makes the piece of place `i`, all zero, unless it is there.
   [[nodiscard]] bool fill(std::size_t i) noexcept {
-    if (pieces_[i] == nullptr) pieces_[i] = new (std::nothrow) Piece();
+    if (pieces_[i] == nullptr) pieces_[i].reset(new (std::nothrow) Piece());
     return pieces_[i] != nullptr;
   }
 
  private:
-  Piece** pieces_ = nullptr;
+  using place = std::unique_ptr<Piece>;
+  std::unique_ptr<place[]> pieces_;
   std::size_t size_ = 0;
 };
 
@@ -71,18 +77,6 @@ enum class extent_state : std::uint8_t { free, used, cached, owned };
 class extent_map {
  public:
   using id = std::uint32_t;  ///< names an extent until it is given back; 0: none
-
-  extent_map() noexcept = default;
-  extent_map(extent_map&& other) noexcept
-      : slabs_(std::move(other.slabs_)), leaves_(std::move(other.leaves_)), facts_(std::exchange(other.facts_, {})) {}
-  extent_map& operator=(extent_map&& other) noexcept {
-    if (this != &other) {
-      slabs_ = std::move(other.slabs_);
-      leaves_ = std::move(other.leaves_);
-      facts_ = std::exchange(other.facts_, {});
-    }
-    return *this;
-  }
 
   /// Granules in the map.
   [[nodiscard]] std::uint64_t size() const noexcept { return facts_.size; }
@@ -285,7 +279,7 @@ class extent_map {
   };
   piece_table<slab> slabs_;
   piece_table<leaf> leaves_;
-  facts facts_;
+  emptied_by_move<facts> facts_;
 };
 
 }  // namespace detail

@@ -56,10 +56,8 @@ class unique_fd {
   explicit unique_fd(int fd) noexcept : fd_(fd) {}
   unique_fd(unique_fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   unique_fd& operator=(unique_fd&& other) noexcept {
-    if (this != &other) {
-      reset();
-      fd_ = std::exchange(other.fd_, -1);
-    }
+    unique_fd moved(std::move(other));
+    std::swap(fd_, moved.fd_);
     return *this;
   }
   ~unique_fd() { reset(); }
@@ -80,23 +78,20 @@ class file_mapping {
   file_mapping() noexcept = default;
   file_mapping(file_mapping&& other) noexcept : base_(std::exchange(other.base_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   file_mapping& operator=(file_mapping&& other) noexcept {
-    if (this != &other) {
-      reset();
-      base_ = std::exchange(other.base_, nullptr);
-      size_ = std::exchange(other.size_, 0);
-    }
+    file_mapping moved(std::move(other));
+    std::swap(base_, moved.base_);
+    std::swap(size_, moved.size_);
     return *this;
   }
-  ~file_mapping() { reset(); }
+  ~file_mapping() {
+    if (base_ != nullptr) ::munmap(base_, size_);
+  }
 
   /// Maps `[0, size)`. Pages beyond what is allocated in the file may be mapped but must not be touched.
   [[nodiscard]] static result<file_mapping> map(int fd, std::size_t size, int protection) noexcept {
     void* const base = ::mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) return errno_error("mapping shared memory failed");
-    file_mapping out;
-    out.base_ = static_cast<std::byte*>(base);
-    out.size_ = size;
-    return out;
+    return file_mapping(static_cast<std::byte*>(base), size);
   }
   /// The same at a multiple of `alignment`, a power of two from a page on; anywhere where the address space has no room to choose.
   [[nodiscard]] static result<file_mapping> map_aligned(int fd, std::size_t size, int protection, std::size_t alignment) noexcept {
@@ -113,35 +108,31 @@ class file_mapping {
     std::size_t const end = (before + size + page - 1) / page * page;
     if (before != 0) ::munmap(first, before);
     if (end < size + alignment) ::munmap(first + end, size + alignment - end);
-    file_mapping out;
-    out.base_ = first + before;
-    out.size_ = size;
-    return out;
+    return file_mapping(first + before, size);
   }
 
   [[nodiscard]] std::byte* base() const noexcept { return base_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
  private:
-  void reset() noexcept {
-    if (base_ != nullptr) ::munmap(base_, size_);
-    base_ = nullptr;
-    size_ = 0;
-  }
+  file_mapping(std::byte* base, std::size_t size) noexcept : base_(base), size_(size) {}
 
   std::byte* base_ = nullptr;
   std::size_t size_ = 0;
 };
 
+/// Nanoseconds since boot, suspend included: leases go on while a machine sleeps, and no NTP step moves them.
+inline std::uint64_t boot_time_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 /// Unpredictable 64 bits: names of OS objects and hash seeds.
 inline std::uint64_t random_u64() noexcept {
   std::uint64_t out = 0;
   // 8 bytes are never delivered in part; before the pool is ready (early boot) the clock still separates two processes.
-  if (::getrandom(&out, sizeof out, 0) != static_cast<ssize_t>(sizeof out)) {
-    timespec now{};
-    ::clock_gettime(CLOCK_BOOTTIME, &now);
-    out = (static_cast<std::uint64_t>(now.tv_nsec) << 32U) ^ static_cast<std::uint64_t>(now.tv_sec) ^ static_cast<std::uint64_t>(::getpid());
-  }
+  if (::getrandom(&out, sizeof out, 0) != static_cast<ssize_t>(sizeof out)) out = boot_time_ns() ^ (static_cast<std::uint64_t>(::getpid()) << 32U);
   return out;
 }
 
@@ -151,13 +142,6 @@ inline void for_each_file(std::string const& folder, auto const& visit) {
   if (open == nullptr) return;
   while (dirent const* const entry = ::readdir(open)) visit(std::string_view(entry->d_name));
   ::closedir(open);
-}
-
-/// Nanoseconds since boot, suspend included: leases go on while a machine sleeps, and no NTP step moves them.
-inline std::uint64_t boot_time_ns() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 }  // namespace detail

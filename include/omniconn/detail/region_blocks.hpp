@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include <omniconn/allocator/concept.hpp>
 #include <omniconn/config.hpp>
@@ -28,24 +27,8 @@ class region_blocks {
       : shift_(static_cast<unsigned>(std::countr_zero(granule))) {
     auto const misfit = reinterpret_cast<std::uintptr_t>(base) & (granule - 1);
     skipped_ = misfit == 0 ? 0 : granule - misfit;
-    base_ = base;
+    books_.base = base;
     extend(committed);
-  }
-  region_blocks(region_blocks&& other) noexcept
-      : map_(std::move(other.map_)),
-        base_(std::exchange(other.base_, nullptr)),
-        skipped_(other.skipped_),
-        shift_(other.shift_),
-        account_(std::exchange(other.account_, {})) {}
-  region_blocks& operator=(region_blocks&& other) noexcept {
-    if (this != &other) {
-      map_ = std::move(other.map_);
-      base_ = std::exchange(other.base_, nullptr);
-      skipped_ = other.skipped_;
-      shift_ = other.shift_;
-      account_ = std::exchange(other.account_, {});
-    }
-    return *this;
   }
 
   [[nodiscard]] extent_map& map() noexcept { return map_; }
@@ -59,44 +42,46 @@ class region_blocks {
 
   /// Follows the region. No memory for the books: the new part stays unused until the next call.
   void extend(std::size_t committed) noexcept {
-    if (base_ == nullptr || committed <= skipped_) return;
-    if (map_.extend((committed - skipped_) >> shift_)) account_.capacity = bytes(map_.size());
+    if (books_.base == nullptr || committed <= skipped_) return;
+    if (map_.extend((committed - skipped_) >> shift_)) books_.capacity = bytes(map_.size());
   }
 
   /// Books a taken extent as handed out and gives its first `size` bytes.
   [[nodiscard]] mutable_bytes hand_out(id n, std::size_t size) noexcept {
-    account_.used += bytes(map_.size(n));
-    account_.blocks += 1;
-    if (account_.used > account_.high_water) account_.high_water = account_.used;
-    return {base_ + skipped_ + bytes(map_.start(n)), size};
+    books_.used += bytes(map_.size(n));
+    books_.blocks += 1;
+    if (books_.used > books_.high_water) books_.high_water = books_.used;
+    return {books_.base + skipped_ + bytes(map_.start(n)), size};
   }
   /// The extent that was handed out at `p`; 0: none was.
   [[nodiscard]] id find(std::byte const* p) const noexcept {
     // As numbers: comparing pointers into different objects is undefined, and p may point anywhere.
-    auto const offset = reinterpret_cast<std::uintptr_t>(p) - reinterpret_cast<std::uintptr_t>(base_) - skipped_;
+    auto const offset = reinterpret_cast<std::uintptr_t>(p) - reinterpret_cast<std::uintptr_t>(books_.base) - skipped_;
     if ((offset & ((std::uintptr_t{1} << shift_) - 1)) != 0) return 0;
     id const n = map_.find(offset >> shift_);
     return n != 0 && map_.state(n) == extent_state::used ? n : 0;
   }
   /// Books it as returned. The extent itself stays taken.
   void take_back(id n) noexcept {
-    account_.used -= bytes(map_.size(n));
-    account_.blocks -= 1;
+    books_.used -= bytes(map_.size(n));
+    books_.blocks -= 1;
   }
 
   /// \param largest granules of the biggest block that would succeed
   [[nodiscard]] allocator_usage usage(std::uint64_t largest) const noexcept {
-    allocator_usage out = account_;
+    allocator_usage out = books_;
     out.largest_free = bytes(largest);
     return out;
   }
 
  private:
   extent_map map_;
-  std::byte* base_ = nullptr;
+  struct books : allocator_usage {  // all of it but largest_free
+    std::byte* base = nullptr;
+  };
   std::size_t skipped_ = 0;
   unsigned shift_ = 0;
-  allocator_usage account_;  // but for largest_free
+  emptied_by_move<books> books_;
 };
 
 }  // namespace detail

@@ -48,10 +48,9 @@ class option_reader {
 
   /// A text, expanded.
   [[nodiscard]] std::optional<std::string> take_string(std::string_view key) {
-    value const* const item = take(key);
-    if (item == nullptr) return std::nullopt;
-    if (!item->is_string()) return wrong(key, *item, "a text", "put it in quotes");
-    return expanded(key, *item->if_string());
+    auto const text = take_raw_string(key);
+    if (!text) return std::nullopt;
+    return expanded(key, *text);
   }
   [[nodiscard]] std::string take_string(std::string_view key, std::string_view fallback) {
     return take_string(key).value_or(std::string(fallback));

@@ -17,7 +17,6 @@
 #include <omniconn/core/key.hpp>
 #include <omniconn/core/result.hpp>
 #include <omniconn/core/value.hpp>
-#include <omniconn/detail/algorithm.hpp>
 #include <omniconn/detail/describe.hpp>
 #include <omniconn/runtime/connector_spec.hpp>
 #include <omniconn/runtime/document.hpp>
@@ -73,14 +72,13 @@ struct transfer_config {
   /// Every edge of `connectors`: in the order of the document, then those added by hand.
   [[nodiscard]] std::vector<stage_pair> edges() const {
     std::vector<stage_pair> out;
+    flat_map<stage_pair, bool> known;
+    auto const add = [&](stage_pair const& pair) {
+      if (known.emplace(pair, true).second) out.push_back(pair);
+    };
     for (auto const& pair : order)
-      if (connectors.count(pair) != 0 && !mentions(out, pair)) out.push_back(pair);
-    std::vector<stage_pair> known = out;
-    detail::sort(known.data(), known.size());
-    for (auto const& entry : connectors) {
-      auto const at = detail::lower_bound(known.begin(), known.end(), entry.first, [](auto const& a, auto const& b) { return a < b; });
-      if (at == known.end() || *at != entry.first) out.push_back(entry.first);
-    }
+      if (connectors.count(pair) != 0) add(pair);
+    for (auto const& entry : connectors) add(entry.first);
     return out;
   }
 
@@ -120,11 +118,6 @@ struct transfer_config {
   }
 
  private:
-  static bool mentions(std::vector<stage_pair> const& pairs, stage_pair const& wanted) {
-    for (auto const& pair : pairs)
-      if (pair == wanted) return true;
-    return false;
-  }
   [[nodiscard]] stage_connector view_of(stage_pair const& pair, stage_role role) const {
     auto const& [from, to] = pair;
     stage_connector out{role == stage_role::receiver ? "from_stage_" + from : "to_stage_" + to, role, from, to, connectors.at(pair)};

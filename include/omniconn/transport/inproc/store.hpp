@@ -92,7 +92,6 @@ class inproc_pool {
     return std::exchange(free_, free_->next);
   }
   void give(Record* record) noexcept { record->next = std::exchange(free_, record); }
-  [[nodiscard]] std::size_t high_water() const noexcept { return all_.size(); }
 
  private:
   std::vector<std::unique_ptr<Record>> all_;
@@ -186,7 +185,6 @@ struct inproc_core {
 
   [[nodiscard]] std::uint64_t hash_of(std::string_view text) const noexcept { return seeded_hash(bytes_of(text), seed); }
   [[nodiscard]] inproc_shard& shard_of(std::uint64_t hash) noexcept { return shards[hash % inproc_shards]; }
-  [[nodiscard]] static std::size_t index_of(std::uint64_t hash) noexcept { return hash % inproc_shards; }
 
   /// Hands a token to its producer's `reclaim`. A producer that is gone has no use for it.
   void give_token(std::uint64_t producer, std::uint64_t token) {

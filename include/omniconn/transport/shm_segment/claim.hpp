@@ -70,12 +70,7 @@ class segment_bytes {
 class segment_hold {
  public:
   segment_hold() noexcept = default;
-  segment_hold(segment_hold&& other) noexcept
-      : paths_(std::move(other.paths_)),
-        lock_(std::move(other.lock_)),
-        bytes_(std::move(other.bytes_)),
-        inline_(std::move(other.inline_)),
-        id_(other.id_) {}
+  segment_hold(segment_hold&&) noexcept = default;
   segment_hold& operator=(segment_hold&& other) noexcept {
     if (this != &other) {
       finish(disposition::give_back);
