@@ -45,6 +45,7 @@ set(omniconn_headers_core
   omniconn/detail/drive.hpp
   omniconn/detail/extent_map.hpp
   omniconn/detail/failpoint.hpp
+  omniconn/detail/first_thread.hpp
   omniconn/detail/forks.hpp
   omniconn/detail/futex.hpp
   omniconn/detail/gather_into.hpp

@@ -623,9 +623,7 @@ class connector {
   /// What a get makes of bytes that it found.
   [[gnu::always_inline]] auto opener() const noexcept {
     auto const& c = *core_;
-    return [&c](auto&& claim, auto&& landed, const_bytes bytes, auto const& op) -> result<view> {
-      return detail::open_found<view>(c, std::move(claim), std::move(landed), bytes, op);
-    };
+    return [&c](auto& op, auto& landed) -> result<view> { return detail::found_opener::open<view>(c, op, landed); };
   }
 
   std::shared_ptr<core> core_;

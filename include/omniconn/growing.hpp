@@ -162,9 +162,8 @@ class growing_view : detail::growing_end<Connector, typename Connector::transpor
     while (!whole())  // an object that is all there may not be committed yet
       if (auto const there = wait_for(~std::size_t{0}, until, stop); !there) return there.error();
     auto const op = std::move(op_);
-    auto claim = op->take();
-    const_bytes const found = claim.bytes();
-    auto out = detail::open_found<view>(*keeper_, std::move(claim), detail::no_block(), found, *op);
+    detail::no_block none;
+    auto out = detail::found_opener::open<view>(*keeper_, *op, none);
     if (!out) return fail(out.error());
     return out;
   }

@@ -24,8 +24,11 @@ class claimed_view {
 
  public:
   claimed_view() noexcept = default;
-  claimed_view(hold&& claim, landing&& landed, const_bytes bytes, object_info const& info, Serializer const& serializer) noexcept
-      : claim_(std::move(claim)), landed_(std::move(landed)), bytes_(bytes), info_(info), serializer_(serializer), held_(true) {}
+  /// What a get operation found. Made where the caller wants it: each move of a claim waits for its own stores, and those for the object's lines.
+  claimed_view(auto& op, landing& landed, Serializer const& serializer) noexcept
+      : claim_(op.take()), landed_(std::move(landed)), info_(op.info()), serializer_(serializer), held_(true) {
+    bytes_ = landed_.data() == nullptr ? claim_.bytes() : const_bytes(landed_.data(), static_cast<std::size_t>(info_.size));
+  }
   claimed_view(claimed_view&& other) noexcept
       : claim_(std::move(other.claim_)), landed_(std::move(other.landed_)), bytes_(other.bytes_), info_(other.info_), serializer_(other.serializer_), held_(std::exchange(other.held_, false)) {}
   claimed_view& operator=(claimed_view&& other) noexcept {
@@ -63,6 +66,8 @@ class claimed_view {
     claim_.finish(how);
     landed_.reset();
   }
+
+  friend struct found_opener;
 
   hold claim_;
   [[no_unique_address]] landing landed_;

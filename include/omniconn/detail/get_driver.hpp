@@ -85,7 +85,7 @@ class get_driver {
   using op_type = typename Transport::get_op;
   using landing = landing_block<Transport, Allocator>;
   template <class Take>
-  using outcome = std::invoke_result_t<Take&, typename Transport::hold&&, landing&&, const_bytes, op_type const&>;
+  using outcome = std::invoke_result_t<Take&, op_type&, landing&>;
 
  public:
   /// `room`: bytes of an object in front of its payload, which `max_payload` does not count.
@@ -104,7 +104,7 @@ class get_driver {
   }
   [[nodiscard]] Transport& transport() noexcept { return transport_; }
 
-  /// \returns what `take(hold&&, landing&&, bytes, op)` makes of an object that was found and is as big as it says. Inlined by force: a call of its own and a
+  /// \returns what `take(op, landed)` makes of an object that was found, and is not too large. Inlined by force: a call of its own and a
   /// copy of its result would cost a small get a tenth of its time.
   template <class Take>
   [[gnu::always_inline]] auto run(wire_key key, find_options how, get_options const& o, Take take) {
@@ -197,13 +197,9 @@ class get_driver {
   /// The end of a get that is done: what `take` makes of it. See `run`.
   template <class Take>
   [[gnu::always_inline]] outcome<Take> finish(op_type& op, landing& landed, Take& take) {
-    std::uint64_t const size = op.info().size;
-    typename Transport::hold claim = op.take();
-    const_bytes const bytes = landed.data() == nullptr ? claim.bytes() : const_bytes(landed.data(), static_cast<std::size_t>(size));
-    if (bytes.size() == size && size <= max_size_) return take(std::move(claim), std::move(landed), bytes, op);
-    claim.finish(disposition::give_back);
-    if (size > max_size_) return {error_kind::too_large, "the object is larger than max_get_size"};
-    return {error_kind::corrupt, "the object has not as many bytes as its size says"};
+    if (op.info().size <= max_size_) [[likely]] return take(op, landed);
+    op.take().finish(disposition::give_back);
+    return {error_kind::too_large, "the object is larger than max_get_size"};
   }
 
  private:

@@ -46,19 +46,26 @@ template <class Core>
   return {};
 }
 
-/// A view of it. What is refused is given back.
-template <class View, class Core>
-[[gnu::always_inline]] inline result<View> open_found(Core const& c, auto&& claim, auto&& landed, const_bytes bytes, auto const& op) {
-  constexpr auto const& caps = std::remove_cvref_t<decltype(c.transport)>::caps;
-  std::size_t const room = caps.carries_info ? 0 : bytes.size() < c.room() ? bytes.size() : c.room();
-  const_bytes const payload = bytes.subspan(room);
-  object_info info = op.info();
-  if (auto const good = verify_found(c, info, bytes.first(room), payload, op); !good) {
-    claim.finish(disposition::give_back);
-    return good.error();
+/// Makes views of what gets found.
+struct found_opener {
+  /// Size, envelope and checksum are verified. What is refused is given back. `landed`: memory that the object came to, if the transport asked for some
+  template <class View, class Core>
+  [[gnu::always_inline]] static result<View> open(Core const& c, auto& op, auto& landed) {
+    constexpr auto const& caps = std::remove_cvref_t<decltype(c.transport)>::caps;
+    auto out = result<View>::from([&]() noexcept { return View(op, landed, c.serializer); });
+    auto& view = *out;
+    const_bytes const all = view.bytes_;
+    std::size_t const room = caps.carries_info ? 0 : all.size() < c.room() ? all.size() : c.room();
+    auto const good = all.size() != view.info_.size ? result<void>(error_kind::corrupt, "the object has not as many bytes as its size says")
+                                                     : verify_found(c, view.info_, all.first(room), all.subspan(room), op);
+    view.bytes_ = all.subspan(room);
+    if (!good) {
+      view.give_back();
+      out = good.error();
+    }
+    return out;
   }
-  return result<View>::from([&]() noexcept { return View(std::move(claim), std::move(landed), payload, info, c.serializer); });
-}
+};
 
 }  // namespace detail
 

@@ -5,9 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
-#include <pthread.h>
-
 #include <omniconn/config.hpp>
+#include <omniconn/detail/first_thread.hpp>
 
 OMNICONN_BEGIN_NAMESPACE
 
@@ -18,10 +17,7 @@ namespace detail {
 class traffic_counter {
  public:
   void add(std::uint64_t bytes) noexcept {
-    ::pthread_t const self = ::pthread_self();
-    ::pthread_t first = first_.load(std::memory_order_relaxed);
-    if (first == 0 && first_.compare_exchange_strong(first, self, std::memory_order_relaxed)) first = self;
-    if (first == self) {
+    if (first_.is_here()) {
       objects_.store(objects_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       bytes_.store(bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
     } else {
@@ -33,7 +29,7 @@ class traffic_counter {
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_.load(std::memory_order_relaxed) + others_bytes_.load(std::memory_order_relaxed); }
 
  private:
-  std::atomic<::pthread_t> first_{0};  // a thread that gets the number of one that has ended is its heir
+  first_thread first_;
   std::atomic<std::uint64_t> objects_{0}, bytes_{0};
   std::atomic<std::uint64_t> others_objects_{0}, others_bytes_{0};
 };

@@ -35,9 +35,15 @@ template <class Session> class basic_object_hold {
   }
   ~basic_object_hold() { finish(disposition::give_back); }
 
+  /// Who will claim, said before there is something: to count the participant's users in is a locked instruction, which right behind a claim would wait for the object's lines.
+  void expect(std::shared_ptr<Session> const& claimer) noexcept {
+    if (session_ != nullptr) return;
+    session_ = claimer;
+    place_ = no_place;
+  }
   /// A claim was made. \requires there is none
-  void begin(std::shared_ptr<Session> claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
-    session_ = std::move(claimer);
+  void begin(std::shared_ptr<Session> const& claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
+    expect(claimer);
     arena_.reset();
     bytes_ = {};
     index_ = index;
@@ -57,7 +63,7 @@ template <class Session> class basic_object_hold {
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
   void finish(disposition how) noexcept {
     if (session_ == nullptr) return;
-    if (session_->inherited()) return session_.reset();  // the parent's claim
+    if (place_ == no_place || session_->inherited()) return session_.reset();  // none was made; the parent's
     auto const& dir = session_->dir();
     std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
     if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
@@ -67,12 +73,14 @@ template <class Session> class basic_object_hold {
   }
 
  private:
+  static constexpr std::uint32_t no_place = ~std::uint32_t{0};
+
   std::shared_ptr<Session> session_;
   std::shared_ptr<mapped_arena const> arena_;
   const_bytes bytes_;
   std::uint64_t generation_ = 0;
   std::uint32_t index_ = 0;
-  std::uint32_t place_ = 0;
+  std::uint32_t place_ = no_place;
 };
 using object_hold = basic_object_hold<session>;
 
