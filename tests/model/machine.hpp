@@ -152,7 +152,7 @@ class machine {
       if (wrong == fault::writing_overlooked && t.tidies && (v & 0xffU) == 1) v = v & ~std::uint64_t{0xff};
       t.last_ctl[l.slot] = v;
     }
-    if (wrong == fault::claim_no_generation && l.what == kind::claim) v = with_generation(v, t.last_ctl[l.slot]);
+    if (wrong == fault::claim_no_generation && l.what == kind::claim) v = with_stamp(v, stamp_of(t.last_ctl[l.slot]));
     return v;
   }
 
@@ -211,11 +211,11 @@ class machine {
     std::uint32_t const taken = choose(n);
     if (from[taken] == 0xff) {
       if (is_claim && !weak_form && (desired & 3U) == 1) t.skip_look = l.slot;
-      exchange_at(l, write, weak_form ? action::cas_weak : action::cas, unmarked ? with_generation(desired, latest >> 40U << 8U) : desired);
+      exchange_at(l, write, weak_form ? action::cas_weak : action::cas, unmarked ? with_stamp(desired, latest >> 40U) : desired);
       return true;
     }
     expected = take(t, l, from[taken], failed, weak_form ? action::cas_weak : action::cas);
-    if (unmarked) expected = with_generation(expected, t.last_ctl[l.slot]);
+    if (unmarked) expected = with_stamp(expected, stamp_of(t.last_ctl[l.slot]));
     return false;
   }
 
@@ -396,7 +396,9 @@ class machine {
     h *= 0xff51afd7ed558ccdU;
     return h ^ h >> 32U;
   }
-  static std::uint64_t with_generation(std::uint64_t word, std::uint64_t ctl) noexcept { return (word & low40) | (ctl >> 8U & 0xffffffU) << 40U; }
+  /// A claim's word has the generation after its object's: 0 is what was never written.
+  static std::uint64_t stamp_of(std::uint64_t ctl) noexcept { return ((ctl >> 8U) + 1) & 0xffffffU; }
+  static std::uint64_t with_stamp(std::uint64_t word, std::uint64_t stamp) noexcept { return word == 0 ? word : (word & low40) | stamp << 40U; }
   std::uint32_t claim_of_(std::uint32_t slot, std::uint32_t i) const { return claim_of(claim_of_argument, slot, i); }
 
   std::memory_order weakened(location const& l, std::memory_order order, bool is_load) const noexcept {
@@ -681,7 +683,7 @@ class machine {
     if (l.what == kind::ctl) return std::to_string(v << 12U >> 20U) + "." + states[std::min<std::uint64_t>(v & 0xffU, 6)];
     if (l.what == kind::claim) {
       static constexpr char const* marks[] = {"empty", "hold", "done", "?"};
-      return std::to_string(v >> 40U) + "." + marks[v & 3U] + ((v & 3U) != 0 ? " by " + std::to_string(v >> 24U & 0xffffU) : "");
+      return (v >> 40U == 0 ? "never" : std::to_string((v >> 40U) - 1)) + "." + marks[v & 3U] + ((v & 3U) != 0 ? " by " + std::to_string(v >> 24U & 0xffffU) : "");
     }
     char text[32];
     std::snprintf(text, sizeof text, v < 1000 ? "%llu" : "%#llx", static_cast<unsigned long long>(v));

@@ -26,7 +26,7 @@ inline mutant const mutants[] = {
     {"claims are scanned before the control word is read", 1, "a share ends, another begins", coarse(3, 0, 0), fault::claims_before_ctl, {}},
     {"the control word is not read again after the claim", 2, "erase against claim", coarse(2, 0, 0), fault::no_second_look, {}},
     {"a late claim is undone by a store", 3, "late claims undone", coarse(5, 0, 0), fault::undo_by_store, {}},
-    {"claims have no generation", 4, "late claims undone", coarse(3, 0, 0), fault::claim_no_generation, {}},
+    {"claims have no generation", 4, "one home, two keys", coarse(1, 0, 0), fault::claim_no_generation, {}},
     {"recovery overlooks what the dead were writing", 5, "producer dies", coarse(1, 0, 1), fault::writing_overlooked, {}},
     {"claims and control word only acquire and release", 6, "erase against claim", coarse(2, 1, 0), fault::none,
      {of(kind::ctl) | of(kind::claim), std::memory_order_acquire, std::memory_order_acq_rel}},

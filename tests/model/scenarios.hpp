@@ -102,7 +102,7 @@ inline void check_end(world& w) {
       case shm::slot_state::ready: {
         bool wanted = false;
         for (std::uint32_t k = 0; k != shm::readers_of(dir, s); ++k) {
-          auto const c = dir.claim_at(i, k).load();
+          auto const c = shm::claim::as_of(dir.claim_at(i, k).load(), shm::control::generation(word));
           if (shm::claim::state_of(c) == shm::claim::state::hold) return fail(name + " is held by nobody that lives");
           wanted = wanted || shm::claim::state_of(c) == shm::claim::state::empty;
         }

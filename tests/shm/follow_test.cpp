@@ -126,7 +126,7 @@ class shm_follow : public testing::Test {
     dir->open_gate();
     auto state = shm::claim::state::empty;
     for (std::uint32_t i = 0; i != dir->layout().slots; ++i)
-      if (shm::control::is_object(dir->slot_at(i).ctl.load())) state = shm::claim::state_of(dir->slot_at(i).first_claim.load());
+      if (shm::control::is_object(dir->slot_at(i).ctl.load())) state = shm::claim::state_of(dir->claim_at(i, 0).load());
     return state;
   }
 

@@ -175,6 +175,57 @@ TEST_F(shm_protocol, a_named_place_stays_its_readers_and_another_is_for_anyone) 
   EXPECT_EQ(claim_word(1).load(), claim::make(gen, 0, claim::anyone, false, claim::state::empty));
 }
 
+// A put writes the places of named readers only.
+TEST_F(shm_protocol, a_place_that_says_something_of_an_earlier_object_is_empty) {
+  publish(gen, {claim::anyone, claim::anyone});
+  claim_word(0).store(claim::make(gen - 1, other, bob, false, claim::state::done));
+  claim_word(1).store(claim::make(gen - 3, other, ann, true, claim::state::hold));
+  std::uint32_t p = 99, q = 99;
+  EXPECT_FALSE(try_retire(dir(), at, gen)) << "nobody has read it";
+  ASSERT_EQ(take(bob, p), claim_outcome::taken);
+  EXPECT_EQ(p, 0U);
+  EXPECT_EQ(claim_word(0).load(), claim::make(gen, me, bob, false, claim::state::hold, claim::since(claim_word(0).load())));
+  EXPECT_FALSE(release_claim(dir(), at, gen, p, true)) << "one is still to come";
+  ASSERT_EQ(take(ann, q), claim_outcome::taken);
+  EXPECT_EQ(q, 1U);
+  EXPECT_TRUE(release_claim(dir(), at, gen, q, true));
+  EXPECT_TRUE(freed());
+}
+
+TEST_F(shm_protocol, an_old_hold_keeps_nothing) {
+  publish(gen, {claim::anyone});
+  claim_word(0).store(claim::make(gen - 1, other, bob, false, claim::state::hold));
+  EXPECT_TRUE(drain(dir(), at, gen));
+  EXPECT_TRUE(freed());
+}
+
+TEST_F(shm_protocol, who_comes_late_leaves_the_places_of_later_objects_alone) {
+  publish(gen, {claim::anyone});
+  for (std::uint64_t const later : {gen + 1, gen + 1000, gen + (1U << 23U) - 1}) {
+    std::uint64_t const theirs = claim::make(later, other, bob, false, claim::state::hold);
+    claim_word(0).store(theirs);
+    std::uint32_t p = 99;
+    EXPECT_EQ(take(ann, p), claim_outcome::gone) << later;
+    EXPECT_EQ(claim_word(0).load(), theirs) << later;
+  }
+  publish(gen, {1, 2, 3});
+  object().readers.store(slot::kept);
+  std::uint64_t const theirs = claim::make(gen + 1, other, bob, false, claim::state::hold);
+  claim_word(0).store(theirs);
+  std::uint32_t p = 99;
+  EXPECT_EQ(take(ann, p), claim_outcome::gone) << "kept for anybody";
+  EXPECT_EQ(claim_word(0).load(), theirs);
+}
+
+TEST_F(shm_protocol, a_word_of_claims_that_was_never_written_is_of_no_object) {
+  for (std::uint64_t const generation : {std::uint64_t{0}, std::uint64_t{1}, claims_renewed_after - 1}) {
+    EXPECT_FALSE(claim::of_generation(0, generation));
+    EXPECT_FALSE(claim::is_later(0, generation));
+    EXPECT_EQ(claim::reader(claim::as_of(0, generation)), claim::anyone);
+    EXPECT_EQ(claim::state_of(claim::as_of(0, generation)), claim::state::empty);
+  }
+}
+
 TEST_F(shm_protocol, who_has_no_place_is_told_whether_waiting_helps) {
   publish(gen, {ann});
   std::uint32_t p = 99;
@@ -412,10 +463,22 @@ TEST_F(shm_protocol, a_lease_begins_when_the_producer_goes) {
   EXPECT_EQ(state(), slot_state::ready);
   std::uint64_t const end = object().expires.load();
   EXPECT_GT(end, detail::boot_time_ns());
+  dir().participant_at(owner).state.store(participant_state::orphan);
   EXPECT_EQ(settle_slots(dir(), owner), 1U);
   EXPECT_EQ(object().expires.load(), end) << "it begins once";
   EXPECT_EQ(slots_in_use(dir(), owner), 1U);
   EXPECT_EQ(slots_in_use(dir(), other), 0U);
+}
+
+// A put writes no end of a lease: that begins with the producer's end.
+TEST_F(shm_protocol, what_an_earlier_object_of_the_slot_had_left_of_its_lease_counts_for_nothing) {
+  publish(gen, {claim::anyone});
+  constexpr std::uint64_t hour = std::uint64_t{3600} * 1'000'000'000;
+  object().lease = hour;
+  std::uint64_t const before = detail::boot_time_ns();
+  object().expires.store(before + hour / 2);
+  EXPECT_EQ(settle_slots(dir(), owner), 1U);
+  EXPECT_GE(object().expires.load(), before + hour);
 }
 
 TEST_F(shm_protocol, without_a_lease_nothing_outlives_the_producer) {
@@ -428,6 +491,7 @@ TEST_F(shm_protocol, without_a_lease_nothing_outlives_the_producer) {
 TEST_F(shm_protocol, what_has_expired_goes_and_what_is_held_stays_until_it_is_released) {
   publish(gen, {claim::anyone});
   object().expires.store(1);
+  dir().participant_at(owner).state.store(participant_state::orphan);
   std::uint32_t p = 99;
   ASSERT_EQ(take(ann, p), claim_outcome::taken);
   EXPECT_EQ(settle_slots(dir(), owner), 1U);
@@ -521,6 +585,21 @@ TEST_F(shm_protocol, undoing_a_claim_leaves_the_next_objects_place_alone) {
   EXPECT_EQ(outcome, claim_outcome::gone);
   EXPECT_EQ(claim_word(0).load(), next);
   EXPECT_EQ(object().ctl.load(), control::make(gen + 1, slot_state::ready, tag));
+}
+
+// The next object's producer writes no places, so that a claim that comes late may find the place as it was. It is undone, and anybody may have it meanwhile.
+TEST_F(shm_protocol, a_claim_that_came_late_is_in_nobodys_way) {
+  publish(gen, {claim::anyone});
+  claim_word(0).store(claim::make(gen - 1, other, bob, false, claim::state::done));
+  std::uint32_t p = 99, q = 99;
+  auto outcome = claim_outcome::taken;
+  interrupted(dir(), claim_word(0), [](directory const& d) {
+    d.slot_at(at).ctl.store(control::free(gen + 1));
+    d.slot_at(at).ctl.store(control::make(gen + 1, slot_state::ready, tag));
+  }, [&] { outcome = take(ann, p); });
+  EXPECT_EQ(outcome, claim_outcome::gone);
+  EXPECT_EQ(take(bob, q, gen + 1, other), claim_outcome::taken);
+  EXPECT_TRUE(release_claim(dir(), at, gen + 1, q, true));
 }
 #endif
 

@@ -106,6 +106,82 @@ TEST_F(shm_test, an_operation_that_is_used_again_has_nothing_of_the_last_object)
   }
 }
 
+// One that one thread has takes its user in before there is an object.
+TEST_F(shm_test, an_operation_that_finds_nothing_leaves_what_it_had_found_before_alone) {
+  auto producer = open();
+  auto consumer = open();
+  ASSERT_TRUE(producer->put("a key", test_pattern(100, 1)));
+  shm_transport::get_op op;
+  find_options how;
+  how.wait = false;
+  how.alone = true;
+  auto now = (*consumer)->find(op, "a key", how);
+  ASSERT_TRUE(now && *now == progress::done);
+  auto first = op.take();
+  EXPECT_TRUE((*consumer)->find(op, "another", how) == error_kind::not_found);
+  ASSERT_TRUE((*consumer)->cancel(op));
+  EXPECT_TRUE(look(*consumer, "a key") == error_kind::not_found) << "it is still held";
+  EXPECT_TRUE(same_bytes(first.bytes(), test_pattern(100, 1)));
+  first.finish(disposition::give_back);
+  read(*consumer, "a key", test_pattern(100, 1));
+}
+
+// A small object that is `plain` does without its slot's second line; what that says is of the one before.
+TEST_F(shm_test, small_objects_with_and_without_details_take_turns_in_a_slot) {
+  auto producer = open();
+  auto consumer = open();
+  auto const dir = directory();
+  auto const data = test_pattern(40, 3);
+  for (int round = 0; round != 3; ++round)
+    for (int what = 0; what != 4; ++what) {
+      object_info info;
+      info.size = data.size();
+      info.kind = payload_kind::object;
+      if (what == 1) info.trace = 77;
+      if (what == 2) {
+        info.checksum_by = checksum_kind::xxh3_64;
+        info.checksum = 5;
+      }
+      if (what == 3) {
+        ASSERT_TRUE(producer->put("k", test_pattern(300, 9)));  // in a block
+        read(*consumer, "k", test_pattern(300, 9));
+      }
+      publish_options how;
+      ASSERT_TRUE((*producer)->put_whole("k", data, info, how));
+      auto& s = dir.slot_at(dir.home_of(dir.hash("k")));
+      bool const is_plain = (s.kind & shm::slot::plain) != 0;
+      EXPECT_EQ(is_plain, what == 0 || what == 3);
+      if (is_plain)
+        for (auto* word : {&s.arena, &s.offset, &s.key_at, &s.trace, &s.checksum}) *word = 0xdead'beef;  // of anything
+      shm_transport::get_op op;
+      find_options wanted;
+      wanted.wait = false;
+      auto const now = (*consumer)->find(op, "k", wanted);
+      ASSERT_TRUE(now && *now == progress::done) << what;
+      EXPECT_EQ(op.info().trace, info.trace);
+      EXPECT_EQ(op.info().checksum, info.checksum);
+      EXPECT_EQ(op.info().checksum_by, info.checksum_by);
+      EXPECT_EQ(op.info().kind, payload_kind::object);
+      auto hold = op.take();
+      EXPECT_TRUE(same_bytes(hold.bytes(), data));
+      hold.finish(disposition::consumed);
+    }
+}
+
+// Which of two generations is later has an answer as long as they are less than 2^23 apart.
+TEST_F(shm_test, places_that_nobody_took_for_millions_of_objects_are_free) {
+  auto producer = open();
+  auto consumer = open();
+  auto const dir = directory();
+  std::uint32_t const home = dir.home_of(dir.hash("k"));
+  std::uint64_t const generation = shm::claims_renewed_after * 9 - 1;
+  dir.slot_at(home).ctl.store(shm::control::free(generation));
+  dir.claim_at(home, 0).store(shm::claim::make(generation + 10, 3, 4, false, shm::claim::state::hold));  // or of 2^24 - 10 objects ago
+  ASSERT_TRUE(producer->put("k", test_pattern(100, 1)));
+  read(*consumer, "k", test_pattern(100, 1));
+  EXPECT_EQ(dir.slot_at(home).ctl.load(), shm::control::free(generation + 1));
+}
+
 // --- puts that meet halfway ---------------------------------------------------------------------------------------------------
 
 /// A put that stops between begin and commit.

@@ -69,7 +69,7 @@ void leak_finder::look_at(std::uint32_t index, snapshot::slot const& s, copied<s
   }
   std::uint32_t const owner = s.owner.load();
   if (owner >= shm::max_participants) return;
-  std::uint64_t const end = s.expires.load();
+  std::uint64_t const end = seen_.lease_end(s);
   // A lease begins when the death is noticed, which may be still to come.
   bool const leased = end != 0 ? end > seen_.now() : s.lease != 0;
   bool const ready = shm::control::state(word) == shm::slot_state::ready;

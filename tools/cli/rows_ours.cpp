@@ -104,7 +104,7 @@ class reader {
     }
     row.key = key_of(s);
     row.size = s.size;
-    std::uint64_t const expires = s.expires.load();
+    std::uint64_t const expires = seen_.lease_end(s);
     bool const over = expires != 0 && expires <= seen_.now();
     if (expires != 0) row.lease_left = seconds_between(seen_.now(), expires);
     row.kept = shm::is_kept(s);
@@ -117,8 +117,7 @@ class reader {
   void add_readers(shm::slot const& s, copied<std::uint64_t> const& claims, object_row& row) const {
     if (row.kept) row.readers.emplace_back("kept for anybody");
     for (std::uint32_t i = 0; i != shm::readers_of(seen_, s); ++i) {
-      std::uint64_t const c = claims[i];
-      if (!shm::claim::of_generation(c, shm::control::generation(s.ctl.load()))) continue;
+      std::uint64_t const c = shm::claim::as_of(claims[i], shm::control::generation(s.ctl.load()));
       auto const how = shm::claim::state_of(c);
       if (row.kept && how != shm::claim::state::hold) continue;
       if (how == shm::claim::state::empty && !shm::claim::named(c)) {

@@ -75,6 +75,11 @@ char const* snapshot::state_of(std::uint32_t i) const noexcept {
   return after && (*after)[0].state.load() == shm::participant_state::live && (*after)[0].epoch.load() == before.epoch.load() ? "dead" : "";
 }
 
+std::uint64_t snapshot::lease_end(slot const& s) const noexcept {
+  std::uint32_t const owner = s.owner.load();
+  return owner >= shm::max_participants || who(owner).state.load() == shm::participant_state::live ? 0 : s.expires.load();  // until then the word is of an earlier object
+}
+
 bool snapshot::locked(std::uint32_t byte) const noexcept {
   struct flock l {};
   l.l_type = F_RDLCK;  // which a reader of the file may ask for
@@ -93,7 +98,7 @@ std::string snapshot::reader_name(std::uint16_t i) const {
 
 std::optional<copied<std::uint64_t>> snapshot::claims_now(std::uint32_t index) const {
   auto claims = copied<std::uint64_t>::read(fd_.get(), layout_.claims_at + std::size_t{index} * layout_.readers * sizeof(std::uint64_t), layout_.readers);
-  auto const first = copied<std::uint64_t>::read(fd_.get(), slot_at(index) + offsetof(slot, first_claim), 1);
+  auto const first = copied<std::uint64_t>::read(fd_.get(), layout_.first_claims_at + std::size_t{index} * sizeof(std::uint64_t), 1);
   if (!claims || !first) return std::nullopt;
   claims->set(0, (*first)[0]);
   return claims;

@@ -68,6 +68,8 @@ class snapshot {
   [[nodiscard]] std::string name_of(std::uint32_t i) const;
   /// "alive", "dead", "orphan" (gone, but something of it is left), or nothing.
   [[nodiscard]] char const* state_of(std::uint32_t i) const noexcept;
+  /// When an object's lease ends, CLOCK_BOOTTIME ns; 0: it has not begun.
+  [[nodiscard]] std::uint64_t lease_end(slot const& s) const noexcept;
   /// Whether anybody has the lock on that byte of the file: 0 is the gate, 1 + i the life of participant i. Asks, and takes none.
   [[nodiscard]] bool locked(std::uint32_t byte) const noexcept;
   [[nodiscard]] bool lives(std::uint32_t i) const noexcept { return i < omniconn::detail::shm::max_participants && locked(i + 1); }

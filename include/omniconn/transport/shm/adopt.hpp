@@ -68,7 +68,8 @@ template <class Session> [[gnu::always_inline]] inline result<bool> adopt(basic_
   if (std::uint64_t{s.sum} != dir.sum(s, generation)) return damaged_error();
   std::uint64_t const size = s.size;
   std::uint16_t const key_size = s.key_size;
-  std::uint64_t const where = s.arena;
+  object_details const more = details_of(s);
+  std::uint64_t const where = more.arena;
   std::shared_ptr<mapped_arena const> mapped;
   if (where == in_slot) {
     if (!fits_slot(key_size, static_cast<std::size_t>(size))) return {error_kind::corrupt, "the namespace's directory has an object in a slot that has no room for it"};
@@ -81,14 +82,14 @@ template <class Session> [[gnu::always_inline]] inline result<bool> adopt(basic_
   }
   if (auto const same = has_key(e, op, s, key_size, where, mapped); !same || !*same) return same;
   if (mapped != nullptr) {
-    std::uint64_t const at = s.offset;
+    std::uint64_t const at = more.offset;
     if (!mapped->contains(at, size)) return {error_kind::corrupt, "the namespace's directory places an object outside its arena"};
     auto const bytes = mapped->at(at, size);
     held.set_bytes(std::move(mapped), bytes);
   } else if (size != 0) {
     held.set_bytes(nullptr, {s.room.data() + behind_key(key_size), static_cast<std::size_t>(size)});
   }
-  op.info_ = {size, s.checksum, s.trace, static_cast<payload_kind>(std::uint8_t{s.kind}), static_cast<checksum_kind>(std::uint8_t{s.checksum_kind})};
+  op.info_ = {size, more.checksum, more.trace, static_cast<payload_kind>(s.kind & ~unsigned{slot::plain}), static_cast<checksum_kind>(std::uint8_t{s.checksum_kind})};
   op.where_ = {dir.id(), generation, s.hash.load(std::memory_order_relaxed), held.index()};
   guard.held = nullptr;
   failpoint("shm.get.adopted");

@@ -283,25 +283,23 @@ class directory {
   [[nodiscard]] participant& participant_at(std::uint32_t i) const noexcept { return at<participant>(geometry_.participants_at)[i]; }
   [[nodiscard]] reader_name& name_at(std::uint32_t i) const noexcept { return at<reader_name>(geometry_.names_at)[i]; }
   [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
-  /// Place `k` of the readers of slot `i`. The first lies in the slot: most objects have one reader.
+  /// Place `k` of the readers of slot `i`. The first of all slots lie together: most objects have one reader, and the others' pages are never touched then.
   [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
-    return k == 0 ? slot_at(i).first_claim : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
+    return k == 0 ? at<std::atomic<std::uint64_t>>(geometry_.first_claims_at)[i] : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
   }
   /// Epoch << 32 | participant + 1 of who may put keys whose home slot `i` is, or one of its eight, and write to those that are free; 0: nobody.
   [[nodiscard]] std::atomic<std::uint64_t>& lock_of(std::uint32_t i) const noexcept { return at<std::atomic<std::uint64_t>>(geometry_.locks_at)[i / slots_of_a_lock]; }
   /// The slot that keys of that hash are looked for in first.
   [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (geometry_.slots - 1); }
 
-  /// The lines of a slot, which the caller is about to describe an object in.
-  void prefetch_to_write(std::uint32_t index) const noexcept {
+  /// The lines of a slot, which the caller is about to describe an object in. `second`: that one, too
+  void prefetch_to_write(std::uint32_t index, bool second) const noexcept {
     auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));
-    for (std::size_t k = 0; k != sizeof(slot); k += cache_line) detail::prefetch_to_write(at + k);
+    for (std::size_t k = 0; k != sizeof(slot); k += cache_line)
+      if (second || k != cache_line) detail::prefetch_to_write(at + k);
   }
-  /// The same of one that the caller is about to claim: its first line is written, the rest read.
-  void prefetch_to_claim(std::uint32_t index) const noexcept {
-    detail::prefetch_to_write(&slot_at(index));
-    prefetch_to_read(index);
-  }
+  /// The line of a slot's claims that the caller is about to take one of.
+  void prefetch_to_claim(std::uint32_t index) const noexcept { detail::prefetch_to_write(&claim_at(index, 0)); }
   /// What lies behind a slot's first line.
   void prefetch_to_read(std::uint32_t index) const noexcept {
     auto const* const at = reinterpret_cast<std::byte const*>(&slot_at(index));

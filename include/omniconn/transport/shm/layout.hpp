@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
-//   header | participants | reader names | key locks | slots | claims
+//   header | participants | reader names | key locks | slots | first claims | further claims
 //
 // An object lies in the slot that its key's hash names, its home, or in one of the next. So a reader that waits for a key knows where to look, and one line
 // of memory changes hands when the object comes. Short keys and payloads lie in the slot; other payloads in one arena file per producer, which readers map read-only.
@@ -28,7 +28,7 @@ OMNICONN_BEGIN_NAMESPACE
 namespace detail::shm {
 
 inline constexpr std::uint64_t directory_magic = 0x31726964'6e6e6f63;  // "conndir1" in a hex dump
-inline constexpr std::uint32_t format_version = 7;
+inline constexpr std::uint32_t format_version = 8;
 inline constexpr std::uint32_t max_participants = 256;
 inline constexpr std::uint32_t max_names = 1024;
 inline constexpr std::uint32_t max_stages = 6;  // that one participant puts or gets for; more count as any
@@ -36,6 +36,7 @@ inline constexpr std::size_t max_name_size = 56;
 inline constexpr std::uint32_t max_claims = 64;        // readers of one object; how many a namespace has room for is its maker's choice
 inline constexpr std::uint32_t usual_claims = 16;
 inline constexpr std::uint32_t claims_of_a_line = 8;
+inline constexpr std::uint64_t claims_renewed_after = std::uint64_t{1} << 20U;  // objects of a slot; see `claim`
 inline constexpr std::uint32_t max_keys = 1U << 21U;
 inline constexpr std::uint32_t usual_keys = 4096;
 inline constexpr std::uint32_t slots_of_a_key = 2;  // half full at most, a key's object lies at its home or a few slots behind
@@ -252,7 +253,10 @@ struct spread {
   static constexpr std::uint32_t lowered(std::uint32_t w) noexcept { return count(w) == 0 || count(w) == 0xffffU ? w : count(w) == 1 ? 0 : w - 1; }
 };
 
-/// A reader's place at an object: generation 24 | since 18 | participant 8 | reader 11 | named 1 | state 2.
+/// A reader's place at an object: generation + 1 24 | since 18 | participant 8 | reader 11 | named 1 | state 2. What was never written is of none.
+///
+/// A put writes the places of named readers only. At an object for anyone, a place that says something of an earlier one is empty: so its line stays with who claims, and goes to no producer. Who comes late,
+/// for an object that is gone, sees a later generation there; for the question which of two is later to have an answer, the places of every 2^20th object of a slot are written all the same.
 struct claim {
   enum class state : std::uint8_t { empty, hold, done };
   static constexpr std::uint16_t anyone = 0x7ff;
@@ -261,7 +265,7 @@ struct claim {
   static_assert(max_participants <= 256 && max_names < anyone);
 
   static constexpr std::uint64_t make(std::uint64_t generation, std::uint16_t participant, std::uint16_t reader, bool named, state s, std::uint32_t since = 0) noexcept {
-    return (generation & generation_mask) << 40U | std::uint64_t{since & since_mask} << 22U | static_cast<std::uint64_t>(participant & 0xffU) << 14U |
+    return stamp(generation) << 40U | std::uint64_t{since & since_mask} << 22U | static_cast<std::uint64_t>(participant & 0xffU) << 14U |
            static_cast<std::uint64_t>(reader & 0x7ffU) << 3U | (named ? 4U : 0U) | static_cast<std::uint64_t>(s);
   }
   static constexpr state state_of(std::uint64_t c) noexcept { return static_cast<state>(c & 3U); }
@@ -269,22 +273,30 @@ struct claim {
   static constexpr std::uint16_t reader(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 3U & 0x7ffU); }
   static constexpr std::uint16_t participant(std::uint64_t c) noexcept { return static_cast<std::uint16_t>(c >> 14U & 0xffU); }
   static constexpr std::uint32_t since(std::uint64_t c) noexcept { return static_cast<std::uint32_t>(c >> 22U) & since_mask; }
-  static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == (generation & generation_mask); }
+  static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == stamp(generation); }
+  /// Of an object that came after the one of `generation`.
+  static constexpr bool is_later(std::uint64_t c, std::uint64_t generation) noexcept { return !of_generation(c, generation) && (((c >> 40U) - stamp(generation)) & generation_mask) <= generation_mask / 2; }
+  /// What the word says of the place at the object of `generation`, unless it is a later one's.
+  static constexpr std::uint64_t as_of(std::uint64_t c, std::uint64_t generation) noexcept { return of_generation(c, generation) ? c : make(generation, 0, anyone, false, state::empty); }
   /// The same place, free again: a named one stays its reader's, another is for anyone.
   static constexpr std::uint64_t emptied(std::uint64_t c) noexcept {
-    return make(c >> 40U, 0, named(c) ? reader(c) : anyone, named(c), state::empty);
+    return make((c >> 40U) - 1, 0, named(c) ? reader(c) : anyone, named(c), state::empty);
   }
+
+ private:
+  static constexpr std::uint64_t stamp(std::uint64_t generation) noexcept { return (generation + 1) & generation_mask; }
 };
 
 /// One object. Its words are written by its producer before the control word says that it is there, and do not change until it is `free` again; but `bell`, `sleepers` and `spread` are of the keys whose home the
-/// slot is, whatever lies in it. The claims of its readers but the first lie in a part of their own; a key that has no room in the slot lies in the arena.
+/// slot is, whatever lies in it. The claims of its readers lie in parts of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
+  static constexpr std::uint8_t plain = 0x80;     ///< in `kind`: the payload lies in the slot and has neither checksum nor trace; the second line says nothing of the object
 
   // The line that who waits looks at, and that a hand-over changes.
   Atomic<std::uint64_t> ctl;
   Atomic<std::uint64_t> hash;               ///< of the wire key
-  Atomic<std::uint64_t> first_claim;
+  shared_word<std::uint64_t, Atomic> lease;
   Atomic<std::uint32_t> bell;               ///< futex: moves while somebody sleeps, with every event of a key whose home this is
   Atomic<std::uint32_t> sleepers;           ///< on `bell`, or about to be
   Atomic<std::uint32_t> spread;             ///< see `shm::spread`
@@ -292,7 +304,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> size;  ///< of the payload
   shared_word<std::uint64_t, Atomic> sum;   ///< `sum_of` the words that do not change
   shared_word<std::uint16_t, Atomic> key_size;
-  shared_word<std::uint8_t, Atomic> kind;
+  shared_word<std::uint8_t, Atomic> kind;   ///< of the payload, and whether the object is `plain`
   shared_word<std::uint8_t, Atomic> checksum_kind;
   Atomic<std::uint8_t> replaces;            ///< put with on_existing::replace: no other put beats it
   Atomic<std::uint8_t> touched;             ///< a kept object was read since somebody looked for one to drop
@@ -303,14 +315,15 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint64_t, Atomic> arena;   ///< or `in_slot`
   shared_word<std::uint64_t, Atomic> offset;  ///< of the payload in the arena
   shared_word<std::uint64_t, Atomic> key_at;  ///< of a long key in the arena of its producer
-  shared_word<std::uint64_t, Atomic> lease;
-  Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives
+  Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives, and is not written by a put
   Atomic<std::uint64_t> advanced;             ///< while it is being written: how many bytes of the payload are there
 
-  shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`
+  std::uint64_t reserved;
+
+  shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`: two lines
 };
 using slot = basic_slot<std::atomic>;
-static_assert(sizeof(slot) == 256);
+static_assert(sizeof(slot) == 256 && sizeof(slot::room) == 128);
 
 /// What a slot says of its object and does not change between commit and retirement, before it is written there. The names are those of `basic_slot`.
 struct description {
@@ -319,6 +332,16 @@ struct description {
   std::uint16_t key_size = 0, readers = 0;
   std::uint8_t kind = 0, checksum_kind = 0, replaces = 0;
 };
+
+/// What a slot's second line says of an object, and what is so of one that is `plain`: a small one, whose readers do without that line.
+struct object_details {
+  std::uint64_t checksum = 0, trace = 0, arena = in_slot, offset = 0, key_at = 0;
+};
+[[gnu::always_inline]] inline object_details details_of(description const& d) noexcept { return {d.checksum, d.trace, d.arena, d.offset, d.key_at}; }
+template <template <class> class Atomic> [[gnu::always_inline]] inline object_details details_of(basic_slot<Atomic> const& s) noexcept {
+  if ((s.kind & slot::plain) != 0) return {};
+  return {s.checksum, s.trace, s.arena, s.offset, s.key_at};
+}
 
 /// Checksum of a description, in two steps: the second adds the slot's generation, which a producer knows last. A bit that flips is found before the words are believed. Each pair of words is
 /// multiplied, masked so that no place is like another: a flipped bit changes the sum but once in about 2^64. On the way of each put and get: half of what XXH3
@@ -333,7 +356,8 @@ struct description {
       return word;
     }
   };
-  return pair(0, value(s.hash), s.offset) + pair(1, s.size, s.checksum) + pair(2, s.trace, s.arena) + pair(3, s.lease, s.key_at) +
+  auto const more = details_of(s);
+  return pair(0, value(s.hash), more.offset) + pair(1, s.size, more.checksum) + pair(2, more.trace, more.arena) + pair(3, s.lease, more.key_at) +
          pair(4, std::uint64_t{s.key_size} | std::uint64_t{s.kind} << 16U | std::uint64_t{s.checksum_kind} << 32U, value(s.owner) | value(s.readers) << 32U);
 }
 inline std::uint64_t sum_with(std::uint64_t sum, std::uint64_t generation) noexcept { return xxh3_avalanche(sum ^ generation * 0xd6e8'feb8'6659'fd93U); }
@@ -342,7 +366,7 @@ template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic>
 /// Where the parts lie, derived from the number of slots and readers alone.
 struct geometry {
   std::uint32_t slots = 0, readers = 0, locks = 0;
-  std::size_t participants_at = 0, names_at = 0, locks_at = 0, slots_at = 0, claims_at = 0, size = 0;
+  std::size_t participants_at = 0, names_at = 0, locks_at = 0, slots_at = 0, first_claims_at = 0, claims_at = 0, size = 0;
 
   /// \requires `slots` is a power of two in [min_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
   static constexpr geometry of(std::uint32_t slots, std::uint32_t readers) noexcept {
@@ -354,7 +378,8 @@ struct geometry {
     g.names_at = g.participants_at + max_participants * sizeof(participant);
     g.locks_at = g.names_at + max_names * sizeof(reader_name);
     g.slots_at = (g.locks_at + g.locks * sizeof(std::uint64_t) + 63) / 64 * 64;
-    g.claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    g.first_claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
+    g.claims_at = g.first_claims_at + std::size_t{g.slots} * sizeof(std::uint64_t);
     g.size = g.claims_at + std::size_t{g.slots} * readers * sizeof(std::uint64_t);
     return g;
   }

@@ -53,6 +53,7 @@ template <class Session> result<progress> look(basic_endpoint<Session>& e, basic
   auto attempt = [&](std::uint32_t index, std::uint64_t word) -> bool {
     std::uint32_t claimed = 0;
     dir.prefetch_to_claim(index);
+    dir.prefetch_to_read(index);
     failpoint("shm.get.found");
     auto const outcome = take_claim(dir, index, word, static_cast<std::uint16_t>(e.session->me()), op.reader_, claimed);
     if (outcome == claim_outcome::consumed) consumed = true;
@@ -169,6 +170,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     op.generation_ = at->generation;
   }
   op.key_ = key;
+  if (op.alone_) op.hold_.expect(e.session);  // not kept by an operation that may outlive the call
   auto now = look(e, op);
   // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
   for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
@@ -346,6 +348,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
   std::int64_t const patience = alone == nullptr ? 0 : alone->watches_ ? e.spin.usual : e.spin.now(), began = deadline::now_ns();
   if (alone != nullptr) {
+    dir.prefetch_to_claim(dir.home_of(alone->hash_));
     alone->may_follow_ = alone->may_follow_ || e.follow_ns != 0;
     if (patience != 0 && spin(*alone, patience, began)) {
       if (alone->is(stage::found)) e.spin.was_worth(patience);

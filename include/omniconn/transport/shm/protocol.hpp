@@ -119,9 +119,7 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
-      std::uint64_t const w = dir.claim_at(index, i).load();
-      if (!claim::of_generation(w, generation)) continue;
-      auto const held = claim::state_of(w);
+      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation));
       needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
     }
     if (needed) return false;
@@ -192,7 +190,7 @@ enum class claim_outcome : std::uint8_t {
 struct chosen_place {
   claim_outcome outcome = claim_outcome::gone;  ///< `taken`: `place` may be taken
   std::uint32_t place = 0;
-  std::uint64_t seen = 0;
+  std::uint64_t seen = 0;  ///< what the place's word was
 };
 
 /// Our own place decides at once; otherwise the first free place of anyone.
@@ -200,19 +198,19 @@ struct chosen_place {
   std::uint32_t const n = readers_of(dir, dir.slot_at(index));
   chosen_place out{claim_outcome::not_ours, 0, 0};
   for (std::uint32_t i = 0; i != n; ++i) {
-    std::uint64_t const w = dir.claim_at(index, i).load();
-    if (!claim::of_generation(w, generation)) return {};
+    std::uint64_t const word = dir.claim_at(index, i).load(), w = claim::as_of(word, generation);
+    if (claim::is_later(word, generation)) return {};
     if (claim::reader(w) == reader) {
       if (claim::state_of(w) == claim::state::hold) return {claim_outcome::waiting, 0, 0};
-      if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, w};
+      if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, word};
       // Where all are done the object is gone: whoever had the last share is about to retire it.
       for (std::uint32_t k = 0; k != n; ++k)
-        if (claim::state_of(dir.claim_at(index, k).load()) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+        if (claim::state_of(claim::as_of(dir.claim_at(index, k).load(), generation)) != claim::state::done) return {claim_outcome::consumed, 0, 0};
       return {};
     }
     if (out.outcome == claim_outcome::taken) continue;
     if (claim::state_of(w) == claim::state::hold && !claim::named(w)) out.outcome = claim_outcome::waiting;
-    if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty) out = {claim_outcome::taken, i, w};
+    if (claim::reader(w) == claim::anyone && claim::state_of(w) == claim::state::empty) out = {claim_outcome::taken, i, word};
   }
   return out;
 }
@@ -220,9 +218,9 @@ struct chosen_place {
 /// Of a kept object, any place that nobody holds.
 inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::uint64_t generation) noexcept {
   for (std::uint32_t i = 0, n = readers_of(dir, dir.slot_at(index)); i != n; ++i) {
-    std::uint64_t const w = dir.claim_at(index, i).load();
-    if (!claim::of_generation(w, generation)) return {};
-    if (claim::state_of(w) == claim::state::empty) return {claim_outcome::taken, i, w};
+    std::uint64_t const word = dir.claim_at(index, i).load();
+    if (claim::is_later(word, generation)) return {};
+    if (claim::state_of(claim::as_of(word, generation)) == claim::state::empty) return {claim_outcome::taken, i, word};
   }
   return {claim_outcome::waiting, 0, 0};
 }
@@ -239,7 +237,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
     auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
     if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
     auto& place_word = dir.claim_at(index, chosen.place);
-    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(chosen.seen), claim::state::hold, dir.claim_time());
+    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(claim::as_of(chosen.seen, generation)), claim::state::hold, dir.claim_time());
     if (!place_word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");

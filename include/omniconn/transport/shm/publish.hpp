@@ -56,9 +56,12 @@ struct reader_numbers {
   }
 };
 
-/// Place `i` of the readers: nobody has it.
-inline std::uint64_t empty_claim(reader_numbers const& readers, std::uint64_t generation, std::uint32_t i) noexcept {
-  return claim::make(generation, 0, readers.named ? readers.names[i] : claim::anyone, readers.named, claim::state::empty);
+/// Says of all places of a slot that nobody has them, and whose they are. \requires as `describe`
+[[gnu::noinline]] inline void write_claims(auto const& dir, std::uint32_t index, std::uint64_t generation, reader_numbers const& readers) noexcept {
+  for (std::uint32_t i = 0; i != dir.layout().readers; ++i) {
+    bool const named = readers.named && i < readers.count;
+    dir.claim_at(index, i).store(claim::make(generation, 0, named ? readers.names[i] : claim::anyone, named, claim::state::empty), std::memory_order_relaxed);
+  }
 }
 
 /// Where a payload and a key lie for readers.
@@ -68,29 +71,32 @@ struct object_place {
   std::uint64_t key_at = 0;
 };
 
-/// What is known before a slot is found.
-[[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
+/// Whether nothing of an object is left for its slot's second line, if its payload lies in the slot.
+inline bool is_plain(object_info const& info) noexcept { return (info.checksum | info.trace | static_cast<std::uint64_t>(info.checksum_by)) == 0; }
+
+/// What is known before a slot is found. `beside_key`: the payload comes to lie in it.
+[[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, bool beside_key, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   std::uint64_t const lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
   return {.hash = hash, .size = info.size, .checksum = info.checksum, .trace = info.trace, .arena = lies.payload.arena, .offset = lies.payload.offset, .key_at = lies.key_at, .lease = lease, .owner = me,
           .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count),
-          .kind = static_cast<std::uint8_t>(info.kind), .checksum_kind = static_cast<std::uint8_t>(info.checksum_by), .replaces = o.existing == on_existing::replace};
+          .kind = static_cast<std::uint8_t>(static_cast<unsigned>(info.kind) | (beside_key && is_plain(info) ? slot::plain : 0U)), .checksum_kind = static_cast<std::uint8_t>(info.checksum_by), .replaces = o.existing == on_existing::replace};
 }
 
 /// Writes all of a free slot but payload and control word. \requires the caller has the lock of its eight
 [[gnu::always_inline]] inline void describe(auto const& dir, auto& s, std::uint32_t index, std::uint64_t generation, wire_key key, description const& d, reader_numbers const& readers) noexcept {
-  s.checksum = d.checksum;
-  s.trace = d.trace;
-  s.arena = d.arena;
-  s.offset = d.offset;
-  s.key_at = d.key_at;
-  s.lease = d.lease;
-  s.expires.store(0, std::memory_order_relaxed);
-  s.advanced.store(0, std::memory_order_relaxed);
+  if ((d.kind & slot::plain) == 0) {
+    s.checksum = d.checksum;
+    s.trace = d.trace;
+    s.arena = d.arena;
+    s.offset = d.offset;
+    s.key_at = d.key_at;
+    s.advanced.store(0, std::memory_order_relaxed);
+  }
   if (key.size() <= slot_room) s.room.store_at(0, key.data(), key.size());
-  for (std::uint32_t i = 1; i < readers.count; ++i) dir.claim_at(index, i).store(empty_claim(readers, generation, i), std::memory_order_relaxed);
+  if (readers.named || (generation + 1) % claims_renewed_after == 0) [[unlikely]] write_claims(dir, index, generation, readers);
   // Last the line that who waits looks at, which it takes from us meanwhile.
-  dir.claim_at(index, 0).store(empty_claim(readers, generation, 0), std::memory_order_relaxed);
   s.hash.store(d.hash, std::memory_order_relaxed);
+  s.lease = d.lease;
   s.owner.store(d.owner, std::memory_order_relaxed);
   s.size = d.size;
   s.sum = d.sum;
@@ -237,7 +243,7 @@ template <class Session>
       if (auto const ready = prepare(false); !ready) return ready.error();
     }
     failpoint("shm.put.key_locked");
-    description d = described(me, key, hash, lies, info, readers, o);
+    description d = described(me, key, hash, lies, block == nullptr, info, readers, o);
     std::uint64_t const sum = dir.sum_before(d);
     if (o.existing == on_existing::fail && key_is_taken(e, hash)) {
       writer.give_back_key_page(lies.key_page);
@@ -407,7 +413,7 @@ result<receipt> put_at_once(basic_endpoint<Session>& e, wire_key key, const_byte
 
   auto const& dir = e.session->dir();
   std::uint64_t const hash = dir.hash(key);
-  dir.prefetch_to_write(dir.home_of(hash));
+  dir.prefetch_to_write(dir.home_of(hash), block != nullptr || !is_plain(info));
   described_slot<Session> at;
   {
     std::unique_lock mine(e.put_mutex);

@@ -59,8 +59,8 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
     if (state == slot_state::ready) {
       std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
       std::uint64_t said = s.expires.load();
-      // None ends later than one that begins now, and none has ended before it began: what says so is a bit that flipped, or one of a settler that died long ago.
-      if (said == 0 || said > end || (begins && said <= now)) s.expires.compare_exchange_strong(said, end);
+      // It begins with its producer's end: what was said before is of another object, of a settler that died, or a bit that flipped. And none ends later than one that begins now.
+      if (begins || said == 0 || said > end) s.expires.compare_exchange_strong(said, end);
       failpoint("shm.recovery.lease_begun");
       if (expired(s, now)) drain(dir, k, control::generation(word));
     } else if (control::is_going(word)) {
@@ -116,11 +116,12 @@ inline std::uint64_t give_back_memory(auto const& dir, names const& where, std::
   for (std::uint32_t k = 0; k != dir.layout().slots; ++k) {
     auto const& s = dir.slot_at(k);
     std::uint64_t const word = s.ctl.load();
-    if ((control::state(word) != slot_state::ready && !control::is_going(word)) || s.owner.load() != i || (s.arena & ~region_mask) != arena) continue;
+    object_details const more = details_of(s);
+    if ((control::state(word) != slot_state::ready && !control::is_going(word)) || s.owner.load() != i || (more.arena & ~region_mask) != arena) continue;
     // Somebody may read as far as the writer had said, whatever it was about to say of the size.
     // No checksum covers that: what cannot be is not believed.
-    if (std::uint64_t const at = s.offset, whole = s.size, said = s.advanced.load(std::memory_order_relaxed); s.arena == arena) need(at, said > whole && at <= size && said <= size - at ? said : whole);
-    if (s.key_size > slot_room) need(s.key_at, key_cell);
+    if (std::uint64_t const at = more.offset, whole = s.size, said = s.advanced.load(std::memory_order_relaxed); more.arena == arena) need(at, said > whole && at <= size && said <= size - at ? said : whole);
+    if (s.key_size > slot_room) need(more.key_at, key_cell);
   }
   sort(needed.get(), n, [](page_range const& a, page_range const& b) { return a.first < b.first; });
   std::uint64_t pages = 0;
