@@ -5118,8 +5118,8 @@ struct spread {
 
 /// A reader's place at an object: generation + 1 24 | since 18 | participant 8 | reader 11 | named 1 | state 2. What was never written is of none.
 ///
-/// A put writes the places of named readers only. At an object for anyone, a place that says something of an earlier one is empty: so its line stays with who claims, and goes to no producer. Who comes late,
-/// for an object that is gone, sees a later generation there; for the question which of two is later to have an answer, the places of every 2^20th object of a slot are written all the same.
+/// A put writes the places of named readers only. At an object for anyone, a place that says something of an earlier one is empty, and one with a name, which a put of that generation left that died: so its line stays with who claims,
+/// and goes to no producer. Who comes late, for an object that is gone, sees a later generation there; for the question which of two is later to have an answer, the places of every 2^20th object of a slot are written all the same.
 struct claim {
   enum class state : std::uint8_t { empty, hold, done };
   static constexpr std::uint16_t anyone = 0x7ff;
@@ -5139,8 +5139,8 @@ struct claim {
   static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == stamp(generation); }
   /// Of an object that came after the one of `generation`.
   static constexpr bool is_later(std::uint64_t c, std::uint64_t generation) noexcept { return !of_generation(c, generation) && (((c >> 40U) - stamp(generation)) & generation_mask) <= generation_mask / 2; }
-  /// What the word says of the place at the object of `generation`, unless it is a later one's.
-  static constexpr std::uint64_t as_of(std::uint64_t c, std::uint64_t generation) noexcept { return of_generation(c, generation) ? c : make(generation, 0, anyone, false, state::empty); }
+  /// What the word says of the place at the object of `generation`, unless it is a later one's. `with_names`: its readers have names
+  static constexpr std::uint64_t as_of(std::uint64_t c, std::uint64_t generation, bool with_names) noexcept { return of_generation(c, generation) && named(c) == with_names ? c : make(generation, 0, anyone, false, state::empty); }
   /// The same place, free again: a named one stays its reader's, another is for anyone.
   static constexpr std::uint64_t emptied(std::uint64_t c) noexcept {
     return make((c >> 40U) - 1, 0, named(c) ? reader(c) : anyone, named(c), state::empty);
@@ -5154,6 +5154,7 @@ struct claim {
 /// slot is, whatever lies in it. The claims of its readers lie in parts of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
+  static constexpr std::uint16_t named = 0x4000;  ///< in `readers`: each has a name
   static constexpr std::uint8_t plain = 0x80;     ///< in `kind`: the payload lies in the slot and has neither checksum nor trace; the second line says nothing of the object
 
   // The line that who waits looks at, and that a hand-over changes.
@@ -5171,7 +5172,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint8_t, Atomic> checksum_kind;
   Atomic<std::uint8_t> replaces;            ///< put with on_existing::replace: no other put beats it
   Atomic<std::uint8_t> touched;             ///< a kept object was read since somebody looked for one to drop
-  Atomic<std::uint16_t> readers;            ///< how many claims count, or `kept`
+  Atomic<std::uint16_t> readers;            ///< how many claims count, and whether they are `named`; or `kept`
 
   shared_word<std::uint64_t, Atomic> checksum;
   shared_word<std::uint64_t, Atomic> trace;
@@ -6165,9 +6166,12 @@ inline void narrow(auto const& dir, std::uint64_t hash, std::uint32_t index) noe
 
 /// Number of places for readers of a slot's object, whatever the shared word says.
 inline std::uint32_t readers_of(auto const& dir, auto const& s) noexcept {
-  std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
+  std::uint32_t const n = s.readers.load(std::memory_order_relaxed) & ~unsigned{s.named};
   return n <= dir.layout().readers ? n : dir.layout().readers;
 }
+
+/// Whether the places of an object are of readers with names.
+inline bool is_named(auto const& s) noexcept { return (s.readers.load(std::memory_order_relaxed) & s.named) != 0; }
 
 /// For anybody, any number of times: each place is one that holds it now.
 inline bool is_kept(auto const& s) noexcept { return s.readers.load(std::memory_order_relaxed) == s.kept; }
@@ -6193,7 +6197,7 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
-      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation));
+      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation, is_named(s)));
       needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
     }
     if (needed) return false;
@@ -6270,16 +6274,20 @@ struct chosen_place {
 /// Our own place decides at once; otherwise the first free place of anyone.
 [[gnu::always_inline]] inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
   std::uint32_t const n = readers_of(dir, dir.slot_at(index));
+  bool const named = is_named(dir.slot_at(index));
   chosen_place out{claim_outcome::not_ours, 0, 0};
   for (std::uint32_t i = 0; i != n; ++i) {
-    std::uint64_t const word = dir.claim_at(index, i).load(), w = claim::as_of(word, generation);
+    std::uint64_t const word = dir.claim_at(index, i).load(), w = claim::as_of(word, generation, named);
     if (claim::is_later(word, generation)) return {};
     if (claim::reader(w) == reader) {
       if (claim::state_of(w) == claim::state::hold) return {claim_outcome::waiting, 0, 0};
       if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, word};
       // Where all are done the object is gone: whoever had the last share is about to retire it.
-      for (std::uint32_t k = 0; k != n; ++k)
-        if (claim::state_of(claim::as_of(dir.claim_at(index, k).load(), generation)) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+      for (std::uint32_t k = 0; k != n; ++k) {
+        std::uint64_t const other = dir.claim_at(index, k).load();
+        if (claim::is_later(other, generation)) return {};
+        if (claim::state_of(claim::as_of(other, generation, named)) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+      }
       return {};
     }
     if (out.outcome == claim_outcome::taken) continue;
@@ -6294,7 +6302,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
   for (std::uint32_t i = 0, n = readers_of(dir, dir.slot_at(index)); i != n; ++i) {
     std::uint64_t const word = dir.claim_at(index, i).load();
     if (claim::is_later(word, generation)) return {};
-    if (claim::state_of(claim::as_of(word, generation)) == claim::state::empty) return {claim_outcome::taken, i, word};
+    if (claim::state_of(claim::as_of(word, generation, false)) == claim::state::empty) return {claim_outcome::taken, i, word};
   }
   return {claim_outcome::waiting, 0, 0};
 }
@@ -6307,11 +6315,13 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
   std::uint64_t const generation = control::generation(word);
   for (;;) {
     if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;
-    bool const kept = is_kept(s);
+    bool const kept = is_kept(s), named = is_named(s);
     auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
     if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
+    // The place was read before this: what it says is of no later object, however long we had been stopped, and where it changes now the next line fails.
+    if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;
     auto& place_word = dir.claim_at(index, chosen.place);
-    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(claim::as_of(chosen.seen, generation)), claim::state::hold, dir.claim_time());
+    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, named, claim::state::hold, dir.claim_time());
     if (!place_word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");
@@ -6320,8 +6330,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
     bool twice = false;
     for (std::uint32_t i = 0, n = kept ? 0 : readers_of(dir, s); i != n && !twice; ++i) {
       if (i == chosen.place) continue;
-      std::uint64_t const w = dir.claim_at(index, i).load();
-      twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
+      twice = claim::reader(claim::as_of(dir.claim_at(index, i).load(), generation, named)) == reader;
     }
     if (!twice && control::may_be_claimed(s.ctl.load(), word)) {
       failpoint("shm.get.validated");
@@ -6412,7 +6421,8 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
       std::uint64_t said = s.expires.load();
       // It begins with its producer's end: what was said before is of another object, of a settler that died, or a bit that flipped. And none ends later than one that begins now.
-      if (begins || said == 0 || said > end) s.expires.compare_exchange_strong(said, end);
+      while ((begins || said == 0 || said > end) && !s.expires.compare_exchange_strong(said, end)) {
+      }
       failpoint("shm.recovery.lease_begun");
       if (expired(s, now)) drain(dir, k, control::generation(word));
     } else if (control::is_going(word)) {
@@ -7205,6 +7215,10 @@ template <class Session> class basic_object_hold {
     session_ = claimer;
     place_ = no_place;
   }
+  /// Of what was expected nothing has come: the participant may leave without us.
+  void expect_no_more() noexcept {
+    if (place_ == no_place) session_.reset();
+  }
   /// A claim was made. \requires there is none
   void begin(std::shared_ptr<Session> const& claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
     expect(claimer);
@@ -7227,7 +7241,7 @@ template <class Session> class basic_object_hold {
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
   void finish(disposition how) noexcept {
     if (session_ == nullptr) return;
-    if (place_ == no_place || session_->inherited()) return session_.reset();  // none was made; the parent's
+    if (place_ == no_place || session_->inherited()) return session_.reset();  // nothing has come; the parent's claim
     auto const& dir = session_->dir();
     std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
     if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);
@@ -7477,7 +7491,7 @@ template <class Session> class basic_producer {
         continue;
       }
       bool held = false;
-      for (std::uint32_t k = 0; k != readers_of(dir, s) && !held; ++k) held = claim::state_of(claim::as_of(dir.claim_at(o.index, k).load(), o.generation)) == claim::state::hold;
+      for (std::uint32_t k = 0; k != readers_of(dir, s) && !held; ++k) held = claim::state_of(claim::as_of(dir.claim_at(o.index, k).load(), o.generation, is_named(s))) == claim::state::hold;
       if (!held) return put_mark{o.index, o.generation};
     }
     return std::nullopt;
@@ -8386,6 +8400,19 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   return now;
 }
 
+/// What `expect` says of an operation that one thread has, for the time of a call: who closes waits for the call, and has to be the last who keeps the participant.
+template <class Session> struct expecting {
+  basic_object_hold<Session>* hold;
+  expecting(basic_endpoint<Session>& e, basic_get_operation<Session>* op) noexcept : hold(op != nullptr && op->alone_ ? &op->hold_ : nullptr) {
+    if (hold != nullptr) hold->expect(e.session);
+  }
+  expecting(expecting const&) = delete;
+  expecting& operator=(expecting const&) = delete;
+  ~expecting() {
+    if (hold != nullptr) hold->expect_no_more();
+  }
+};
+
 template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
@@ -8413,7 +8440,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     op.generation_ = at->generation;
   }
   op.key_ = key;
-  if (op.alone_) op.hold_.expect(e.session);  // not kept by an operation that may outlive the call
+  expecting<Session> const mine(e, &op);
   auto now = look(e, op);
   // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
   for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
@@ -8589,6 +8616,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
+  expecting<Session> const mine(e, alone);
   std::int64_t const patience = alone == nullptr ? 0 : alone->watches_ ? e.spin.usual : e.spin.now(), began = deadline::now_ns();
   if (alone != nullptr) {
     dir.prefetch_to_claim(dir.home_of(alone->hash_));
@@ -8855,7 +8883,7 @@ inline bool is_plain(object_info const& info) noexcept { return (info.checksum |
 [[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, bool beside_key, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   std::uint64_t const lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
   return {.hash = hash, .size = info.size, .checksum = info.checksum, .trace = info.trace, .arena = lies.payload.arena, .offset = lies.payload.offset, .key_at = lies.key_at, .lease = lease, .owner = me,
-          .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count),
+          .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count | (readers.named ? slot::named : 0U)),
           .kind = static_cast<std::uint8_t>(static_cast<unsigned>(info.kind) | (beside_key && is_plain(info) ? slot::plain : 0U)), .checksum_kind = static_cast<std::uint8_t>(info.checksum_by), .replaces = o.existing == on_existing::replace};
 }
 

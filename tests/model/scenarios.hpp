@@ -102,13 +102,13 @@ inline void check_end(world& w) {
       case shm::slot_state::ready: {
         bool wanted = false;
         for (std::uint32_t k = 0; k != shm::readers_of(dir, s); ++k) {
-          auto const c = shm::claim::as_of(dir.claim_at(i, k).load(), shm::control::generation(word));
+          auto const c = shm::claim::as_of(dir.claim_at(i, k).load(), shm::control::generation(word), shm::is_named(s));
           if (shm::claim::state_of(c) == shm::claim::state::hold) return fail(name + " is held by nobody that lives");
           wanted = wanted || shm::claim::state_of(c) == shm::claim::state::empty;
         }
         if (!wanted) return fail(name + " is read by all and not retired");
         if (!w.may_stay) return fail(name + " is left `ready`");
-        if (auto const owner = s.owner.load(); owner < participants && label::block(s.trace) != label::in_slot) ++kept[owner];
+        if (auto const owner = s.owner.load(); owner < participants && (s.kind & s.plain) == 0 && label::block(s.trace) != label::in_slot) ++kept[owner];
         break;
       }
       case shm::slot_state::writing:
@@ -657,6 +657,56 @@ inline scenario const stories[] = {
        if (!there) vm->violation("an acknowledged object is gone before its lease");
      },
      quick(2, 1, 1), coarse(3, 1, 1)},
+
+    {"named put dies", "a producer dies anywhere in a put for a reader with a name; the next object in that slot is for anyone", [](world& w) {
+       w.add(0);
+       w.add(1);
+       w.add(2);
+       w.add(3);
+       w.may_stay = true;
+       w.run_mortal("producer", 0, [](world& v) { v.at(0).put_named(key, 1, "x"); });
+       w.run("another", 2, [](world& v) { v.at(2).get("1m", false); });  // so that the first may be interrupted, and die then
+       w.run_after_death("other producer", 1, 0, [](world& v) {
+         v.at(3).sweep(0);
+         v.at(1).erase(key);
+         if (!v.at(1).put_short(key, 2, 1)) v.got[1] = v.at(2).get(key, false) + 1;
+       });
+     },
+     [](world& w) {
+       if (w.got[1] != 0 && w.got[1] != 3) vm->violation("an object for anyone is read by nobody");
+     },
+     quick(1, 0, 1), coarse(2, 1, 1)},
+
+    {"plain objects take turns", "two objects without a second line, one after the other in a slot; two readers take one share each", [](world& w) {
+       w.add(0);
+       w.add(1);
+       w.add(2);
+       w.may_stay = true;
+       w.run("producer", 0, [](world& v) {
+         v.at(0).put_plain(key, 1, 1);
+         v.at(0).put_plain(key, 2, 1);
+       });
+       w.run("reader 1", 1, [](world& v) { v.got[1] = v.at(1).get_plain(key, false); });
+       w.run("reader 2", 2, [](world& v) { v.got[2] = v.at(2).get_plain(key, false); });
+     },
+     [](world& w) {
+       if (w.got[1] != 0 && w.got[1] == w.got[2]) vm->violation("two readers of one have had it");
+       if (w.got[1] > 2 || w.got[2] > 2) vm->violation("who reads has what nobody put");
+     },
+     quick(2, 1, 0), coarse(3, 1, 0)},
+
+    {"plain object wakes", "two readers, each with an operation of its own, wait for an object for both", [](world& w) {
+       w.add(0);
+       w.add(1);
+       w.add(2);
+       w.run("reader 1", 1, [](world& v) { v.got[1] = v.at(1).get_plain(key, true); });
+       w.run("reader 2", 2, [](world& v) { v.got[2] = v.at(2).get_plain(key, true); });
+       w.run("producer", 0, [](world& v) { v.at(0).put_plain(key, 1, 2); });
+     },
+     [](world& w) {
+       if (w.got[1] != 1 || w.got[2] != 1) vm->violation("a reader has not had what it waited for");
+     },
+     quick(1, 1, 0), coarse(2, 1, 0)},
 
     {"short replaces against claim", "an object is replaced by a short one while a reader claims it", [](world& w) {
        w.add(0, 0, 1);

@@ -282,11 +282,33 @@ class stage {
 
   /// The same with a payload of one word, which lies in the slot.
   std::optional<omniconn::error_kind> put_short(std::string_view key, std::uint64_t tag, std::uint32_t readers, on_existing existing = on_existing::fail, std::int64_t lease_ns = 0) {
-    auto info = info_of(tag, label::in_slot);
-    info.size = sizeof tag;
-    auto const o = options_of(readers, existing, lease_ns);
-    auto const done = shm::put_at_once(endpoint_, key, omniconn::const_bytes(reinterpret_cast<std::byte const*>(&tag), sizeof tag), nullptr, info, o);
-    return done ? std::nullopt : std::optional(done.error().kind());
+    return put_at_once(key, tag, info_of(tag, label::in_slot), options_of(readers, existing, lease_ns));
+  }
+  /// The same for a reader with a name.
+  std::optional<omniconn::error_kind> put_named(std::string_view key, std::uint64_t tag, std::string_view reader) {
+    auto o = options_of(1);
+    o.readers.names = {&reader, 1};
+    return put_at_once(key, tag, info_of(tag, label::in_slot), o);
+  }
+  /// The same without a trace, so that nothing is left for the slot's second line.
+  std::optional<omniconn::error_kind> put_plain(std::string_view key, std::uint64_t tag, std::uint32_t readers) { return put_at_once(key, tag, {}, options_of(readers)); }
+  /// Takes one of those, by an operation that this thread alone has. \returns its bytes, or 0
+  std::uint64_t get_plain(std::string_view key, bool wait) {
+    get_operation op;
+    omniconn::find_options o;
+    o.wait = wait;
+    o.alone = true;
+    auto now = shm::start_get(endpoint_, op, key, o);
+    if (now && *now == omniconn::progress::pending) {
+      omniconn::operation* const ops[]{&op};
+      if (!shm::wait_for_any(endpoint_, ops, omniconn::deadline::never(), {})) return 0;
+      now = shm::step_get(&endpoint_, op);
+    }
+    if (!now) return 0;
+    auto hold = op.take();
+    std::uint64_t const tag = dir_.slot_at(hold.index()).room.word(2);
+    hold.finish(disposition::consumed);
+    return tag;
   }
   /// The same with a block that was written before.
   std::optional<omniconn::error_kind> put_written(std::string_view key, std::uint64_t tag, std::uint32_t readers) {
@@ -403,6 +425,11 @@ class stage {
   void sweep(std::uint32_t dead) { shm::sweep_one(dir_, shm::names{}, dead); }
 
  private:
+  std::optional<omniconn::error_kind> put_at_once(std::string_view key, std::uint64_t tag, omniconn::object_info info, omniconn::publish_options const& o) {
+    info.size = sizeof tag;
+    auto const done = shm::put_at_once(endpoint_, key, omniconn::const_bytes(reinterpret_cast<std::byte const*>(&tag), sizeof tag), nullptr, info, o);
+    return done ? std::nullopt : std::optional(done.error().kind());
+  }
   /// A block of ours that holds an object's bytes; nothing where all are with readers.
   std::optional<std::uint64_t> written(std::uint64_t tag) {
     if (free_.empty()) reclaim();

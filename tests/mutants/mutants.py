@@ -174,7 +174,7 @@ MUTANTS = [
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
-      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation));
+      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation, is_named(s)));
 """,
            """    std::uint64_t words[max_claims];
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n; ++i) words[i] = dir.claim_at(index, i).load();
@@ -184,7 +184,7 @@ MUTANTS = [
     if (state != slot_state::ready && !control::is_going(c)) return false;
     bool needed = false;
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
-      auto const held = claim::state_of(claim::as_of(words[i], generation));
+      auto const held = claim::state_of(claim::as_of(words[i], generation, is_named(s)));
 """,
            MODEL, "*s_story_holds_without_it/claims_are_scanned_before_the_control_word_is_read"),
     Mutant("claim taken without looking at ctl again (model)", "transport/shm/protocol.hpp",
@@ -339,8 +339,20 @@ MUTANTS = [
            "(inside.load() != 0 || first_inside.load() != 0)", "(first_inside.load() != 0)",
            "core/call_gate_test.cpp", "*another_thread"),
     Mutant("what was said of an earlier object counts", "transport/shm/layout.hpp",
-           "return of_generation(c, generation) ? c : make(generation, 0, anyone, false, state::empty); }", "return generation == 0 ? make(generation, 0, anyone, false, state::empty) : c; }",
+           "return of_generation(c, generation) && named(c) == with_names ?", "return generation != 0 && (named(c) == with_names || with_names) ?",
            PROTOCOL, "*says_something_of_an_earlier*"),
+    Mutant("names that a put left that died count", "transport/shm/layout.hpp",
+           "return of_generation(c, generation) && named(c) == with_names ?", "return of_generation(c, generation) && (with_names || generation != 0) ?",
+           PROTOCOL, "*a_name_at_an_object_for_anyone*"),
+    Mutant("names that a put left that died count (model)", "transport/shm/layout.hpp",
+           "return of_generation(c, generation) && named(c) == with_names ?", "return of_generation(c, generation) && (with_names || c != 0) ?",
+           MODEL, "*model_story.holds/named_put_dies"),
+    Mutant("a place taken by who was stopped for long", "transport/shm/protocol.hpp",
+           "    if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;\n    auto& place_word", "    auto& place_word",
+           PROTOCOL, "*stopped_for_millions*"),
+    Mutant("an operation that waits keeps its participant", "transport/shm/hold.hpp",
+           "if (place_ == no_place) session_.reset();", "",
+           "shm/shm_test.cpp", "*keeps_no_participant:*who_closes_is_the_last*"),
     Mutant("who comes late takes a later object's place", "transport/shm/protocol.hpp",
            "if (claim::is_later(word, generation)) return {};\n    if (claim::reader(w)", "if (claim::reader(w)",
            PROTOCOL, "*who_comes_late*"),
@@ -384,10 +396,10 @@ MUTANTS = [
            " || dir.participant_at(owner).state.load() == participant_state::live) return false;\n  return expired", ") return false;\n  return expired",
            HOSTILE, "*a_flipped_bit_in_the_end_of_a_lease_ends_nothing"),
     Mutant("a lease that an earlier object began", "transport/shm/recovery.hpp",
-           "if (begins || said == 0 || said > end) s.expires", "if (said == 0 || said > end) s.expires",
+           "while ((begins || said == 0 || said > end) &&", "while ((said == 0 || said > end) &&",
            PROTOCOL, "*had_left_of_its_lease_counts_for_nothing"),
     Mutant("a lease longer than it was given", "transport/shm/recovery.hpp",
-           "if (begins || said == 0 || said > end) s.expires", "if (begins || said == 0) s.expires",
+           "while ((begins || said == 0 || said > end) &&", "while ((begins || said == 0) &&",
            HOSTILE, "*a_flipped_bit_in_the_end_of_a_lease_ends_nothing"),
     Mutant("a taken name of adopted memory not passed over", "transport/shm/lent_regions.hpp",
            "if (failure.kind() != error_kind::already_exists) break;", "break;",

@@ -81,14 +81,14 @@ class shm_protocol : public testing::Test {
   }
   void occupy(std::uint32_t i, std::uint64_t hash = hash_of_key) const { dir().slot_at(i).ctl.store(control::make(0, slot_state::ready, control::tag_of(hash))); }
 
-  /// What a producer does: an object with a place for each name, `claim::anyone` for those that come first.
+  /// What a producer does: an object with a place for each name, or `claim::anyone` for as many as come first. Its readers have names, or not.
   void publish(std::uint64_t generation, std::vector<std::uint16_t> const& readers) const {
     slot& s = object();
     s.hash.store(hash_of_key);
     s.owner.store(owner);
     s.expires.store(0);
     s.lease = 0;
-    s.readers.store(static_cast<std::uint16_t>(readers.size()));
+    s.readers.store(static_cast<std::uint16_t>(readers.size() | (readers[0] != claim::anyone ? slot::named : 0U)));
     for (std::uint32_t i = 0; i != readers.size(); ++i)
       claim_word(i).store(claim::make(generation, 0, readers[i], readers[i] != claim::anyone, claim::state::empty));
     widen(dir(), hash_of_key, at);
@@ -163,16 +163,16 @@ TEST_F(shm_protocol, an_object_of_which_all_is_done_is_gone_before_it_is_retired
 }
 
 TEST_F(shm_protocol, a_named_place_stays_its_readers_and_another_is_for_anyone) {
-  publish(gen, {ann, claim::anyone});
   std::uint32_t p = 99, q = 99;
-  ASSERT_EQ(take(ann, p), claim_outcome::taken);
-  EXPECT_EQ(p, 0U);
+  publish(gen, {ann, bob});
+  ASSERT_EQ(take(bob, p), claim_outcome::taken);
+  EXPECT_EQ(p, 1U) << "ann's is not for bob";
   release_claim(dir(), at, gen, p, false);
-  EXPECT_EQ(claim_word(0).load(), claim::make(gen, 0, ann, true, claim::state::empty));
-  ASSERT_EQ(take(bob, q), claim_outcome::taken);
-  EXPECT_EQ(q, 1U) << "ann's is not for bob";
-  release_claim(dir(), at, gen, q, false);
-  EXPECT_EQ(claim_word(1).load(), claim::make(gen, 0, claim::anyone, false, claim::state::empty));
+  EXPECT_EQ(claim_word(1).load(), claim::make(gen, 0, bob, true, claim::state::empty));
+  publish(gen + 1, {claim::anyone});
+  ASSERT_EQ(take(bob, q, gen + 1), claim_outcome::taken);
+  release_claim(dir(), at, gen + 1, q, false);
+  EXPECT_EQ(claim_word(0).load(), claim::make(gen + 1, 0, claim::anyone, false, claim::state::empty));
 }
 
 // A put writes the places of named readers only.
@@ -188,6 +188,21 @@ TEST_F(shm_protocol, a_place_that_says_something_of_an_earlier_object_is_empty) 
   EXPECT_FALSE(release_claim(dir(), at, gen, p, true)) << "one is still to come";
   ASSERT_EQ(take(ann, q), claim_outcome::taken);
   EXPECT_EQ(q, 1U);
+  EXPECT_TRUE(release_claim(dir(), at, gen, q, true));
+  EXPECT_TRUE(freed());
+}
+
+// Left by a put that died before its object could be seen: the next one has its generation.
+TEST_F(shm_protocol, a_name_at_an_object_for_anyone_counts_for_nothing) {
+  publish(gen, {claim::anyone, claim::anyone});
+  claim_word(0).store(claim::make(gen, 0, ann, true, claim::state::empty));
+  claim_word(1).store(claim::make(gen, 0, bob, true, claim::state::empty));
+  std::uint32_t p = 99, q = 99;
+  ASSERT_EQ(take(bob, p), claim_outcome::taken);
+  EXPECT_EQ(p, 0U);
+  ASSERT_EQ(take(claim::anyone - 1, q), claim_outcome::taken);
+  EXPECT_EQ(q, 1U);
+  EXPECT_FALSE(release_claim(dir(), at, gen, p, true));
   EXPECT_TRUE(release_claim(dir(), at, gen, q, true));
   EXPECT_TRUE(freed());
 }
@@ -217,12 +232,49 @@ TEST_F(shm_protocol, who_comes_late_leaves_the_places_of_later_objects_alone) {
   EXPECT_EQ(claim_word(0).load(), theirs);
 }
 
+/// In which something happens before the first look at a place.
+struct stopping_directory {
+  directory const& d;
+  void (*act)(directory const&);
+  mutable bool acted = false;
+
+  static constexpr std::uint32_t most_participants = directory::most_participants;
+  [[nodiscard]] geometry const& layout() const { return d.layout(); }
+  [[nodiscard]] slot& slot_at(std::uint32_t i) const { return d.slot_at(i); }
+  [[nodiscard]] participant& participant_at(std::uint32_t i) const { return d.participant_at(i); }
+  [[nodiscard]] header& head() const { return d.head(); }
+  [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const { return d.home_of(hash); }
+  [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const {
+    if (!acted) act(d);
+    acted = true;
+    return d.claim_at(i, k);
+  }
+  static std::uint32_t claim_time() { return directory::claim_time(); }
+  static void wake(std::atomic<std::uint32_t>& word) { directory::wake(word); }
+  void ring_participant(std::uint32_t i) const { d.ring_participant(i); }
+};
+
+// Whoever is stopped for millions of objects cannot tell a later claim from an earlier one any more.
+TEST_F(shm_protocol, who_was_stopped_for_millions_of_objects_takes_nobodys_place) {
+  static constexpr std::uint64_t later = gen + (3U << 22U), theirs = claim::make(later, other, bob, false, claim::state::hold);
+  ASSERT_FALSE(claim::is_later(theirs, gen));
+  publish(gen, {claim::anyone});
+  claim_word(0).store(claim::make(gen - 1, 0, claim::anyone, false, claim::state::done));
+  stopping_directory const stopped{dir(), [](directory const& d) {
+    d.slot_at(at).ctl.store(control::make(later, slot_state::ready, tag));
+    d.claim_at(at, 0).store(theirs);
+  }};
+  std::uint32_t p = 99;
+  EXPECT_EQ(take_claim(stopped, at, control::make(gen, slot_state::ready, tag), me, ann, p), claim_outcome::gone);
+  EXPECT_EQ(claim_word(0).load(), theirs);
+}
+
 TEST_F(shm_protocol, a_word_of_claims_that_was_never_written_is_of_no_object) {
   for (std::uint64_t const generation : {std::uint64_t{0}, std::uint64_t{1}, claims_renewed_after - 1}) {
     EXPECT_FALSE(claim::of_generation(0, generation));
     EXPECT_FALSE(claim::is_later(0, generation));
-    EXPECT_EQ(claim::reader(claim::as_of(0, generation)), claim::anyone);
-    EXPECT_EQ(claim::state_of(claim::as_of(0, generation)), claim::state::empty);
+    EXPECT_EQ(claim::reader(claim::as_of(0, generation, false)), claim::anyone);
+    EXPECT_EQ(claim::state_of(claim::as_of(0, generation, false)), claim::state::empty);
   }
 }
 

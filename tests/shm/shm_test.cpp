@@ -126,6 +126,48 @@ TEST_F(shm_test, an_operation_that_finds_nothing_leaves_what_it_had_found_before
   read(*consumer, "a key", test_pattern(100, 1));
 }
 
+// It is used again, also with another transport, and keeps nobody meanwhile.
+TEST_F(shm_test, an_operation_that_failed_keeps_no_participant) {
+  ::shm_test::fresh_space elsewhere;
+  auto first = open();
+  auto second = shm_transport::open(elsewhere.options());
+  ASSERT_TRUE(second);
+  object_info info;
+  info.size = 16;
+  ASSERT_TRUE(second->put_whole("k", test_pattern(16, 1), info, {}));
+  shm_transport::get_op op;
+  find_options how;
+  how.wait = false;
+  how.alone = true;
+  EXPECT_TRUE((*first)->find(op, "k", how) == error_kind::not_found);
+  (*first)->close();
+  EXPECT_TRUE(shm_transport::files(options()).empty()) << "it was the last, and has left";
+  auto const now = second->find(op, "k", how);
+  ASSERT_TRUE(now && *now == progress::done);
+  op.take().finish(disposition::consumed);
+  EXPECT_FALSE(second->exists("k").value_or(true));
+}
+
+TEST_F(shm_test, who_closes_is_the_last_also_where_others_wait) {
+  auto consumer = open();
+  shm_transport::get_op op;
+  std::atomic<bool> waits = false, closed = false;
+  std::jthread waiter([&] {
+    find_options how;
+    how.alone = true;
+    auto const now = (*consumer)->find(op, "k", how);
+    EXPECT_TRUE(now && *now == progress::pending);
+    operation* const ops[]{&op};
+    waits = true;
+    EXPECT_TRUE((*consumer)->wait(ops, deadline::never(), {}) == error_kind::closed);
+    while (!closed) std::this_thread::yield();  // with the operation
+  });
+  while (!waits) std::this_thread::yield();
+  (*consumer)->close();
+  EXPECT_TRUE(shm_transport::files(options()).empty());
+  closed = true;
+}
+
 // A small object that is `plain` does without its slot's second line; what that says is of the one before.
 TEST_F(shm_test, small_objects_with_and_without_details_take_turns_in_a_slot) {
   auto producer = open();

@@ -117,7 +117,7 @@ class reader {
   void add_readers(shm::slot const& s, copied<std::uint64_t> const& claims, object_row& row) const {
     if (row.kept) row.readers.emplace_back("kept for anybody");
     for (std::uint32_t i = 0; i != shm::readers_of(seen_, s); ++i) {
-      std::uint64_t const c = shm::claim::as_of(claims[i], shm::control::generation(s.ctl.load()));
+      std::uint64_t const c = shm::claim::as_of(claims[i], shm::control::generation(s.ctl.load()), shm::is_named(s));
       auto const how = shm::claim::state_of(c);
       if (row.kept && how != shm::claim::state::hold) continue;
       if (how == shm::claim::state::empty && !shm::claim::named(c)) {

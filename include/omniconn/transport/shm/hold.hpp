@@ -41,6 +41,10 @@ template <class Session> class basic_object_hold {
     session_ = claimer;
     place_ = no_place;
   }
+  /// Of what was expected nothing has come: the participant may leave without us.
+  void expect_no_more() noexcept {
+    if (place_ == no_place) session_.reset();
+  }
   /// A claim was made. \requires there is none
   void begin(std::shared_ptr<Session> const& claimer, std::uint32_t index, std::uint64_t generation, std::uint32_t place) noexcept {
     expect(claimer);
@@ -63,7 +67,7 @@ template <class Session> class basic_object_hold {
   /// Ends the claim; later calls do nothing. The bytes must not be touched any more.
   void finish(disposition how) noexcept {
     if (session_ == nullptr) return;
-    if (place_ == no_place || session_->inherited()) return session_.reset();  // none was made; the parent's
+    if (place_ == no_place || session_->inherited()) return session_.reset();  // nothing has come; the parent's claim
     auto const& dir = session_->dir();
     std::uint32_t const owner = dir.slot_at(index_).owner.load(std::memory_order_relaxed);
     if (release_claim(dir, index_, generation_, place_, how == disposition::consumed)) session_->retired_of(owner);

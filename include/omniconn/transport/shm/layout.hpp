@@ -255,8 +255,8 @@ struct spread {
 
 /// A reader's place at an object: generation + 1 24 | since 18 | participant 8 | reader 11 | named 1 | state 2. What was never written is of none.
 ///
-/// A put writes the places of named readers only. At an object for anyone, a place that says something of an earlier one is empty: so its line stays with who claims, and goes to no producer. Who comes late,
-/// for an object that is gone, sees a later generation there; for the question which of two is later to have an answer, the places of every 2^20th object of a slot are written all the same.
+/// A put writes the places of named readers only. At an object for anyone, a place that says something of an earlier one is empty, and one with a name, which a put of that generation left that died: so its line stays with who claims,
+/// and goes to no producer. Who comes late, for an object that is gone, sees a later generation there; for the question which of two is later to have an answer, the places of every 2^20th object of a slot are written all the same.
 struct claim {
   enum class state : std::uint8_t { empty, hold, done };
   static constexpr std::uint16_t anyone = 0x7ff;
@@ -276,8 +276,8 @@ struct claim {
   static constexpr bool of_generation(std::uint64_t c, std::uint64_t generation) noexcept { return c >> 40U == stamp(generation); }
   /// Of an object that came after the one of `generation`.
   static constexpr bool is_later(std::uint64_t c, std::uint64_t generation) noexcept { return !of_generation(c, generation) && (((c >> 40U) - stamp(generation)) & generation_mask) <= generation_mask / 2; }
-  /// What the word says of the place at the object of `generation`, unless it is a later one's.
-  static constexpr std::uint64_t as_of(std::uint64_t c, std::uint64_t generation) noexcept { return of_generation(c, generation) ? c : make(generation, 0, anyone, false, state::empty); }
+  /// What the word says of the place at the object of `generation`, unless it is a later one's. `with_names`: its readers have names
+  static constexpr std::uint64_t as_of(std::uint64_t c, std::uint64_t generation, bool with_names) noexcept { return of_generation(c, generation) && named(c) == with_names ? c : make(generation, 0, anyone, false, state::empty); }
   /// The same place, free again: a named one stays its reader's, another is for anyone.
   static constexpr std::uint64_t emptied(std::uint64_t c) noexcept {
     return make((c >> 40U) - 1, 0, named(c) ? reader(c) : anyone, named(c), state::empty);
@@ -291,6 +291,7 @@ struct claim {
 /// slot is, whatever lies in it. The claims of its readers lie in parts of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
+  static constexpr std::uint16_t named = 0x4000;  ///< in `readers`: each has a name
   static constexpr std::uint8_t plain = 0x80;     ///< in `kind`: the payload lies in the slot and has neither checksum nor trace; the second line says nothing of the object
 
   // The line that who waits looks at, and that a hand-over changes.
@@ -308,7 +309,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   shared_word<std::uint8_t, Atomic> checksum_kind;
   Atomic<std::uint8_t> replaces;            ///< put with on_existing::replace: no other put beats it
   Atomic<std::uint8_t> touched;             ///< a kept object was read since somebody looked for one to drop
-  Atomic<std::uint16_t> readers;            ///< how many claims count, or `kept`
+  Atomic<std::uint16_t> readers;            ///< how many claims count, and whether they are `named`; or `kept`
 
   shared_word<std::uint64_t, Atomic> checksum;
   shared_word<std::uint64_t, Atomic> trace;

@@ -143,6 +143,19 @@ template <class Session> result<progress> start_watch(basic_endpoint<Session>& e
   return now;
 }
 
+/// What `expect` says of an operation that one thread has, for the time of a call: who closes waits for the call, and has to be the last who keeps the participant.
+template <class Session> struct expecting {
+  basic_object_hold<Session>* hold;
+  expecting(basic_endpoint<Session>& e, basic_get_operation<Session>* op) noexcept : hold(op != nullptr && op->alone_ ? &op->hold_ : nullptr) {
+    if (hold != nullptr) hold->expect(e.session);
+  }
+  expecting(expecting const&) = delete;
+  expecting& operator=(expecting const&) = delete;
+  ~expecting() {
+    if (hold != nullptr) hold->expect_no_more();
+  }
+};
+
 template <class Session> result<progress> start_get(basic_endpoint<Session>& e, basic_get_operation<Session>& op, wire_key key, find_options const& o) {
   if (is_in_use(op)) return {error_kind::misconfigured, "the get operation is in use"};
   if (key.size() > max_key_size) return op.fail({error_kind::too_large, "the wire key is longer than 4,096 bytes"});
@@ -170,7 +183,7 @@ template <class Session> result<progress> start_get(basic_endpoint<Session>& e, 
     op.generation_ = at->generation;
   }
   op.key_ = key;
-  if (op.alone_) op.hold_.expect(e.session);  // not kept by an operation that may outlive the call
+  expecting<Session> const mine(e, &op);
   auto now = look(e, op);
   // What is replaced all the time lies now here, now there: it may have been put where we had looked, and been taken away where we came to.
   for (int again = 0; !o.wait && now && *now == progress::pending && is_worth_another(dir, op.hash_, again, op.moved_); ++again) now = look(e, op);
@@ -346,6 +359,7 @@ template <class Session> result<std::size_t> wait_for_any(basic_endpoint<Session
     return false;
   };
   auto* const alone = one ? static_cast<get_op*>(ops[0]) : nullptr;
+  expecting<Session> const mine(e, alone);
   std::int64_t const patience = alone == nullptr ? 0 : alone->watches_ ? e.spin.usual : e.spin.now(), began = deadline::now_ns();
   if (alone != nullptr) {
     dir.prefetch_to_claim(dir.home_of(alone->hash_));

@@ -127,7 +127,7 @@ template <class Session> class basic_producer {
         continue;
       }
       bool held = false;
-      for (std::uint32_t k = 0; k != readers_of(dir, s) && !held; ++k) held = claim::state_of(claim::as_of(dir.claim_at(o.index, k).load(), o.generation)) == claim::state::hold;
+      for (std::uint32_t k = 0; k != readers_of(dir, s) && !held; ++k) held = claim::state_of(claim::as_of(dir.claim_at(o.index, k).load(), o.generation, is_named(s))) == claim::state::hold;
       if (!held) return put_mark{o.index, o.generation};
     }
     return std::nullopt;

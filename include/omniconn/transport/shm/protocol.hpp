@@ -91,9 +91,12 @@ inline void narrow(auto const& dir, std::uint64_t hash, std::uint32_t index) noe
 
 /// Number of places for readers of a slot's object, whatever the shared word says.
 inline std::uint32_t readers_of(auto const& dir, auto const& s) noexcept {
-  std::uint32_t const n = s.readers.load(std::memory_order_relaxed);
+  std::uint32_t const n = s.readers.load(std::memory_order_relaxed) & ~unsigned{s.named};
   return n <= dir.layout().readers ? n : dir.layout().readers;
 }
+
+/// Whether the places of an object are of readers with names.
+inline bool is_named(auto const& s) noexcept { return (s.readers.load(std::memory_order_relaxed) & s.named) != 0; }
 
 /// For anybody, any number of times: each place is one that holds it now.
 inline bool is_kept(auto const& s) noexcept { return s.readers.load(std::memory_order_relaxed) == s.kept; }
@@ -119,7 +122,7 @@ inline bool try_retire(auto const& dir, std::uint32_t index, std::uint64_t gener
     // Claims are scanned after ctl was read: a claim made in between re-reads ctl and finds it changed, or is found here.
     bool needed = state == slot_state::ready && is_kept(s);
     for (std::uint32_t i = 0, n = readers_of(dir, s); i != n && !needed; ++i) {
-      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation));
+      auto const held = claim::state_of(claim::as_of(dir.claim_at(index, i).load(), generation, is_named(s)));
       needed = state == slot_state::ready ? held != claim::state::done : held == claim::state::hold;
     }
     if (needed) return false;
@@ -196,16 +199,20 @@ struct chosen_place {
 /// Our own place decides at once; otherwise the first free place of anyone.
 [[gnu::always_inline]] inline chosen_place choose_place(auto const& dir, std::uint32_t index, std::uint64_t generation, std::uint16_t reader) noexcept {
   std::uint32_t const n = readers_of(dir, dir.slot_at(index));
+  bool const named = is_named(dir.slot_at(index));
   chosen_place out{claim_outcome::not_ours, 0, 0};
   for (std::uint32_t i = 0; i != n; ++i) {
-    std::uint64_t const word = dir.claim_at(index, i).load(), w = claim::as_of(word, generation);
+    std::uint64_t const word = dir.claim_at(index, i).load(), w = claim::as_of(word, generation, named);
     if (claim::is_later(word, generation)) return {};
     if (claim::reader(w) == reader) {
       if (claim::state_of(w) == claim::state::hold) return {claim_outcome::waiting, 0, 0};
       if (claim::state_of(w) != claim::state::done) return {claim_outcome::taken, i, word};
       // Where all are done the object is gone: whoever had the last share is about to retire it.
-      for (std::uint32_t k = 0; k != n; ++k)
-        if (claim::state_of(claim::as_of(dir.claim_at(index, k).load(), generation)) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+      for (std::uint32_t k = 0; k != n; ++k) {
+        std::uint64_t const other = dir.claim_at(index, k).load();
+        if (claim::is_later(other, generation)) return {};
+        if (claim::state_of(claim::as_of(other, generation, named)) != claim::state::done) return {claim_outcome::consumed, 0, 0};
+      }
       return {};
     }
     if (out.outcome == claim_outcome::taken) continue;
@@ -220,7 +227,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
   for (std::uint32_t i = 0, n = readers_of(dir, dir.slot_at(index)); i != n; ++i) {
     std::uint64_t const word = dir.claim_at(index, i).load();
     if (claim::is_later(word, generation)) return {};
-    if (claim::state_of(claim::as_of(word, generation)) == claim::state::empty) return {claim_outcome::taken, i, word};
+    if (claim::state_of(claim::as_of(word, generation, false)) == claim::state::empty) return {claim_outcome::taken, i, word};
   }
   return {claim_outcome::waiting, 0, 0};
 }
@@ -233,11 +240,13 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
   std::uint64_t const generation = control::generation(word);
   for (;;) {
     if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;
-    bool const kept = is_kept(s);
+    bool const kept = is_kept(s), named = is_named(s);
     auto chosen = kept ? choose_any_place(dir, index, generation) : choose_place(dir, index, generation, reader);
     if (chosen.outcome != claim_outcome::taken) return chosen.outcome;
+    // The place was read before this: what it says is of no later object, however long we had been stopped, and where it changes now the next line fails.
+    if (!control::may_be_claimed(s.ctl.load(), word)) return claim_outcome::gone;
     auto& place_word = dir.claim_at(index, chosen.place);
-    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, claim::named(claim::as_of(chosen.seen, generation)), claim::state::hold, dir.claim_time());
+    std::uint64_t const mine = claim::make(generation, participant, kept ? claim::anyone : reader, named, claim::state::hold, dir.claim_time());
     if (!place_word.compare_exchange_strong(chosen.seen, mine)) continue;
 
     failpoint("shm.get.claimed");
@@ -246,8 +255,7 @@ inline chosen_place choose_any_place(auto const& dir, std::uint32_t index, std::
     bool twice = false;
     for (std::uint32_t i = 0, n = kept ? 0 : readers_of(dir, s); i != n && !twice; ++i) {
       if (i == chosen.place) continue;
-      std::uint64_t const w = dir.claim_at(index, i).load();
-      twice = claim::of_generation(w, generation) && claim::reader(w) == reader;
+      twice = claim::reader(claim::as_of(dir.claim_at(index, i).load(), generation, named)) == reader;
     }
     if (!twice && control::may_be_claimed(s.ctl.load(), word)) {
       failpoint("shm.get.validated");

@@ -78,7 +78,7 @@ inline bool is_plain(object_info const& info) noexcept { return (info.checksum |
 [[gnu::always_inline]] inline description described(std::uint32_t me, wire_key key, std::uint64_t hash, object_place const& lies, bool beside_key, object_info const& info, reader_numbers const& readers, publish_options const& o) noexcept {
   std::uint64_t const lease = o.lease.count() <= 0 || !lies.payload.survives ? 0 : static_cast<std::uint64_t>(o.lease.count());
   return {.hash = hash, .size = info.size, .checksum = info.checksum, .trace = info.trace, .arena = lies.payload.arena, .offset = lies.payload.offset, .key_at = lies.key_at, .lease = lease, .owner = me,
-          .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count),
+          .key_size = static_cast<std::uint16_t>(key.size()), .readers = readers.kept ? slot::kept : static_cast<std::uint16_t>(readers.count | (readers.named ? slot::named : 0U)),
           .kind = static_cast<std::uint8_t>(static_cast<unsigned>(info.kind) | (beside_key && is_plain(info) ? slot::plain : 0U)), .checksum_kind = static_cast<std::uint8_t>(info.checksum_by), .replaces = o.existing == on_existing::replace};
 }
 

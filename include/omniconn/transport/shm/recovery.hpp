@@ -60,7 +60,8 @@ inline std::uint32_t settle_slots(auto const& dir, std::uint32_t i) noexcept {
       std::uint64_t const lease = s.lease, end = lease == 0 ? now : now + lease < now ? ~std::uint64_t{0} : now + lease;
       std::uint64_t said = s.expires.load();
       // It begins with its producer's end: what was said before is of another object, of a settler that died, or a bit that flipped. And none ends later than one that begins now.
-      if (begins || said == 0 || said > end) s.expires.compare_exchange_strong(said, end);
+      while ((begins || said == 0 || said > end) && !s.expires.compare_exchange_strong(said, end)) {
+      }
       failpoint("shm.recovery.lease_begun");
       if (expired(s, now)) drain(dir, k, control::generation(word));
     } else if (control::is_going(word)) {
