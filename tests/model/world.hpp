@@ -92,7 +92,7 @@ class directory {
     return participants_[i];
   }
   [[nodiscard]] auto& slot_at(std::uint32_t i) const noexcept { return slots_[i]; }
-  [[nodiscard]] atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept { return claims_[i][k]; }
+  [[nodiscard]] atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept { return k == 0 ? slots_[i].first_claim : claims_[i][k]; }
   /// One each: who takes a slot beside a home needs two.
   [[nodiscard]] auto& lock_of(std::uint32_t i) const noexcept { return key_locks_[i]; }
   [[nodiscard]] std::uint32_t home_of(std::uint64_t hash) const noexcept { return static_cast<std::uint32_t>(hash) & (slots - 1); }

@@ -142,7 +142,7 @@ class WhatTheDeadLeave(Tidying):
         path = next(self.shm.glob("*.dir"))
         slots = struct.unpack_from("<I", path.read_bytes(), 12)[0]
         with open(path, "r+b") as file:
-            file.seek(-slots * (256 + 8 + 128), os.SEEK_END)
+            file.seek(-slots * (256 + 128), os.SEEK_END)
             file.write(struct.pack("<Q", 7 << 8 | 1))
         space = self.space()
         self.assertEqual([leak["what"] for leak in space["leaks"]], ["slot", "participant"])
@@ -256,7 +256,7 @@ class BrokenDirectories(Tidying):
         path = next(self.shm.glob("*.dir"))
         slots = struct.unpack_from("<I", path.read_bytes(), 12)[0]
         with open(path, "r+b") as file:
-            file.seek(-slots * (256 + 8 + 128) + 100 * 256, os.SEEK_END)  # 256 bytes a slot, and behind them all 8 and 128 each for the claims
+            file.seek(-slots * (256 + 128) + 100 * 256, os.SEEK_END)  # 256 bytes a slot, and behind them all 128 each for the claims
             file.write(struct.pack("<Q", 7 << 8 | 77))
         self.assertEqual([leak["text"] for leak in self.space()["leaks"]], ["the impossible state 77 of slot 100"])
         self.assertEqual(len(self.space()["objects"]), 1)

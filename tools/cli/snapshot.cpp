@@ -98,7 +98,7 @@ std::string snapshot::reader_name(std::uint16_t i) const {
 
 std::optional<copied<std::uint64_t>> snapshot::claims_now(std::uint32_t index) const {
   auto claims = copied<std::uint64_t>::read(fd_.get(), layout_.claims_at + std::size_t{index} * layout_.readers * sizeof(std::uint64_t), layout_.readers);
-  auto const first = copied<std::uint64_t>::read(fd_.get(), layout_.first_claims_at + std::size_t{index} * sizeof(std::uint64_t), 1);
+  auto const first = copied<std::uint64_t>::read(fd_.get(), slot_at(index) + offsetof(slot, first_claim), 1);
   if (!claims || !first) return std::nullopt;
   claims->set(0, (*first)[0]);
   return claims;

@@ -283,9 +283,9 @@ class directory {
   [[nodiscard]] participant& participant_at(std::uint32_t i) const noexcept { return at<participant>(geometry_.participants_at)[i]; }
   [[nodiscard]] reader_name& name_at(std::uint32_t i) const noexcept { return at<reader_name>(geometry_.names_at)[i]; }
   [[nodiscard]] slot& slot_at(std::uint32_t i) const noexcept { return at<slot>(geometry_.slots_at)[i]; }
-  /// Place `k` of the readers of slot `i`. The first of all slots lie together: most objects have one reader, and the others' pages are never touched then.
+  /// Place `k` of the readers of slot `i`. The first lies in the slot: most objects have one reader, and the others' pages are never touched then.
   [[nodiscard]] std::atomic<std::uint64_t>& claim_at(std::uint32_t i, std::uint32_t k) const noexcept {
-    return k == 0 ? at<std::atomic<std::uint64_t>>(geometry_.first_claims_at)[i] : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
+    return k == 0 ? slot_at(i).first_claim : at<std::atomic<std::uint64_t>>(geometry_.claims_at)[std::size_t{i} * geometry_.readers + k];
   }
   /// Epoch << 32 | participant + 1 of who may put keys whose home slot `i` is, or one of its eight, and write to those that are free; 0: nobody.
   [[nodiscard]] std::atomic<std::uint64_t>& lock_of(std::uint32_t i) const noexcept { return at<std::atomic<std::uint64_t>>(geometry_.locks_at)[i / slots_of_a_lock]; }

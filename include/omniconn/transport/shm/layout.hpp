@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What lies in the directory file of a namespace. The format has its own version, apart from the library's.
 //
-//   header | participants | reader names | key locks | slots | first claims | further claims
+//   header | participants | reader names | key locks | slots | claims
 //
 // An object lies in the slot that its key's hash names, its home, or in one of the next. So a reader that waits for a key knows where to look, and one line
 // of memory changes hands when the object comes. Short keys and payloads lie in the slot; other payloads in one arena file per producer, which readers map read-only.
@@ -288,7 +288,7 @@ struct claim {
 };
 
 /// One object. Its words are written by its producer before the control word says that it is there, and do not change until it is `free` again; but `bell`, `sleepers` and `spread` are of the keys whose home the
-/// slot is, whatever lies in it. The claims of its readers lie in parts of their own; a key that has no room in the slot lies in the arena.
+/// slot is, whatever lies in it. The claims of its readers but the first lie in a part of their own; a key that has no room in the slot lies in the arena.
 template <template <class> class Atomic> struct alignas(64) basic_slot {
   static constexpr std::uint16_t kept = 0x8000;  ///< in `readers`: for anybody, any number of times, until it is erased
   static constexpr std::uint16_t named = 0x4000;  ///< in `readers`: each has a name
@@ -319,7 +319,7 @@ template <template <class> class Atomic> struct alignas(64) basic_slot {
   Atomic<std::uint64_t> expires;              ///< CLOCK_BOOTTIME ns at which the lease ends; means nothing while the producer lives, and is not written by a put
   Atomic<std::uint64_t> advanced;             ///< while it is being written: how many bytes of the payload are there
 
-  std::uint64_t reserved;
+  Atomic<std::uint64_t> first_claim;          ///< of its readers: mostly there is one, who alone touches this line if the object is `plain`
 
   shared_text<slot_room, Atomic> room;  ///< key, then payload `behind_key`: two lines
 };
@@ -367,7 +367,7 @@ template <template <class> class Atomic> std::uint64_t sum_of(basic_slot<Atomic>
 /// Where the parts lie, derived from the number of slots and readers alone.
 struct geometry {
   std::uint32_t slots = 0, readers = 0, locks = 0;
-  std::size_t participants_at = 0, names_at = 0, locks_at = 0, slots_at = 0, first_claims_at = 0, claims_at = 0, size = 0;
+  std::size_t participants_at = 0, names_at = 0, locks_at = 0, slots_at = 0, claims_at = 0, size = 0;
 
   /// \requires `slots` is a power of two in [min_slots, max_slots], `readers` a multiple of 8 in [8, max_claims]
   static constexpr geometry of(std::uint32_t slots, std::uint32_t readers) noexcept {
@@ -379,8 +379,7 @@ struct geometry {
     g.names_at = g.participants_at + max_participants * sizeof(participant);
     g.locks_at = g.names_at + max_names * sizeof(reader_name);
     g.slots_at = (g.locks_at + g.locks * sizeof(std::uint64_t) + 63) / 64 * 64;
-    g.first_claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
-    g.claims_at = g.first_claims_at + std::size_t{g.slots} * sizeof(std::uint64_t);
+    g.claims_at = g.slots_at + std::size_t{g.slots} * sizeof(slot);
     g.size = g.claims_at + std::size_t{g.slots} * readers * sizeof(std::uint64_t);
     return g;
   }
