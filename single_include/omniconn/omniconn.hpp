@@ -5197,7 +5197,7 @@ struct description {
   std::uint8_t kind = 0, checksum_kind = 0, replaces = 0;
 };
 
-/// What a slot's second line says of an object, and what is so of one that is `plain`: a small one, whose readers do without that line.
+/// What a slot's second line says of an object, and what is so of one that is `plain`: a small one, whose producer leaves that line to the reader's claim.
 struct object_details {
   std::uint64_t checksum = 0, trace = 0, arena = in_slot, offset = 0, key_at = 0;
 };
